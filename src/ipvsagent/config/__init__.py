@@ -1,0 +1,4 @@
+"""Every setting with its default, unit and validation.
+
+Imports neither planner, source, kernel nor reconciler.
+"""

@@ -1,0 +1,156 @@
+"""Packed IP addresses, networks and transport protocols.
+
+An `Address` is the 4 or 16 bytes that the kernel wants, so that a node with 100,000 endpoints holds no text
+and the codecs copy instead of converting. Text exists only at the edges (`Address.parse`, ``str``).
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+
+from msgspec import Struct
+
+
+class Family(enum.IntEnum):
+    """Address family; the value is the kernel's (AF_INET, AF_INET6)."""
+
+    IPV4 = 2
+    IPV6 = 10
+
+    @property
+    def label(self) -> str:
+        """``IPv4`` or ``IPv6``, as Kubernetes and our metrics write it."""
+        return "IPv4" if self is Family.IPV4 else "IPv6"
+
+    @property
+    def bits(self) -> int:
+        """Length of an address in bits: 32 or 128."""
+        return 32 if self is Family.IPV4 else 128
+
+
+class Protocol(enum.IntEnum):
+    """Transport protocol; the value is the IP protocol number."""
+
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+    @property
+    def word(self) -> str:
+        """``tcp``, ``udp`` or ``sctp``, as ipset and iptables write it (SET-30)."""
+        return self.name.lower()
+
+
+class Address(bytes):
+    """One IPv4 or IPv6 address in network byte order.
+
+    Invariant: the length is 4 or 16. Two addresses are equal only if their families are.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read the usual text form, dotted decimal or colon hexadecimal.
+
+        Raises:
+            ValueError: not an address; zones (``%eth0``), leading zeros and blanks are refused.
+        """
+        try:
+            return cls(socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text))
+        except (OSError, UnicodeError, ValueError):
+            raise ValueError(f"{text!r} is not an IP address") from None
+
+    @property
+    def family(self) -> Family:
+        """IPv4 for 4 bytes, IPv6 for 16."""
+        return Family.IPV4 if len(self) == 4 else Family.IPV6
+
+    def __str__(self) -> str:
+        return socket.inet_ntop(socket.AF_INET if len(self) == 4 else socket.AF_INET6, self)
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+    @property
+    def sort_key(self) -> tuple[int, bytes]:
+        """Orders IPv4 before IPv6, then numerically."""
+        return len(self), self
+
+    @property
+    def is_loopback(self) -> bool:
+        """127.0.0.0/8 or ::1."""
+        return self[0] == 127 if len(self) == 4 else self == _LOOPBACK_6
+
+    @property
+    def is_link_local(self) -> bool:
+        """169.254.0.0/16 or fe80::/10."""
+        if len(self) == 4:
+            return self[0] == 169 and self[1] == 254
+        return self[0] == 0xFE and self[1] & 0xC0 == 0x80
+
+    @property
+    def is_multicast(self) -> bool:
+        """224.0.0.0/4 or ff00::/8."""
+        return self[0] & 0xF0 == 0xE0 if len(self) == 4 else self[0] == 0xFF
+
+    @property
+    def is_unspecified(self) -> bool:
+        """0.0.0.0 or ::."""
+        return not any(self)
+
+    @property
+    def is_mapped_ipv4(self) -> bool:
+        """::ffff:0:0/96, an IPv4 address in IPv6 clothes, which the kernel does not route."""
+        return len(self) == 16 and self[:12] == _MAPPED_PREFIX
+
+
+_LOOPBACK_6 = bytes(15) + b"\x01"
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+
+
+class Network(Struct, frozen=True, gc=False):
+    """An address range in CIDR form.
+
+    Invariant: the host bits of `address` are zero.
+    """
+
+    address: Address
+    prefix_length: int
+
+    @classmethod
+    def parse(cls, text: str) -> Network:
+        """Read ``ADDRESS/LENGTH``; host bits are cleared (SVC-10), a missing length means one address.
+
+        Raises:
+            ValueError: neither an address nor a CIDR.
+        """
+        head, slash, tail = text.partition("/")
+        try:
+            address = Address.parse(head)
+            length = int(tail) if slash else address.family.bits
+            if (slash and (not tail.isascii() or not tail.isdigit())) or length > address.family.bits:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"{text!r} is not a CIDR") from None
+        return cls(_clear_host_bits(address, length), length)
+
+    @property
+    def family(self) -> Family:
+        """The family of its addresses."""
+        return self.address.family
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix_length}"
+
+    def __contains__(self, address: object) -> bool:
+        if not isinstance(address, Address) or len(address) != len(self.address):
+            return False
+        return _clear_host_bits(address, self.prefix_length) == self.address
+
+
+def _clear_host_bits(address: Address, prefix_length: int) -> Address:
+    host_bits = len(address) * 8 - prefix_length
+    number = int.from_bytes(address, "big") >> host_bits << host_bits
+    return Address(number.to_bytes(len(address), "big"))

@@ -1,0 +1,146 @@
+"""Kubernetes objects, cut down to the fields that this product uses (SVC-06 names those it does not).
+
+They are decoded and checked in `source.decode`; what stands here is already valid: addresses are packed,
+ports lie in 1-65535, defaults of the API are filled in.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address, Family, Network, Protocol
+
+
+class ObjectKey(NamedTuple):
+    """Namespace and name of an object; the namespace of a Node is empty."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class Kind(enum.StrEnum):
+    """The object kinds that are read."""
+
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    NODE = "Node"
+
+
+class ServiceType(enum.StrEnum):
+    """`Service.spec.type`, without ExternalName, which never gets here (SVC-03)."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+class TrafficPolicy(enum.StrEnum):
+    """`internalTrafficPolicy` and `externalTrafficPolicy`."""
+
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+class ServicePort(Struct, frozen=True, gc=False):
+    """One entry of `spec.ports` (SVC-05)."""
+
+    name: str  # empty for a Service's only, unnamed port
+    protocol: Protocol
+    port: int
+    node_port: int = 0  # 0: none (SVC-16)
+
+
+class Service(Struct, frozen=True, gc=False):
+    """One Service that has a cluster IP (SVC-02).
+
+    Invariant: at most one cluster IP a family (SVC-04); the tuples hold no duplicates.
+    """
+
+    key: ObjectKey
+    type: ServiceType
+    cluster_ips: tuple[Address, ...]
+    ports: tuple[ServicePort, ...]
+    external_ips: tuple[Address, ...] = ()  # SVC-08
+    load_balancer_ips: tuple[Address, ...] = ()  # ipMode VIP only (SVC-09)
+    source_ranges: tuple[Network, ...] = ()  # SVC-10
+    internal_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    external_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    affinity_timeout_seconds: int = 0  # 0: no session affinity (SVC-07)
+    health_check_node_port: int = 0  # 0: none (SVC-15)
+    created_at: str = ""  # RFC 3339 in UTC, so text order is time order
+
+
+class EndpointPort(Struct, frozen=True, gc=False):
+    """One port of a slice (EP-05)."""
+
+    name: str
+    protocol: Protocol
+    port: int
+
+
+class Endpoint(Struct, frozen=True, gc=False):
+    """One address of a slice with its conditions, nulls resolved (EP-07 to EP-10)."""
+
+    address: Address
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node_name: str = ""  # empty: unknown, never local (EP-09)
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+
+
+class EndpointSlice(Struct, frozen=True, gc=False):
+    """One EndpointSlice that belongs to a Service (EP-01).
+
+    Invariant: every endpoint's address is of `family` (EP-02).
+    """
+
+    key: ObjectKey
+    service: ObjectKey
+    family: Family
+    ports: tuple[EndpointPort, ...]
+    endpoints: tuple[Endpoint, ...]
+    generation: int = 0  # the newer slice wins over the older one (DEV-13)
+
+
+class Node(Struct, frozen=True, gc=False):
+    """What is read of a Node object (SYN-03, HC-03)."""
+
+    name: str
+    addresses: tuple[Address, ...] = ()  # InternalIPs in order, then ExternalIPs
+    zone: str = ""  # label topology.kubernetes.io/zone
+    pod_networks: tuple[Network, ...] = ()
+    deleting: bool = False
+    taint_keys: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> ObjectKey:
+        """The key under which a Node is stored; Nodes have no namespace."""
+        return ObjectKey("", self.name)
+
+
+KubernetesObject = Service | EndpointSlice | Node
+
+
+class Problem(Struct, frozen=True, gc=False, order=True):
+    """Something wrong with one object, as a value: the other objects go on.
+
+    Args:
+        reason: what is wrong and what follows from it, without a final full stop.
+    """
+
+    kind: str  # Service, EndpointSlice, Node, or file
+    name: str  # namespace/name, or the file's path
+    field: str  # path of the field such as spec.ports[0].nodePort; empty for the object as a whole
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.kind} {self.name}"
+        return f"{where}: {self.field} {self.reason}" if self.field else f"{where}: {self.reason}"

@@ -1,0 +1,119 @@
+"""Changes to the kernel, as values: made by the diff, counted in tests, carried out by the drivers.
+
+Every operation is strict, as the kernel is: adding what exists and changing or removing what does not exist
+are errors. (ipset entries are the exception: see `kernel.api.IpSets`.)
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address
+from ipvsagent.model.state import RealServer, SetEntry, VirtualServer, VirtualServerKey, endpoint_text
+
+
+class AddVirtualServer(Struct, frozen=True, gc=False, tag=True):
+    """Create a virtual server; its real servers are added by operations of their own."""
+
+    virtual_server: VirtualServer
+
+    def __str__(self) -> str:
+        return f"add virtual server {self.virtual_server.key}"
+
+
+class ChangeVirtualServer(Struct, frozen=True, gc=False, tag=True):
+    """Set scheduler, flags and persistence of an existing virtual server; connections stay."""
+
+    virtual_server: VirtualServer
+
+    def __str__(self) -> str:
+        return f"change virtual server {self.virtual_server.key}"
+
+
+class RemoveVirtualServer(Struct, frozen=True, gc=False, tag=True):
+    """Remove a virtual server with all its real servers."""
+
+    key: VirtualServerKey
+
+    def __str__(self) -> str:
+        return f"remove virtual server {self.key}"
+
+
+class AddRealServer(Struct, frozen=True, gc=False, tag=True):
+    """Add a real server (masquerading, thresholds 0)."""
+
+    key: VirtualServerKey
+    real_server: RealServer
+
+    def __str__(self) -> str:
+        return f"add real server {self.real_server} to {self.key}"
+
+
+class ChangeRealServer(Struct, frozen=True, gc=False, tag=True):
+    """Set weight, forwarding method (masquerading) and thresholds (0) of an existing real server."""
+
+    key: VirtualServerKey
+    real_server: RealServer
+
+    def __str__(self) -> str:
+        return f"set weight {self.real_server.weight} of real server {self.real_server} of {self.key}"
+
+
+class RemoveRealServer(Struct, frozen=True, gc=False, tag=True):
+    """Remove a real server."""
+
+    key: VirtualServerKey
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"remove real server {endpoint_text(self.address, self.port)} of {self.key}"
+
+
+class AddAddress(Struct, frozen=True, gc=False, tag=True):
+    """Put an address on the dummy interface, as /32 or /128 (ADR-02)."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return f"add address {self.address}"
+
+
+class RemoveAddress(Struct, frozen=True, gc=False, tag=True):
+    """Take an address off the dummy interface."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return f"remove address {self.address}"
+
+
+class AddEntry(Struct, frozen=True, gc=False, tag=True):
+    """Put an entry into its ipset."""
+
+    entry: SetEntry
+
+    def __str__(self) -> str:
+        return f"add entry {self.entry}"
+
+
+class RemoveEntry(Struct, frozen=True, gc=False, tag=True):
+    """Take an entry out of its ipset."""
+
+    entry: SetEntry
+
+    def __str__(self) -> str:
+        return f"remove entry {self.entry}"
+
+
+IpvsOperation = (
+    AddVirtualServer
+    | ChangeVirtualServer
+    | RemoveVirtualServer
+    | AddRealServer
+    | ChangeRealServer
+    | RemoveRealServer
+)
+AddressOperation = AddAddress | RemoveAddress
+EntryOperation = AddEntry | RemoveEntry
+Operation = IpvsOperation | AddressOperation | EntryOperation

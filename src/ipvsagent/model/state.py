@@ -1,0 +1,230 @@
+"""What the kernel holds or should hold: virtual servers, addresses, ipsets.
+
+`model.rules` has the iptables rules. Values here are compared and hashed millions of times on a large node, so
+they are msgspec structs (compared and hashed in C) rather than dataclasses.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address, Family, Protocol
+from ipvsagent.model.objects import ObjectKey, Problem
+from ipvsagent.model.rules import RuleSet
+
+DUMMY_INTERFACE = "kube-ipvs0"
+"""Name of the interface that holds the VIPs (ADR-01); kube-proxy's own, so that a node can change sides."""
+
+FLAG_PERSISTENT = 0x1  # IP_VS_SVC_F_PERSISTENT
+FLAG_HASHED = 0x2  # IP_VS_SVC_F_HASHED: the kernel's own, masked when read (VS-03)
+FLAG_SCHEDULER_1 = 0x8  # sh-fallback, mh-fallback
+FLAG_SCHEDULER_2 = 0x10  # sh-port, mh-port
+FLAG_SCHEDULER_3 = 0x20
+
+DEFAULT_MAX_ELEMENTS = 65536
+
+
+class VirtualServerKey(Struct, frozen=True, gc=False, order=True):
+    """Address, port and protocol on which IPVS balances."""
+
+    protocol: Protocol
+    address: Address
+    port: int  # host byte order
+
+    def __str__(self) -> str:
+        return f"{endpoint_text(self.address, self.port)}/{self.protocol.name}"
+
+
+class RealServer(Struct, frozen=True, gc=False):
+    """One endpoint behind a virtual server, as IPVS knows it; forwarding is by masquerading (VS-06)."""
+
+    address: Address
+    port: int  # host byte order
+    weight: int = 1  # 0: drain, no new connections
+
+    def __str__(self) -> str:
+        return endpoint_text(self.address, self.port)
+
+
+class VirtualServer(Struct, frozen=True, gc=False):
+    """A virtual server with its real servers (VS-01 to VS-06).
+
+    Invariant: real servers are of the key's family and differ in address or port.
+    """
+
+    key: VirtualServerKey
+    scheduler: str
+    flags: int = 0  # scheduler flags only; persistence stands in the next field
+    persistence_timeout_seconds: int = 0  # 0: not persistent
+    real_servers: tuple[RealServer, ...] = ()
+
+    @property
+    def settings(self) -> tuple[str, int, int]:
+        """All that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
+        return self.scheduler, self.flags, self.persistence_timeout_seconds
+
+
+class ForwardingMethod(enum.IntEnum):
+    """How a packet reaches the real server (IP_VS_CONN_F_*)."""
+
+    MASQUERADE = 0
+    LOCAL = 1
+    TUNNEL = 2
+    DIRECT_ROUTING = 3
+
+
+class ObservedRealServer(Struct, frozen=True, gc=False):
+    """A real server as the kernel lists it."""
+
+    address: Address
+    port: int
+    weight: int = 1
+    forwarding_method: int = ForwardingMethod.MASQUERADE
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    active_connections: int = 0
+    inactive_connections: int = 0
+
+
+class ObservedVirtualServer(Struct, frozen=True, gc=False):
+    """A virtual server as the kernel lists it; those by firewall mark are not listed (DEV-29)."""
+
+    key: VirtualServerKey
+    scheduler: str
+    flags: int = 0  # without FLAG_PERSISTENT and FLAG_HASHED
+    persistence_timeout_seconds: int = 0
+    real_servers: tuple[ObservedRealServer, ...] = ()
+
+    @property
+    def settings(self) -> tuple[str, int, int]:
+        """As in `VirtualServer.settings`."""
+        return self.scheduler, self.flags, self.persistence_timeout_seconds
+
+
+class IpvsTimeouts(Struct, frozen=True, gc=False):
+    """IPVS connection timeouts in seconds (SYS-08); 0 in a request keeps the value."""
+
+    tcp_seconds: int = 0
+    tcp_fin_seconds: int = 0
+    udp_seconds: int = 0
+
+
+class Link(Struct, frozen=True, gc=False):
+    """A network interface."""
+
+    index: int
+    name: str
+    kind: str = ""  # dummy, veth, bridge, ...; empty for hardware and loopback
+
+
+class LinkAddress(Struct, frozen=True, gc=False):
+    """An address on a network interface."""
+
+    link_name: str
+    address: Address
+    prefix_length: int
+
+
+class SetType(enum.StrEnum):
+    """The ipset types in use (section 6 of the specification)."""
+
+    HASH_IP = "hash:ip"
+    HASH_IP_PORT = "hash:ip,port"
+    HASH_IP_PORT_IP = "hash:ip,port,ip"
+    HASH_IP_PORT_NET = "hash:ip,port,net"
+    BITMAP_PORT = "bitmap:port"
+
+
+class SetSpec(Struct, frozen=True, gc=False):
+    """How an ipset is created; hash sets with hashsize 1024, bitmaps with range 0-65535."""
+
+    name: str
+    type: SetType
+    family: Family | None  # None for bitmap:port, which has none
+    max_elements: int = DEFAULT_MAX_ELEMENTS  # hash sets only
+
+
+class SetEntry(Struct, frozen=True, gc=False):
+    """One entry of an ipset; the fields in use follow from the set's type.
+
+    ============ ===================================================================
+    bitmap:port  port
+    hash:ip      address
+    hash:ip,port address, protocol, port
+    …,ip         … and other_address
+    …,net        … and other_address with other_prefix_length (host bits zero)
+    ============ ===================================================================
+    """
+
+    set_name: str
+    port: int = 0
+    protocol: Protocol | None = None
+    address: Address | None = None
+    other_address: Address | None = None
+    other_prefix_length: int | None = None  # a full-length prefix stands as 32 or 128, never as None
+
+    @property
+    def text(self) -> str:
+        """The entry in ipset's words, as `ipset save` prints it (SET-30, SET-33)."""
+        if self.address is None:
+            return str(self.port)
+        words = str(self.address)
+        if self.protocol is not None:
+            words += f",{self.protocol.word}:{self.port}"
+        if self.other_address is not None:
+            words += f",{self.other_address}"
+            if self.other_prefix_length not in (None, self.other_address.family.bits):
+                words += f"/{self.other_prefix_length}"
+        return words
+
+    def __str__(self) -> str:
+        return f"{self.set_name} {self.text}"
+
+
+class ObservedSet(Struct, frozen=True, gc=False):
+    """An ipset's header as the kernel lists it."""
+
+    name: str
+    type: str  # the kernel's type name; it may be one that `SetType` lacks
+    family: Family | None
+    max_elements: int = 0
+    references: int = 0
+    entries: int = 0
+
+
+class Frontend(Struct, frozen=True, gc=False):
+    """One way to a port of a Service: a virtual server and what makes packets reach it."""
+
+    virtual_server: VirtualServer
+    entries: tuple[SetEntry, ...]  # claimed together with the virtual server's key
+    bind: bool  # whether its address belongs on the dummy interface (ADR-03 to ADR-05)
+
+
+class ServicePlan(Struct, frozen=True, gc=False):
+    """What one Service needs of this node.
+
+    Invariant: the frontends' keys differ.
+    """
+
+    service: ObjectKey
+    frontends: tuple[Frontend, ...] = ()
+    entries: tuple[SetEntry, ...] = ()  # held whether or not a frontend is lost to another Service
+    problems: tuple[Problem, ...] = ()
+
+
+class DesiredState(Struct, frozen=True, gc=False):
+    """All that the kernel should hold, sorted; what `ipvsagent plan` prints."""
+
+    virtual_servers: tuple[VirtualServer, ...]
+    addresses: tuple[Address, ...]  # on the dummy interface
+    sets: tuple[SetSpec, ...]
+    entries: tuple[SetEntry, ...]
+    rules: tuple[RuleSet, ...]  # one a family
+    problems: tuple[Problem, ...] = ()
+
+
+def endpoint_text(address: Address, port: int) -> str:
+    """``10.0.0.1:80`` or ``[fd00::1]:80``."""
+    return f"{address}:{port}" if len(address) == 4 else f"[{address}]:{port}"

@@ -1,0 +1,1 @@
+"""What others may ask a running agent: HTTP, health, metrics, from a status value handed to it."""
