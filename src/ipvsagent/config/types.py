@@ -1,0 +1,107 @@
+"""Every setting, typed, with its default and unit; how a file becomes these values stands in `config.load`.
+
+The defaults serve a node without any configuration file. Rule IDs are those of section 13 (CFG).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address, Family, Network
+
+DEFAULT_SCHEDULER = "rr"
+
+SCHEDULERS = ("dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr")
+"""IPVS schedulers of current kernels; the kernel's own list decides at start (DEV-35)."""
+
+
+class LocalDetectionMode(enum.StrEnum):
+    """How traffic of this node's pods is told from other traffic (section 14)."""
+
+    CLUSTER_CIDR = "ClusterCIDR"
+    NODE_CIDR = "NodeCIDR"
+    BRIDGE_INTERFACE = "BridgeInterface"
+    INTERFACE_NAME_PREFIX = "InterfaceNamePrefix"
+
+
+class LocalDetection(Struct, frozen=True):
+    """Settings of local detection (CFG-35 to CFG-38)."""
+
+    mode: LocalDetectionMode = LocalDetectionMode.CLUSTER_CIDR
+    cluster_networks: tuple[Network, ...] = ()  # `clusterCIDR`; the first of each family counts (LOC-01)
+    bridge_interface: str = ""
+    interface_name_prefix: str = ""
+
+
+class NodePortAddresses(Struct, frozen=True):
+    """On which node addresses NodePorts answer (section 9).
+
+    Args:
+        networks: empty: all node addresses (NP-01).
+        primary: `nodePortAddresses: ["primary"]` (NP-05); `networks` is empty then.
+    """
+
+    networks: tuple[Network, ...] = ()
+    primary: bool = False
+
+
+class Timeouts(Struct, frozen=True):
+    """IPVS connection timeouts in seconds (CFG-25); 0 leaves the kernel's value."""
+
+    tcp_seconds: int = 0
+    tcp_fin_seconds: int = 0
+    udp_seconds: int = 0
+
+
+class Conntrack(Struct, frozen=True):
+    """Connection tracking limits (CFG-41 to CFG-44); 0 leaves the kernel's value."""
+
+    max_per_core: int = 32768
+    min: int = 131072
+    tcp_established_seconds: int = 86400
+    tcp_close_wait_seconds: int = 3600
+    udp_seconds: int = 0
+    udp_stream_seconds: int = 0
+    tcp_be_liberal: bool = False
+
+
+class Settings(Struct, frozen=True):
+    """The effective configuration."""
+
+    hostname_override: str = ""  # CFG-02
+    bind_address: Address | None = None  # CFG-03; None: unspecified, as 0.0.0.0 and :: are
+    scheduler: str = DEFAULT_SCHEDULER  # CFG-20, VS-02
+    scheduler_flags: int | None = None  # bits as in model.state; None: 0x10 for mh, else 0 (VS-03, DEV-16)
+    strict_arp: bool = False  # CFG-24
+    exclude_networks: tuple[Network, ...] = ()  # CFG-23, DEV-28
+    timeouts: Timeouts = Timeouts()
+    sync_period_seconds: float = 30.0  # CFG-21: upper bound of one round of verification
+    min_sync_period_seconds: float = 0.0  # CFG-22: changes within it are gathered
+    masquerade_bit: int = 14  # CFG-30
+    masquerade_all: bool = False  # CFG-31
+    local_detection: LocalDetection = LocalDetection()
+    node_port_addresses: NodePortAddresses = NodePortAddresses()  # CFG-39
+    conntrack: Conntrack = Conntrack()
+    iptables_variant: str = "auto"  # ours: auto, legacy or nft
+    strict_local_policy: bool = False  # ours, DEV-11: no fallback to remote endpoints
+    allow_external_ips: bool = True  # feature gate AllowServiceExternalIPs (SVC-08)
+    oom_score_adjust: int = -999  # CFG-14
+    kubeconfig: str = ""  # CFG-09
+
+    @property
+    def effective_flags(self) -> int:
+        """The scheduler flags that virtual servers get (VS-03)."""
+        if self.scheduler_flags is not None:
+            return self.scheduler_flags
+        return 0x10 if self.scheduler == "mh" else 0
+
+    @property
+    def masquerade_mark(self) -> int:
+        """The packet mark that asks for masquerade (IPT-04)."""
+        return 1 << self.masquerade_bit
+
+    def cluster_network(self, family: Family) -> Network | None:
+        """The cluster CIDR of a family (LOC-01)."""
+        return next((n for n in self.local_detection.cluster_networks if n.family is family), None)
