@@ -194,9 +194,19 @@ class ObservedSet(Struct, frozen=True, gc=False):
     entries: int = 0
 
 
+class FrontendKind(enum.IntEnum):
+    """The four ways to a Service; a smaller number has precedence in a conflict (DEV-14)."""
+
+    CLUSTER_IP = 0
+    LOAD_BALANCER_IP = 1
+    EXTERNAL_IP = 2
+    NODE_PORT = 3
+
+
 class Frontend(Struct, frozen=True, gc=False):
     """One way to a port of a Service: a virtual server and what makes packets reach it."""
 
+    kind: FrontendKind
     virtual_server: VirtualServer
     entries: tuple[SetEntry, ...]  # claimed together with the virtual server's key
     bind: bool  # whether its address belongs on the dummy interface (ADR-03 to ADR-05)
@@ -209,6 +219,7 @@ class ServicePlan(Struct, frozen=True, gc=False):
     """
 
     service: ObjectKey
+    created_at: str = ""  # decides conflicts (DEV-14)
     frontends: tuple[Frontend, ...] = ()
     entries: tuple[SetEntry, ...] = ()  # held whether or not a frontend is lost to another Service
     problems: tuple[Problem, ...] = ()

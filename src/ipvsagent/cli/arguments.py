@@ -1,0 +1,114 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+PLAN_FORMATS = ("table", "json", "ipvsadm", "ipset", "iptables", "ip6tables", "addresses")
+
+_EXIT_CODES = "exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``command`` and ``debug``."""
+    top = argparse.ArgumentParser(
+        prog="ipvsagent", description="Kubernetes service proxy on IPVS", epilog=_EXIT_CODES
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="log work on single objects; show stack traces")
+    _add_run(commands, common)
+    _add_plan(commands, common)
+    _add_cleanup(commands, common)
+    commands.add_parser("version", parents=[common], help="print the version")
+    return top
+
+
+def _add_run(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    run = commands.add_parser(
+        "run",
+        parents=[common],
+        help="keep this node's kernel in step with the cluster's Services",
+        description="Keep this node's kernel in step with the cluster's Services until SIGTERM or SIGINT",
+        epilog=f"example: ipvsagent run --manifests /etc/ipvsagent/manifests --node-name node-1\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_config(run)
+    run.add_argument(
+        "--manifests",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; followed live",
+    )
+    run.add_argument(
+        "--node-name",
+        metavar="NAME",
+        default="",
+        help="name of this node (default: $NODE_NAME, then `hostnameOverride` of the configuration, then host name)",
+    )
+
+
+def _add_plan(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    plan = commands.add_parser(
+        "plan",
+        parents=[common],
+        help="print the desired state of a node from manifests",
+        description="Print the desired state of a node from manifests, offline and without root",
+        epilog=f"example: ipvsagent plan -f examples/demo --node-name node-1 -o ipvsadm\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan.add_argument(
+        "-f",
+        "--filename",
+        metavar="PATH",
+        dest="paths",
+        type=Path,
+        action="extend",
+        nargs="+",
+        required=True,
+        help="file or folder of YAML or JSON; may be repeated",
+    )
+    plan.add_argument("--node-name", metavar="NAME", required=True, help="name of the node to plan for")
+    plan.add_argument(
+        "--node-address",
+        metavar="ADDR/LEN",
+        dest="node_addresses",
+        action="append",
+        default=[],
+        help="address of the node; may be repeated (default: those of its Node object)",
+    )
+    _add_config(plan)
+    plan.add_argument("-o", "--output", choices=PLAN_FORMATS, default="table", help="format (default: %(default)s)")
+
+
+def _add_cleanup(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    cleanup = commands.add_parser(
+        "cleanup",
+        parents=[common],
+        help="remove what this agent or kube-proxy in IPVS mode made on this node",
+        description="Remove virtual servers, kube-ipvs0, chains, jumps and ipsets; those of others stay",
+        epilog=f"example: ipvsagent cleanup --dry-run\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cleanup.add_argument("--dry-run", action="store_true", help="print what would go; change nothing")
+    cleanup.add_argument(
+        "--all", action="store_true", dest="all_virtual_servers", help="remove virtual servers of others, too"
+    )
+    _add_config(cleanup)
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="AgentConfiguration or KubeProxyConfiguration (default: built-in defaults)",
+    )

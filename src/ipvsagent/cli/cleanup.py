@@ -1,0 +1,24 @@
+"""``ipvsagent cleanup``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ipvsagent.agent import clean_node
+from ipvsagent.cli.settings import load_settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Remove our state, or say what would go; 1 if anything could not be removed."""
+    settings = load_settings(options.config)
+    result = clean_node(settings, all_virtual_servers=options.all_virtual_servers, dry_run=options.dry_run)
+    verb = "would remove" if options.dry_run else "removed"
+    failed = set(result.failed)
+    for line in result.found:
+        print(f"{verb} {line}")
+    if not result.found and not failed:
+        print("nothing to remove")
+    for line in result.failed:
+        print(f"error: {line}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,71 @@
+"""The command line: subcommands, and how errors become words and exit codes.
+
+Exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration. Data goes to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ipvsagent import __version__
+from ipvsagent.cli import arguments
+from ipvsagent.errors import AgentError, ConfigurationError
+
+EXIT_DONE = 0
+EXIT_NOT_POSSIBLE = 1
+EXIT_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after the program's name; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
+    options = arguments.parser().parse_args(argv)
+    try:
+        return _run(options)
+    except ConfigurationError as error:
+        if options.debug:
+            raise
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return EXIT_USAGE
+    except AgentError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_NOT_POSSIBLE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+        return EXIT_NOT_POSSIBLE
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Each command imports what it needs: `plan` runs where there is no pyroute2, `version` imports nothing.
+    match options.command:
+        case "run":
+            from ipvsagent.cli import run
+
+            return run.run(options)
+        case "plan":
+            from ipvsagent.cli import plan
+
+            return plan.run(options)
+        case "cleanup":
+            from ipvsagent.cli import cleanup
+
+            return cleanup.run(options)
+        case _:
+            print(f"ipvsagent {__version__}")
+            return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""``ipvsagent run``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ipvsagent import log
+from ipvsagent.agent import Agent
+from ipvsagent.cli.settings import load_settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Work until SIGTERM or SIGINT; the kernel state stays in place."""
+    settings = load_settings(options.config)
+    log.configure(debug=options.debug)
+    agent = Agent(
+        settings,
+        node_name=options.node_name,
+        manifests=options.manifests,
+        configuration_file=options.config,
+        log=log.TextLogger(),
+    )
+    agent.stop_on_signals()
+    agent.run()
+    return 0

@@ -1,0 +1,23 @@
+"""Loading the configuration for a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ipvsagent.config.load import load_configuration
+from ipvsagent.config.types import Settings
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Load a configuration file and print its warnings; the defaults without a file.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    if path is None:
+        return Settings()
+    loaded = load_configuration(path)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return loaded.settings

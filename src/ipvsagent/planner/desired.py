@@ -1,0 +1,173 @@
+"""The desired state of the whole node, changed one Service's plan at a time.
+
+`Desired` unites the plans: it settles claims and counts how many frontends share an address or a set entry. A
+change answers what it touched, so that whoever compares with the kernel looks at that and at nothing else.
+
+Invariant: the state depends on the plans held, not on the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ipvsagent.model.address import Address
+from ipvsagent.model.objects import ObjectKey, Problem
+from ipvsagent.model.state import Frontend, ServicePlan, SetEntry, VirtualServer, VirtualServerKey
+from ipvsagent.planner.claims import Claim, Claims
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a change of plans may have changed; dicts serve as ordered sets."""
+
+    virtual_servers: dict[VirtualServerKey, None] = field(default_factory=dict)
+    addresses: dict[Address, None] = field(default_factory=dict)
+    entries: dict[SetEntry, None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.virtual_servers or self.addresses or self.entries)
+
+    def update(self, other: Touched) -> None:
+        """Add what another change touched."""
+        self.virtual_servers.update(other.virtual_servers)
+        self.addresses.update(other.addresses)
+        self.entries.update(other.entries)
+
+
+class Desired:
+    """What the kernel should hold, from the plans of all Services."""
+
+    def __init__(self) -> None:
+        self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
+        self.addresses: dict[Address, int] = {}  # on the dummy interface, with the number of frontends
+        self.entries: dict[SetEntry, int] = {}  # with the number of those that hold it
+        self._plans: dict[ObjectKey, ServicePlan] = {}
+        self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
+        self._claims = Claims()
+
+    def __len__(self) -> int:
+        """Number of Services that have a plan."""
+        return len(self._plans)
+
+    def plan(self, service: ObjectKey) -> ServicePlan | None:
+        """The plan held for a Service."""
+        return self._plans.get(service)
+
+    def owner(self, key: VirtualServerKey) -> ObjectKey | None:
+        """The Service that a virtual server belongs to."""
+        return self._claims.owner(key)
+
+    def replace(self, service: ObjectKey, plan: ServicePlan | None) -> Touched:
+        """Put a Service's plan in the place of its earlier one.
+
+        Args:
+            plan: None removes the Service.
+
+        Returns:
+            Everything whose desired state may differ from before; empty if the plan is the same.
+        """
+        touched = Touched()
+        old = self._plans.get(service)
+        if old == plan:
+            return touched
+        self._troubled.pop(service, None)
+        if plan is None:
+            del self._plans[service]
+        else:
+            self._plans[service] = plan
+            if plan.problems:
+                self._troubled[service] = None
+        for entry in plan.entries if plan else ():
+            self._hold_entry(entry, touched)
+        for entry in old.entries if old else ():
+            self._drop_entry(entry, touched)
+        old_frontends = {f.virtual_server.key: f for f in old.frontends} if old else {}
+        new_frontends = {f.virtual_server.key: f for f in plan.frontends} if plan else {}
+        created_at = plan.created_at if plan else ""
+        # New ones first: an entry or address that moves to another frontend is never dropped in between.
+        for key in (*new_frontends, *(k for k in old_frontends if k not in new_frontends)):
+            self._move(key, service, old_frontends.get(key), new_frontends.get(key), created_at, touched)
+        return touched
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Every claim that lost, as a problem of the Service that lost it."""
+        for key, losers in self._claims.losers().items():
+            owner = self._claims.owner(key)
+            for claim in losers:
+                reason = (
+                    f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
+                )
+                yield Problem("Service", str(claim.service), "", reason)
+
+    def problems(self) -> Iterator[Problem]:
+        """Problems of all plans, conflicts included."""
+        for service in self._troubled:
+            yield from self._plans[service].problems
+        yield from self.conflicts()
+
+    def _move(
+        self,
+        key: VirtualServerKey,
+        service: ObjectKey,
+        old: Frontend | None,
+        new: Frontend | None,
+        created_at: str,
+        touched: Touched,
+    ) -> None:
+        """Replace one Service's frontend on one virtual server, whoever owns it before and after."""
+        before = self._claims.owner(key)
+        held = old if before == service else self._frontend(before, key)
+        if old is not None:
+            self._claims.withdraw(key, service)
+        if new is not None:
+            self._claims.enter(key, Claim.of(new.kind, created_at, service))
+        after = self._claims.owner(key)
+        wanted = new if after == service else self._frontend(after, key)
+        if held == wanted:
+            return
+        touched.virtual_servers[key] = None
+        if wanted is not None:
+            self.virtual_servers[key] = wanted.virtual_server
+            self._hold(wanted, touched)
+        else:
+            del self.virtual_servers[key]
+        if held is not None:
+            self._release(held, touched)
+
+    def _frontend(self, owner: ObjectKey | None, key: VirtualServerKey) -> Frontend | None:
+        plan = self._plans.get(owner) if owner else None
+        if plan is None:
+            return None
+        return next((f for f in plan.frontends if f.virtual_server.key == key), None)
+
+    def _hold(self, frontend: Frontend, touched: Touched) -> None:
+        for entry in frontend.entries:
+            self._hold_entry(entry, touched)
+        if frontend.bind:
+            address = frontend.virtual_server.key.address
+            self.addresses[address] = self.addresses.get(address, 0) + 1
+            if self.addresses[address] == 1:
+                touched.addresses[address] = None
+
+    def _release(self, frontend: Frontend, touched: Touched) -> None:
+        for entry in frontend.entries:
+            self._drop_entry(entry, touched)
+        if frontend.bind:
+            address = frontend.virtual_server.key.address
+            self.addresses[address] -= 1
+            if not self.addresses[address]:
+                del self.addresses[address]
+                touched.addresses[address] = None
+
+    def _hold_entry(self, entry: SetEntry, touched: Touched) -> None:
+        count = self.entries.get(entry, 0)
+        self.entries[entry] = count + 1
+        if not count:
+            touched.entries[entry] = None
+
+    def _drop_entry(self, entry: SetEntry, touched: Touched) -> None:
+        self.entries[entry] -= 1
+        if not self.entries[entry]:
+            del self.entries[entry]
+            touched.entries[entry] = None

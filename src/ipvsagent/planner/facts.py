@@ -1,0 +1,69 @@
+"""What planning needs to know of the node, apart from settings and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ipvsagent.config.types import NodePortAddresses
+from ipvsagent.model.address import Address, Family
+
+
+class NodeFacts(Struct, frozen=True):
+    """This node, as far as Services depend on it.
+
+    Args:
+        name: node name, for locality (EP-09).
+        zone: zone label, empty if there is none (EP-22).
+        families: those that this node can serve (SYN-01).
+        addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
+        node_port_addresses: those on which NodePorts answer, sorted (section 9).
+        internal_addresses: addresses of the Node object (SYN-03, LB-03).
+        other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
+    """
+
+    name: str
+    zone: str = ""
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    addresses: frozenset[Address] = frozenset()
+    node_port_addresses: tuple[Address, ...] = ()
+    internal_addresses: tuple[Address, ...] = ()
+    other_node_addresses: frozenset[Address] = frozenset()
+
+
+def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:
+    """Leave out what never counts as a node address: loopback and IPv6 link-local (ADR-06)."""
+    return frozenset(
+        a for a in addresses if not a.is_loopback and not (a.family is Family.IPV6 and a.is_link_local)
+    )
+
+
+def choose_node_port_addresses(
+    setting: NodePortAddresses, addresses: Iterable[Address], *, internal_addresses: Iterable[Address]
+) -> tuple[Address, ...]:
+    """Choose the node addresses on which NodePorts answer.
+
+    A family without a CIDR in the list, or with a /0, uses all its addresses (NP-01 to NP-03); CIDR mode
+    leaves out the same addresses as NP-01 does (DEV-10).
+
+    Args:
+        addresses: node addresses as `usable_node_addresses` leaves them.
+        internal_addresses: the Node object's addresses, of which ``primary`` takes the first of each family
+            (NP-05).
+
+    Returns:
+        Sorted, IPv4 first.
+    """
+    chosen: list[Address] = []
+    internal = [a for a in internal_addresses if not a.is_loopback]
+    for family in Family:
+        present = [a for a in addresses if a.family is family]
+        networks = [n for n in setting.networks if n.family is family]
+        if setting.primary:
+            first = next((a for a in internal if a.family is family), None)
+            present = [a for a in present if first in (None, a)]
+        elif networks and all(n.prefix_length for n in networks):
+            present = [a for a in present if any(a in n for n in networks)]
+        chosen += present
+    return tuple(sorted(chosen, key=lambda a: a.sort_key))

@@ -1,0 +1,271 @@
+"""The plan of one Service: its virtual servers with real servers, VIPs and set entries on this node.
+
+A Service's ways in are its frontends: a cluster IP, external IPs, load balancer IPs, and its node port on every
+chosen node address, each with every port. A frontend carries what must come and go together with its virtual
+server, so that a frontend lost to another Service (`planner.claims`) takes its set entries along.
+
+Pure: the same Service, slices, facts and settings give the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Address, Family, Network, Protocol
+from ipvsagent.model.objects import EndpointSlice, Problem, Service, ServicePort, ServiceType, TrafficPolicy
+from ipvsagent.model.state import (
+    Frontend,
+    FrontendKind,
+    RealServer,
+    ServicePlan,
+    SetEntry,
+    VirtualServer,
+    VirtualServerKey,
+)
+from ipvsagent.planner import sets
+from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, is_local
+from ipvsagent.planner.facts import NodeFacts
+
+
+class _Context(Struct, frozen=True):
+    """One Service in one family: what all of its ports have in common."""
+
+    service: Service
+    family: Family
+    cluster_ip: Address
+    external_ips: tuple[Address, ...]
+    load_balancer_ips: tuple[Address, ...]
+    source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
+    node: NodeFacts
+    settings: Settings
+
+    @property
+    def external_local(self) -> bool:
+        """Whether externalTrafficPolicy Local is in force (SVC-12)."""
+        service = self.service
+        return service.external_policy is TrafficPolicy.LOCAL and (
+            service.type is not ServiceType.CLUSTER_IP or bool(service.external_ips)
+        )
+
+    def reached_from_outside(self, port: ServicePort) -> bool:
+        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14)."""
+        return bool(port.node_port or self.load_balancer_ips or self.external_ips)
+
+    def set_name(self, base: str) -> str:
+        """The name of one of our sets in this family."""
+        return sets.set_name(base, self.family)
+
+    def binds(self, address: Address) -> bool:
+        """Whether an external or load balancer IP belongs on the dummy interface (ADR-04)."""
+        return address not in self.node.addresses
+
+
+def plan_service(
+    service: Service, slices: Sequence[EndpointSlice], *, node: NodeFacts, settings: Settings
+) -> ServicePlan:
+    """Plan one Service.
+
+    Args:
+        slices: all of its slices, in any order.
+
+    Returns:
+        Its frontends in a fixed order, without duplicates; problems name what was left out and why.
+    """
+    frontends: dict[VirtualServerKey, Frontend] = {}
+    entries: dict[SetEntry, None] = {}
+    problems: list[Problem] = []
+    for cluster_ip in service.cluster_ips:
+        family = cluster_ip.family
+        if family not in node.families:
+            continue
+        context = _context(service, cluster_ip, node=node, settings=settings, problems=problems)
+        if _health_check_port(service):
+            name = context.set_name(sets.HEALTH_CHECK_NODE_PORT)
+            entries[SetEntry(name, port=service.health_check_node_port)] = None
+        for port in service.ports:
+            endpoints = endpoints_of_port(slices, port, family)
+            entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
+            for frontend in _frontends(context, port, endpoints):
+                key = frontend.virtual_server.key
+                known = frontends.get(key)
+                frontends[key] = frontend if known is None else _united(known, frontend)
+    return ServicePlan(
+        service.key,
+        service.created_at,
+        tuple(frontends.values()),
+        tuple(entries),
+        tuple(problems),
+    )
+
+
+def _context(
+    service: Service, cluster_ip: Address, *, node: NodeFacts, settings: Settings, problems: list[Problem]
+) -> _Context:
+    family = cluster_ip.family
+    external_ips: tuple[Address, ...] = ()
+    if settings.allow_external_ips:
+        external_ips = _bindable(service, "spec.externalIPs", service.external_ips, family, node, problems)
+    balancer_ips = _bindable(
+        service, "status.loadBalancer.ingress", service.load_balancer_ips, family, node, problems
+    )
+    ranges = tuple(r for r in service.source_ranges if r.family is family)
+    if any(r.prefix_length == 0 for r in ranges):
+        ranges = ()
+    return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
+
+
+def _bindable(
+    service: Service,
+    field: str,
+    addresses: Sequence[Address],
+    family: Family,
+    node: NodeFacts,
+    problems: list[Problem],
+) -> tuple[Address, ...]:
+    """Leave out addresses that this node must not take: those of other nodes (design, section 4)."""
+    usable = []
+    for address in addresses:
+        if address.family is not family:
+            continue
+        if address in node.other_node_addresses and address not in node.addresses:
+            reason = f"{address} is an address of another node; it is served on that node only"
+            problems.append(Problem("Service", str(service.key), field, reason))
+        else:
+            usable.append(address)
+    return tuple(usable)
+
+
+def _health_check_port(service: Service) -> int:
+    """The health check node port in force, 0 if there is none (SVC-15)."""
+    if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
+        return service.health_check_node_port
+    return 0
+
+
+def _loop_back_entries(
+    context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]
+) -> Iterator[SetEntry]:
+    """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
+    name = context.set_name(sets.LOOP_BACK)
+    for item in endpoints:
+        if is_local(item.endpoint, context.node.name):
+            server = item.real_server
+            yield SetEntry(name, server.port, port.protocol, server.address, server.address)
+
+
+def _frontends(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[Frontend]:
+    service = context.service
+    outside = context.reached_from_outside(port)
+    internal_local = service.internal_policy is TrafficPolicy.LOCAL
+    eligible = eligible_endpoints(
+        endpoints,
+        node_name=context.node.name,
+        zone=context.node.zone,
+        uses_cluster=not internal_local or outside,
+        uses_local=internal_local or (context.external_local and outside),
+    )
+    yield _cluster_ip(context, port, _choose(internal_local, eligible, context))
+    external = _choose(context.external_local, eligible, context)
+    for address in context.load_balancer_ips:
+        yield _load_balancer_ip(context, port, address, external)
+    for address in context.external_ips:
+        yield _external_ip(context, port, address, external)
+    if port.node_port:
+        for address in context.node.node_port_addresses:
+            if address.family is context.family:
+                yield _node_port(context, port, address, external)
+
+
+def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealServer, ...]:
+    """Pick by policy; Local without a local endpoint falls back unless told otherwise (EP-30 to EP-36, DEV-11)."""
+    if not local:
+        return eligible.cluster
+    if eligible.local or context.settings.strict_local_policy:
+        return eligible.local
+    return eligible.cluster
+
+
+def _virtual_server(
+    context: _Context, protocol: Protocol, address: Address, port: int, real_servers: tuple[RealServer, ...]
+) -> VirtualServer:
+    return VirtualServer(
+        VirtualServerKey(protocol, address, port),
+        context.settings.scheduler,
+        context.settings.effective_flags,
+        context.service.affinity_timeout_seconds,
+        real_servers,
+    )
+
+
+def _vip(
+    context: _Context,
+    kind: FrontendKind,
+    virtual_server: VirtualServer,
+    set_bases: Sequence[str],
+    *,
+    bind: bool,
+    more: Sequence[SetEntry] = (),
+) -> Frontend:
+    """A frontend on a VIP: an entry in each set, and one for its address if that is bound (ADR-08)."""
+    key = virtual_server.key
+    entries = [SetEntry(context.set_name(b), key.port, key.protocol, key.address) for b in set_bases]
+    if bind:
+        entries.append(SetEntry(context.set_name(sets.IPVS_IPS), address=key.address))
+    return Frontend(kind, virtual_server, (*entries, *more), bind)
+
+
+def _cluster_ip(context: _Context, port: ServicePort, real_servers: tuple[RealServer, ...]) -> Frontend:
+    server = _virtual_server(context, port.protocol, context.cluster_ip, port.port, real_servers)
+    return _vip(context, FrontendKind.CLUSTER_IP, server, (sets.CLUSTER_IP,), bind=True)
+
+
+def _external_ip(
+    context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
+) -> Frontend:
+    server = _virtual_server(context, port.protocol, address, port.port, real_servers)
+    base = sets.EXTERNAL_IP_LOCAL if context.external_local else sets.EXTERNAL_IP  # SET-03, SET-04
+    return _vip(context, FrontendKind.EXTERNAL_IP, server, (base,), bind=context.binds(address))
+
+
+def _load_balancer_ip(
+    context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
+) -> Frontend:
+    server = _virtual_server(context, port.protocol, address, port.port, real_servers)
+    bases = [sets.LOAD_BALANCER]
+    if context.external_local:
+        bases.append(sets.LOAD_BALANCER_LOCAL)
+    more: list[SetEntry] = []
+    if context.source_ranges:  # LB-01 to LB-03
+        bases.append(sets.LOAD_BALANCER_FW)
+        name = context.set_name(sets.LOAD_BALANCER_SOURCE_CIDR)
+        more += [
+            SetEntry(name, port.port, port.protocol, address, r.address, r.prefix_length)
+            for r in context.source_ranges
+        ]
+        if any(a in r for a in context.node.internal_addresses for r in context.source_ranges):
+            name = context.set_name(sets.LOAD_BALANCER_SOURCE_IP)
+            more.append(SetEntry(name, port.port, port.protocol, address, address))
+    return _vip(context, FrontendKind.LOAD_BALANCER_IP, server, bases, bind=context.binds(address), more=more)
+
+
+def _node_port(
+    context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
+) -> Frontend:
+    """A node port on one node address; bitmap entries are shared by all addresses (SET-10 to SET-15)."""
+    server = _virtual_server(context, port.protocol, address, port.node_port, real_servers)
+    every, local = sets.NODE_PORT_SETS[port.protocol]
+    names = [context.set_name(every)] + ([context.set_name(local)] if context.external_local else [])
+    if port.protocol is Protocol.SCTP:
+        entries = tuple(SetEntry(n, port.node_port, port.protocol, address) for n in names)
+    else:
+        entries = tuple(SetEntry(n, port.node_port) for n in names)
+    return Frontend(FrontendKind.NODE_PORT, server, entries, bind=False)
+
+
+def _united(first: Frontend, second: Frontend) -> Frontend:
+    """Two ways of one Service to the same address and port: the first one's virtual server, both's entries."""
+    entries = dict.fromkeys((*first.entries, *second.entries))
+    return Frontend(first.kind, first.virtual_server, tuple(entries), first.bind or second.bind)

@@ -1,0 +1,71 @@
+"""Which kernel settings a node needs (section 8 of the specification)."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings
+
+MAX_CONNTRACK = 1048576  # CFG-41
+
+
+class Sysctl(Struct, frozen=True):
+    """One file below /proc/sys.
+
+    Args:
+        key: such as ``net/ipv4/ip_forward``.
+        required: whether the data plane is wrong without it; the others are limits.
+    """
+
+    key: str
+    value: int
+    required: bool = True
+
+
+def plan_sysctls(settings: Settings, *, kernel_release: str, cpus: int) -> tuple[Sysctl, ...]:
+    """The kernel settings in the order they are written (SYS-01 to SYS-12).
+
+    Args:
+        kernel_release: as in /proc/sys/kernel/osrelease, such as ``6.1.0-56-amd64``.
+        cpus: number of CPUs of the node (CFG-41).
+    """
+    wanted = [Sysctl("net/ipv4/vs/conntrack", 1)]
+    reuse_mode = _conn_reuse_mode(kernel_release)
+    if reuse_mode is not None:
+        wanted.append(Sysctl("net/ipv4/vs/conn_reuse_mode", reuse_mode))
+    wanted += [
+        Sysctl("net/ipv4/vs/expire_nodest_conn", 1),
+        Sysctl("net/ipv4/vs/expire_quiescent_template", 1),
+        Sysctl("net/ipv4/ip_forward", 1),
+    ]
+    if settings.strict_arp:
+        wanted += [Sysctl("net/ipv4/conf/all/arp_ignore", 1), Sysctl("net/ipv4/conf/all/arp_announce", 2)]
+    return (*wanted, *_conntrack_limits(settings, cpus))
+
+
+def _conn_reuse_mode(kernel_release: str) -> int | None:
+    """The right value for a kernel: 0 before the fix of 5.9, 1 since; None where there is no such file (SYS-02)."""
+    numbers = re.match(r"(\d+)\.(\d+)", kernel_release)
+    version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    if version < (4, 1):
+        return None
+    return 1 if version >= (5, 9) else 0
+
+
+def _conntrack_limits(settings: Settings, cpus: int) -> list[Sysctl]:
+    limits = settings.conntrack
+    values: list[tuple[str, int]] = []
+    if limits.max_per_core:
+        scaled = limits.max_per_core * cpus
+        most = MAX_CONNTRACK if scaled > MAX_CONNTRACK else max(scaled, limits.min)
+        values += [("nf_conntrack_max", most)]
+    values += [
+        ("nf_conntrack_tcp_timeout_established", limits.tcp_established_seconds),
+        ("nf_conntrack_tcp_timeout_close_wait", limits.tcp_close_wait_seconds),
+        ("nf_conntrack_udp_timeout", limits.udp_seconds),
+        ("nf_conntrack_udp_timeout_stream", limits.udp_stream_seconds),
+        ("nf_conntrack_tcp_be_liberal", int(limits.tcp_be_liberal)),
+    ]
+    return [Sysctl(f"net/netfilter/{name}", value, required=False) for name, value in values if value]

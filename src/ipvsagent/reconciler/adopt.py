@@ -1,0 +1,88 @@
+"""Reading the kernel into a ledger: at start, and again when it turned out to differ.
+
+What was made by this agent (or by kube-proxy in IPVS mode) is told from what others made by traces that both
+leave in the kernel: a virtual server is ours if its address is on the dummy interface, or if one of our sets has
+an entry for it. Set entries are written before a virtual server and removed after it, so a crash in between
+leaves no virtual server without a trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from ipvsagent.errors import NotFound
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.model.address import Address, Family, Network, Protocol
+from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, SetSpec, SetType, VirtualServerKey
+from ipvsagent.planner import sets
+from ipvsagent.planner.facts import usable_node_addresses
+from ipvsagent.reconciler.ledger import Ledger, from_observed
+
+
+def read_kernel(drivers: Drivers, families: Sequence[Family], exclude: Sequence[Network] = ()) -> Ledger:
+    """Read virtual servers, addresses of the dummy interface and the entries of our sets.
+
+    Args:
+        families: whose sets are read; a missing set counts as empty.
+        exclude: networks whose virtual servers and addresses are never removed (DEV-28).
+
+    Raises:
+        KernelError: a listing failed; nothing may be concluded then.
+    """
+    ledger = Ledger()
+    for family in families:
+        for spec in sets.set_specs(family):
+            ledger.entries.update(_entries(drivers, spec))
+    listed = drivers.addresses.list_addresses()
+    on_dummy = {a.address for a in listed if a.link_name == DUMMY_INTERFACE}
+    ledger.addresses = {a for a in on_dummy if not _is_excluded(a, exclude)}
+    node_addresses = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
+    traces = _Traces(on_dummy, ledger.entries, node_addresses)
+    for observed in drivers.ipvs.list_virtual_servers():
+        key = observed.key
+        ledger.virtual_servers[key] = from_observed(observed)
+        if _is_excluded(key.address, exclude) or key not in traces:
+            ledger.foreign.add(key)
+    return ledger
+
+
+def _entries(drivers: Drivers, spec: SetSpec) -> Iterable[SetEntry]:
+    try:
+        return drivers.ip_sets.list_entries(spec)
+    except NotFound:
+        return ()
+
+
+def _is_excluded(address: Address, networks: Sequence[Network]) -> bool:
+    return (address.family is Family.IPV6 and address.is_link_local) or any(address in n for n in networks)
+
+
+class _Traces:
+    """Which virtual servers the addresses and set entries in the kernel speak for."""
+
+    def __init__(
+        self, on_dummy: Collection[Address], entries: Iterable[SetEntry], node_addresses: Collection[Address]
+    ) -> None:
+        self._on_dummy = on_dummy
+        self._node_addresses = node_addresses
+        self._keys: set[VirtualServerKey] = set()
+        self._node_ports: set[tuple[Protocol, int, Family]] = set()
+        by_name = {s.name: s for family in Family for s in sets.set_specs(family)}
+        node_port_sets = {
+            sets.set_name(every, family): (protocol, family)
+            for protocol, (every, _) in sets.NODE_PORT_SETS.items()
+            for family in Family
+        }
+        for entry in entries:
+            if entry.address is not None and entry.protocol is not None:
+                if by_name[entry.set_name].type is SetType.HASH_IP_PORT:
+                    self._keys.add(VirtualServerKey(entry.protocol, entry.address, entry.port))
+            elif entry.set_name in node_port_sets:
+                protocol, family = node_port_sets[entry.set_name]
+                self._node_ports.add((protocol, entry.port, family))
+
+    def __contains__(self, key: VirtualServerKey) -> bool:
+        if key.address in self._on_dummy or key in self._keys:
+            return True
+        is_node_port = (key.protocol, key.port, key.address.family) in self._node_ports
+        return is_node_port and key.address in self._node_addresses

@@ -1,0 +1,139 @@
+"""What Kubernetes says: the objects known, indexed by Service, and which Services a change concerns.
+
+Memory holds each object once. An event that changes nothing that is used marks nothing dirty (SYN-11, DEV-33).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ipvsagent.model.events import Changed, Deleted, Listed, Rejected, SourceProblems
+from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, Node, ObjectKey, Problem, Service
+
+ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems
+
+
+class ObjectCache:
+    """Known objects.
+
+    Attributes:
+        services: by key.
+        nodes: by key; all that were heard of, this one among them.
+        dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
+        nodes_changed: whether a Node changed since this was last set to False.
+    """
+
+    def __init__(self) -> None:
+        self.services: dict[ObjectKey, Service] = {}
+        self.nodes: dict[ObjectKey, Node] = {}
+        self.dirty: dict[ObjectKey, None] = {}
+        self.nodes_changed = False
+        self._slices: dict[ObjectKey, EndpointSlice] = {}
+        self._slices_of: dict[ObjectKey, list[ObjectKey]] = {}
+        self._listed: set[Kind] = set()
+        self._object_problems: dict[tuple[Kind, ObjectKey], tuple[Problem, ...]] = {}
+        self._source_problems: dict[str, tuple[Problem, ...]] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether Services and EndpointSlices were both listed to the end (SYN-04)."""
+        return {Kind.SERVICE, Kind.ENDPOINT_SLICE} <= self._listed
+
+    def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
+        """All slices of a Service."""
+        return [self._slices[key] for key in self._slices_of.get(service, ())]
+
+    def problems(self) -> list[Problem]:
+        """Everything wrong with the objects and their source, as last reported."""
+        groups = (*self._object_problems.values(), *self._source_problems.values())
+        return [problem for group in groups for problem in group]
+
+    def apply(self, event: ObjectEvent) -> None:
+        """Take one event in."""
+        match event:
+            case Listed():
+                self._replace_all(event)
+            case Changed():
+                kind = _kind(event.object)
+                self._note(kind, event.object.key, event.problems)
+                self._store(event.object)
+            case Deleted():
+                self._note(event.kind, event.key, ())
+                self._remove(event.kind, event.key)
+            case Rejected():
+                self._note(event.kind, event.key, event.problems)
+            case SourceProblems():
+                self._source_problems.pop(event.origin, None)
+                if event.problems:
+                    self._source_problems[event.origin] = event.problems
+
+    def _replace_all(self, event: Listed) -> None:
+        present = {o.key for o in event.objects} | set(event.rejected)
+        known: Mapping[ObjectKey, KubernetesObject] = {
+            Kind.SERVICE: self.services,
+            Kind.ENDPOINT_SLICE: self._slices,
+            Kind.NODE: self.nodes,
+        }[event.kind]
+        for key in [k for k in known if k not in present]:
+            self._remove(event.kind, key)
+        for stale in [k for k in self._object_problems if k[0] is event.kind]:
+            del self._object_problems[stale]
+        for key, problems in event.problems.items():
+            self._note(event.kind, key, problems)
+        for item in event.objects:
+            self._store(item)
+        self._listed.add(event.kind)
+
+    def _note(self, kind: Kind, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
+        self._object_problems.pop((kind, key), None)
+        if problems:
+            self._object_problems[kind, key] = problems
+
+    def _store(self, item: KubernetesObject) -> None:
+        match item:
+            case Service():
+                if self.services.get(item.key) != item:
+                    self.services[item.key] = item
+                    self.dirty[item.key] = None
+            case EndpointSlice():
+                self._store_slice(item)
+            case Node():
+                if self.nodes.get(item.key) != item:
+                    self.nodes[item.key] = item
+                    self.nodes_changed = True
+
+    def _store_slice(self, item: EndpointSlice) -> None:
+        known = self._slices.get(item.key)
+        if known == item:
+            return
+        if known is not None and known.service != item.service:
+            self._remove(Kind.ENDPOINT_SLICE, item.key)
+            known = None
+        if known is None:
+            self._slices_of.setdefault(item.service, []).append(item.key)
+        self._slices[item.key] = item
+        self.dirty[item.service] = None
+
+    def _remove(self, kind: Kind, key: ObjectKey) -> None:
+        if kind is Kind.SERVICE and self.services.pop(key, None):
+            self.dirty[key] = None
+        elif kind is Kind.NODE and self.nodes.pop(key, None):
+            self.nodes_changed = True
+        elif kind is Kind.ENDPOINT_SLICE:
+            known = self._slices.pop(key, None)
+            if known is not None:
+                keys = self._slices_of[known.service]
+                keys.remove(key)
+                if not keys:
+                    del self._slices_of[known.service]
+                self.dirty[known.service] = None
+
+
+def _kind(item: KubernetesObject) -> Kind:
+    match item:
+        case Service():
+            return Kind.SERVICE
+        case EndpointSlice():
+            return Kind.ENDPOINT_SLICE
+        case Node():
+            return Kind.NODE

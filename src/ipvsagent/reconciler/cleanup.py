@@ -1,0 +1,147 @@
+"""Removing from a node what this agent, or kube-proxy in IPVS mode, made, and nothing else.
+
+Order: virtual servers, dummy interface, rules, sets. The traces that tell our virtual servers from those of others
+(see `reconciler.adopt`) go last, so that an interrupted cleanup can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ipvsagent.errors import AgentError, KernelError, NotFound, NotSupported
+from ipvsagent.kernel.api import Drivers, Rules
+from ipvsagent.model.address import Family, Network
+from ipvsagent.model.ops import RemoveAddress, RemoveVirtualServer
+from ipvsagent.model.rules import RuleSet
+from ipvsagent.model.state import DUMMY_INTERFACE
+from ipvsagent.planner.sets import set_specs
+from ipvsagent.reconciler.adopt import read_kernel
+from ipvsagent.reconciler.ledger import Ledger
+
+
+class Cleanup:
+    """One cleanup run.
+
+    Args:
+        rules: rules drivers of every variant and family that is in use on this host.
+        rule_sets: names of the chains and jumps, by family; their rules do not matter.
+        exclude: networks whose virtual servers and addresses stay (DEV-28).
+        all_virtual_servers: remove the virtual servers of others, too.
+        dry_run: change nothing.
+
+    Attributes:
+        found: what was removed, or would be; one line each.
+        failed: what could not be removed; one line each.
+    """
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        *,
+        rules: Sequence[Rules],
+        rule_sets: dict[Family, RuleSet],
+        exclude: Sequence[Network] = (),
+        all_virtual_servers: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        self._drivers = drivers
+        self._rules = rules
+        self._rule_sets = rule_sets
+        self._exclude = exclude
+        self._all = all_virtual_servers
+        self._dry_run = dry_run
+        self.found: list[str] = []
+        self.failed: list[str] = []
+
+    def run(self) -> None:
+        """Do it; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
+        self._remove_virtual_servers()
+        self._remove_dummy()
+        for driver in self._rules:
+            self._remove_rules(driver)
+        self._remove_sets()
+
+    def _remove_virtual_servers(self) -> None:
+        try:
+            ledger = read_kernel(self._drivers, tuple(Family), self._exclude)
+        except NotSupported:
+            return  # no IPVS in this kernel now, so no virtual servers either
+        except KernelError as error:
+            self.failed.append(str(error))
+            return
+        if self._all:
+            self._flush(ledger)
+            return
+        keys = sorted((k for k in ledger.virtual_servers if k not in ledger.foreign), key=str)
+        self.found += [f"virtual server {key}" for key in keys]
+        if keys and not self._dry_run:
+            results = self._drivers.ipvs.apply([RemoveVirtualServer(key) for key in keys])
+            self._note_failures(r for r in results if not isinstance(r, NotFound))
+
+    def _flush(self, ledger: Ledger) -> None:
+        keys = sorted(ledger.virtual_servers, key=str)
+        self.found += [f"virtual server {key}" for key in keys]
+        by_mark = self._drivers.ipvs.count_virtual_servers() - len(keys)
+        if by_mark > 0:
+            self.found.append(f"{by_mark} virtual servers by firewall mark")
+        if keys or by_mark > 0:
+            self._do(self._drivers.ipvs.flush)
+
+    def _remove_dummy(self) -> None:
+        drivers = self._drivers
+        links = {link.name: link for link in drivers.addresses.list_links()}
+        link = links.get(DUMMY_INTERFACE)
+        if link is None or link.kind != "dummy":
+            return
+        held = [a.address for a in drivers.addresses.list_addresses() if a.link_name == DUMMY_INTERFACE]
+        kept = [a for a in held if any(a in n for n in self._exclude)]
+        if not kept:
+            self.found.append(f"interface {DUMMY_INTERFACE} with {len(held)} addresses")
+            self._do(lambda: drivers.addresses.remove_link(DUMMY_INTERFACE))
+            return
+        going = [a for a in held if a not in kept]
+        self.found += [f"address {a} on {DUMMY_INTERFACE}" for a in going]
+        if going and not self._dry_run:
+            results = drivers.addresses.apply(DUMMY_INTERFACE, [RemoveAddress(a) for a in going])
+            self._note_failures(r for r in results if not isinstance(r, NotFound))
+
+    def _remove_rules(self, driver: Rules) -> None:
+        rules = self._rule_sets[driver.family]
+        try:
+            ours = driver.list_ours(rules)
+        except KernelError as error:
+            self.failed.append(str(error))
+            return
+        program = "iptables" if driver.family is Family.IPV4 else "ip6tables"
+        self.found += [f"{program}-{driver.variant} {line}" for line in ours]
+        if ours:
+            self._do(lambda: driver.remove(rules))
+
+    def _remove_sets(self) -> None:
+        try:
+            present = {s.name for s in self._drivers.ip_sets.list_sets()}
+        except NotSupported:
+            return
+        except KernelError as error:
+            self.failed.append(str(error))
+            return
+        for name in (spec.name for family in Family for spec in set_specs(family)):
+            if name in present:
+                self.found.append(f"ipset {name}")
+                self._destroy(name)
+
+    def _destroy(self, name: str) -> None:
+        self._do(lambda: self._drivers.ip_sets.destroy(name))
+
+    def _do(self, action: Callable[[], None]) -> None:
+        if self._dry_run:
+            return
+        try:
+            action()
+        except NotFound:
+            pass  # gone meanwhile
+        except AgentError as error:
+            self.failed.append(str(error))
+
+    def _note_failures(self, results: Iterable[KernelError | None]) -> None:
+        self.failed += [str(error) for error in results if error is not None]

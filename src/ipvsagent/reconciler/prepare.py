@@ -1,0 +1,183 @@
+"""Making a node ready before the first Service: modules, kernel settings, dummy interface, sets, rules.
+
+What is right already is left untouched, so a restart writes nothing. A required part that cannot be had ends the
+start with one sentence and a remedy (`NodeUnusable`); a limit that cannot be set is reported and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import AlreadyExists, Busy, KernelError, NodeUnusable, NotFound, NotPermitted, ToolMissing
+from ipvsagent.kernel.api import Drivers, IpSets
+from ipvsagent.log import Logger
+from ipvsagent.model.ops import AddEntry
+from ipvsagent.model.rules import RuleSet
+from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
+from ipvsagent.planner.sets import set_specs
+from ipvsagent.planner.sysctls import Sysctl, plan_sysctls
+
+_TEMPORARY_SET = "KUBE-IPVSAGENT-TEMP"
+
+
+def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet], log: Logger) -> None:
+    """Do all of it, in the order of design.md section 2.
+
+    Raises:
+        NodeUnusable: the node lacks something that nothing can be done without.
+    """
+    try:
+        load_modules(drivers, settings, log)
+        write_sysctls(drivers, settings, log)
+        ensure_dummy(drivers)
+        for rule_set in rules:
+            ensure_sets(drivers, rule_set)
+            ensure_rules(drivers, rule_set)
+    except NotPermitted as error:
+        raise NodeUnusable(
+            f"the kernel refused to {error.operation} {error.subject}".rstrip(),
+            "run as root, or with the capability NET_ADMIN (and SYS_MODULE where modules are not loaded yet)",
+        ) from error
+    except ToolMissing as error:
+        raise NodeUnusable(str(error), "install the package `iptables`") from error
+    except KernelError as error:
+        raise NodeUnusable(
+            f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view"
+        ) from error
+
+
+def load_modules(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Load IPVS and the scheduler's module; refuse a scheduler that this kernel lacks (DEV-35)."""
+    try:
+        drivers.modules.load("ip_vs")
+    except NotFound as error:
+        raise NodeUnusable(
+            "this kernel has no module `ip_vs`, without which nothing can be balanced",
+            "install the full kernel package of the distribution (its modules hold `ip_vs`)",
+        ) from error
+    check_scheduler(drivers, settings.scheduler)
+    try:
+        drivers.modules.load("nf_conntrack")
+    except KernelError as error:
+        log.warning("module not loaded", module="nf_conntrack", error=error)
+
+
+def check_scheduler(drivers: Drivers, scheduler: str) -> None:
+    """Load a scheduler's module.
+
+    Raises:
+        NodeUnusable: this kernel has no such scheduler.
+    """
+    try:
+        drivers.modules.load(f"ip_vs_{scheduler}")
+    except NotFound as error:
+        available = ", ".join(drivers.modules.available_schedulers()) or "none"
+        raise NodeUnusable(
+            f"scheduler `{scheduler}` is not known to this kernel",
+            f"set `ipvs.scheduler` to one of those available: {available}",
+        ) from error
+
+
+def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Bring kernel settings and IPVS timeouts to their values (SYS-01 to SYS-14)."""
+    release = drivers.sysctls.read("kernel/osrelease")
+    for wanted in plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1):
+        try:
+            _write_sysctl(drivers, wanted, log)
+        except KernelError as error:
+            if wanted.required:
+                raise
+            log.warning("kernel setting not written", key=wanted.key, value=wanted.value, error=error)
+    timeouts = settings.timeouts
+    request = IpvsTimeouts(timeouts.tcp_seconds, timeouts.tcp_fin_seconds, timeouts.udp_seconds)
+    if request != IpvsTimeouts():
+        try:
+            drivers.ipvs.set_timeouts(request)
+        except KernelError as error:
+            log.warning("IPVS timeouts not set", error=error)
+
+
+def _write_sysctl(drivers: Drivers, wanted: Sysctl, log: Logger) -> None:
+    present = drivers.sysctls.read(wanted.key)
+    if present != str(wanted.value):
+        drivers.sysctls.write(wanted.key, str(wanted.value))
+        log.info("kernel setting written", key=wanted.key, before=present, after=wanted.value)
+
+
+def ensure_dummy(drivers: Drivers) -> bool:
+    """Create the dummy interface if it is missing; answer whether it was.
+
+    Raises:
+        NodeUnusable: the name belongs to an interface of another kind.
+    """
+    present = next((link for link in drivers.addresses.list_links() if link.name == DUMMY_INTERFACE), None)
+    if present is None:
+        try:
+            drivers.addresses.add_dummy(DUMMY_INTERFACE)
+        except AlreadyExists:
+            return False
+        return True
+    if present.kind != "dummy":
+        raise NodeUnusable(
+            f"interface `{DUMMY_INTERFACE}` exists, but is of kind {present.kind or 'hardware'}, not dummy",
+            f"remove it: `ip link delete {DUMMY_INTERFACE}`",
+        )
+    return False
+
+
+def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
+    """Create missing sets of a family and replace those of the wrong type, family or size (SET-34, DEV-25)."""
+    present = {s.name: s for s in drivers.ip_sets.list_sets()}
+    for spec in set_specs(rules.family):
+        observed = present.get(spec.name)
+        if observed is None:
+            drivers.ip_sets.create(spec)
+        elif not _serves(observed, spec):
+            _replace_set(drivers, observed, spec, rules)
+
+
+def _serves(observed: ObservedSet, spec: SetSpec) -> bool:
+    if spec.type is SetType.BITMAP_PORT:
+        return observed.type == spec.type
+    same_kind = observed.type == spec.type and observed.family is spec.family
+    return same_kind and observed.max_elements >= spec.max_elements
+
+
+def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: RuleSet) -> None:
+    """Put a right set in the place of a wrong one: by swapping where the kernel can, else behind the rules' back."""
+    if observed.type == spec.type and observed.family is spec.family:
+        _swap_in(drivers.ip_sets, spec)
+        return
+    drivers.rules[rules.family].remove(rules)  # they are written anew right after
+    try:
+        drivers.ip_sets.destroy(spec.name)
+    except Busy as error:
+        raise NodeUnusable(
+            f"ipset `{spec.name}` is of type {observed.type} and in use by a foreign rule",
+            f"remove the rule that matches `{spec.name}`",
+        ) from error
+    drivers.ip_sets.create(spec)
+
+
+def _swap_in(ip_sets: IpSets, spec: SetSpec) -> None:
+    """Replace a set by one of the right size with the same entries, without a moment in between."""
+    with contextlib.suppress(NotFound):
+        ip_sets.destroy(_TEMPORARY_SET)
+    ip_sets.create(SetSpec(_TEMPORARY_SET, spec.type, spec.family, spec.max_elements))
+    ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
+    ip_sets.swap(_TEMPORARY_SET, spec.name)
+    ip_sets.destroy(_TEMPORARY_SET)
+
+
+def ensure_rules(drivers: Drivers, rules: RuleSet) -> bool:
+    """Write the constant rules of a family if the kernel's differ; answer whether they did."""
+    driver = drivers.rules[rules.family]
+    if driver.matches(rules):
+        return False
+    driver.replace(rules)
+    return True

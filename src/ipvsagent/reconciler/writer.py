@@ -1,0 +1,166 @@
+"""Carrying out differences: in the right order, in batches, with errors kept to the object they belong to.
+
+Order of a batch (design, section 2): set entries, virtual servers with their real servers, addresses; then what
+goes: virtual servers, addresses, set entries. So a VIP never answers before it can forward, and refuses at once
+when it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.model.address import Address
+from ipvsagent.model.ops import (
+    AddAddress,
+    AddEntry,
+    AddressOperation,
+    AddVirtualServer,
+    EntryOperation,
+    IpvsOperation,
+    RemoveAddress,
+    RemoveEntry,
+)
+from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
+from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.reconciler.diff import diff_virtual_server
+from ipvsagent.reconciler.ledger import Ledger
+
+Item = VirtualServerKey | Address | SetEntry
+"""What is written, retried and reported by itself."""
+
+SERVERS_PER_BATCH = 256
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one pass of writing.
+
+    Attributes:
+        failures: the first error of each item that is not as it should be.
+        drift: whether the kernel turned out to differ from the ledger, so that it has to be read again.
+        dummy_missing: whether the dummy interface is gone.
+    """
+
+    failures: dict[Item, KernelError] = field(default_factory=dict)
+    drift: bool = False
+    dummy_missing: bool = False
+
+
+class Writer:
+    """Brings the kernel from the ledger's state to the desired one, for given items only."""
+
+    def __init__(self, drivers: Drivers, desired: Desired, ledger: Ledger) -> None:
+        self._drivers = drivers
+        self._desired = desired
+        self.ledger = ledger
+
+    def write(self, touched: Touched) -> Outcome:
+        """Write whatever differs among the items touched; items in sync cost no message."""
+        outcome = Outcome()
+        desired, ledger = self._desired, self.ledger
+        appearing = [e for e in touched.entries if e in desired.entries and e not in ledger.entries]
+        vanishing = [e for e in touched.entries if e not in desired.entries and e in ledger.entries]
+        present = [k for k in touched.virtual_servers if k in desired.virtual_servers]
+        surplus = [
+            k
+            for k in touched.virtual_servers
+            if k not in desired.virtual_servers and k in ledger.virtual_servers and k not in ledger.foreign
+        ]
+        binding = [a for a in touched.addresses if a in desired.addresses and a not in ledger.addresses]
+        unbinding = [a for a in touched.addresses if a not in desired.addresses and a in ledger.addresses]
+        self._write_entries([AddEntry(e) for e in appearing], outcome)
+        self._write_virtual_servers(present, outcome)
+        self._write_addresses([AddAddress(a) for a in binding], outcome)
+        self._write_virtual_servers(surplus, outcome)
+        self._write_addresses([RemoveAddress(a) for a in unbinding], outcome)
+        self._write_entries([RemoveEntry(e) for e in vanishing], outcome)
+        return outcome
+
+    def _write_virtual_servers(self, keys: Sequence[VirtualServerKey], outcome: Outcome) -> None:
+        for start in range(0, len(keys), SERVERS_PER_BATCH):
+            self._write_batch(keys[start : start + SERVERS_PER_BATCH], outcome)
+
+    def _write_batch(self, keys: Iterable[VirtualServerKey], outcome: Outcome) -> None:
+        batch: list[IpvsOperation] = []
+        spans: list[tuple[VirtualServerKey, int, int]] = []
+        for key in keys:
+            wanted = self._desired.virtual_servers.get(key)
+            operations = diff_virtual_server(self.ledger.virtual_servers.get(key), wanted)
+            if operations:
+                spans.append((key, len(batch), len(batch) + len(operations)))
+                batch += operations
+            elif wanted is not None:
+                self._in_sync(key)
+        if not batch:
+            return
+        results = self._drivers.ipvs.apply(batch)
+        for key, start, end in spans:
+            self._conclude(key, batch[start:end], results[start:end], outcome)
+
+    def _in_sync(self, key: VirtualServerKey) -> None:
+        """Let the ledger share the desired value; a virtual server that a Service claims is not foreign any more."""
+        wanted = self._desired.virtual_servers.get(key)
+        if wanted is None:
+            self.ledger.virtual_servers.pop(key, None)
+        else:
+            self.ledger.virtual_servers[key] = wanted
+        self.ledger.foreign.discard(key)
+
+    def _conclude(
+        self,
+        key: VirtualServerKey,
+        operations: Sequence[IpvsOperation],
+        results: Sequence[KernelError | None],
+        outcome: Outcome,
+    ) -> None:
+        first = next((r for r in results if r is not None), None)
+        if first is None:
+            self._in_sync(key)
+            return
+        outcome.failures[key] = first
+        if isinstance(operations[0], AddVirtualServer) and results[0] is not None:
+            # Nothing else of this virtual server can have worked; NotFound is an unknown scheduler here.
+            outcome.drift |= isinstance(results[0], AlreadyExists | AcknowledgementsLost)
+            return
+        self.ledger.acknowledge(o for o, r in zip(operations, results, strict=True) if r is None)
+        outcome.drift |= any(_means_drift(r) for r in results)
+
+    def _write_addresses(self, operations: Sequence[AddressOperation], outcome: Outcome) -> None:
+        if not operations:
+            return
+        try:
+            results = self._drivers.addresses.apply(DUMMY_INTERFACE, operations)
+        except NotFound as error:
+            outcome.dummy_missing = True
+            outcome.failures.update((o.address, error) for o in operations)
+            return
+        held = self.ledger.addresses
+        for operation, error in zip(operations, results, strict=True):
+            adding = isinstance(operation, AddAddress)
+            settled = AlreadyExists if adding else NotFound  # the kernel is where it should be: that is enough
+            if error is None or isinstance(error, settled):
+                (held.add if adding else held.discard)(operation.address)
+            else:
+                outcome.failures[operation.address] = error
+                outcome.drift |= _means_drift(error)
+
+    def _write_entries(self, operations: Sequence[EntryOperation], outcome: Outcome) -> None:
+        if not operations:
+            return
+        held = self.ledger.entries
+        results = self._drivers.ip_sets.apply(operations)
+        for operation, error in zip(operations, results, strict=True):
+            change: Callable[[SetEntry], None] = held.add if isinstance(operation, AddEntry) else held.discard
+            if error is None:
+                change(operation.entry)
+            else:
+                outcome.failures[operation.entry] = error
+                outcome.drift |= _means_drift(error)
+
+
+def _means_drift(error: KernelError | None) -> bool:
+    """Whether an error says that the kernel is not what the ledger says, or that this is unknown."""
+    return isinstance(error, AlreadyExists | NotFound | AcknowledgementsLost)
