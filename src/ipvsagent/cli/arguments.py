@@ -48,7 +48,7 @@ def _add_run(
         "--node-name",
         metavar="NAME",
         default="",
-        help="name of this node (default: $NODE_NAME, then `hostnameOverride` of the configuration, then host name)",
+        help="name of this node (default: $NODE_NAME, then `hostnameOverride`, then host name)",
     )
 
 

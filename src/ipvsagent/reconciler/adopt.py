@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from ipvsagent.errors import NotFound
-from ipvsagent.kernel.api import Drivers
+from ipvsagent.kernel.api import Addresses, IpSets, Ipvs
 from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, SetSpec, SetType, VirtualServerKey
 from ipvsagent.planner import sets
@@ -19,7 +19,14 @@ from ipvsagent.planner.facts import usable_node_addresses
 from ipvsagent.reconciler.ledger import Ledger, from_observed
 
 
-def read_kernel(drivers: Drivers, families: Sequence[Family], exclude: Sequence[Network] = ()) -> Ledger:
+def read_kernel(
+    ipvs: Ipvs,
+    addresses: Addresses,
+    ip_sets: IpSets,
+    *,
+    families: Sequence[Family],
+    exclude: Sequence[Network] = (),
+) -> Ledger:
     """Read virtual servers, addresses of the dummy interface and the entries of our sets.
 
     Args:
@@ -32,13 +39,13 @@ def read_kernel(drivers: Drivers, families: Sequence[Family], exclude: Sequence[
     ledger = Ledger()
     for family in families:
         for spec in sets.set_specs(family):
-            ledger.entries.update(_entries(drivers, spec))
-    listed = drivers.addresses.list_addresses()
+            ledger.entries.update(_entries(ip_sets, spec))
+    listed = addresses.list_addresses()
     on_dummy = {a.address for a in listed if a.link_name == DUMMY_INTERFACE}
     ledger.addresses = {a for a in on_dummy if not _is_excluded(a, exclude)}
     node_addresses = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
     traces = _Traces(on_dummy, ledger.entries, node_addresses)
-    for observed in drivers.ipvs.list_virtual_servers():
+    for observed in ipvs.list_virtual_servers():
         key = observed.key
         ledger.virtual_servers[key] = from_observed(observed)
         if _is_excluded(key.address, exclude) or key not in traces:
@@ -46,9 +53,9 @@ def read_kernel(drivers: Drivers, families: Sequence[Family], exclude: Sequence[
     return ledger
 
 
-def _entries(drivers: Drivers, spec: SetSpec) -> Iterable[SetEntry]:
+def _entries(ip_sets: IpSets, spec: SetSpec) -> Iterable[SetEntry]:
     try:
-        return drivers.ip_sets.list_entries(spec)
+        return ip_sets.list_entries(spec)
     except NotFound:
         return ()
 

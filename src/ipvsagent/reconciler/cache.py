@@ -69,11 +69,7 @@ class ObjectCache:
 
     def _replace_all(self, event: Listed) -> None:
         present = {o.key for o in event.objects} | set(event.rejected)
-        known: Mapping[ObjectKey, KubernetesObject] = {
-            Kind.SERVICE: self.services,
-            Kind.ENDPOINT_SLICE: self._slices,
-            Kind.NODE: self.nodes,
-        }[event.kind]
+        known = self._known(event.kind)
         for key in [k for k in known if k not in present]:
             self._remove(event.kind, key)
         for stale in [k for k in self._object_problems if k[0] is event.kind]:
@@ -83,6 +79,15 @@ class ObjectCache:
         for item in event.objects:
             self._store(item)
         self._listed.add(event.kind)
+
+    def _known(self, kind: Kind) -> Mapping[ObjectKey, KubernetesObject]:
+        match kind:
+            case Kind.SERVICE:
+                return self.services
+            case Kind.ENDPOINT_SLICE:
+                return self._slices
+            case Kind.NODE:
+                return self.nodes
 
     def _note(self, kind: Kind, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
         self._object_problems.pop((kind, key), None)
@@ -115,9 +120,11 @@ class ObjectCache:
         self.dirty[item.service] = None
 
     def _remove(self, kind: Kind, key: ObjectKey) -> None:
-        if kind is Kind.SERVICE and self.services.pop(key, None):
+        if kind is Kind.SERVICE and key in self.services:
+            del self.services[key]
             self.dirty[key] = None
-        elif kind is Kind.NODE and self.nodes.pop(key, None):
+        elif kind is Kind.NODE and key in self.nodes:
+            del self.nodes[key]
             self.nodes_changed = True
         elif kind is Kind.ENDPOINT_SLICE:
             known = self._slices.pop(key, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ipvsagent.errors import AgentError, KernelError, NotFound, NotSupported
-from ipvsagent.kernel.api import Drivers, Rules
+from ipvsagent.kernel.api import Addresses, IpSets, Ipvs, Rules
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.ops import RemoveAddress, RemoveVirtualServer
 from ipvsagent.model.rules import RuleSet
@@ -23,6 +23,7 @@ class Cleanup:
     """One cleanup run.
 
     Args:
+        ipvs: None where the kernel has no IPVS now, and so no virtual servers either.
         rules: rules drivers of every variant and family that is in use on this host.
         rule_sets: names of the chains and jumps, by family; their rules do not matter.
         exclude: networks whose virtual servers and addresses stay (DEV-28).
@@ -36,7 +37,9 @@ class Cleanup:
 
     def __init__(
         self,
-        drivers: Drivers,
+        ipvs: Ipvs | None,
+        addresses: Addresses,
+        ip_sets: IpSets,
         *,
         rules: Sequence[Rules],
         rule_sets: dict[Family, RuleSet],
@@ -44,7 +47,9 @@ class Cleanup:
         all_virtual_servers: bool = False,
         dry_run: bool = False,
     ) -> None:
-        self._drivers = drivers
+        self._ipvs = ipvs
+        self._addresses = addresses
+        self._ip_sets = ip_sets
         self._rules = rules
         self._rule_sets = rule_sets
         self._exclude = exclude
@@ -62,47 +67,49 @@ class Cleanup:
         self._remove_sets()
 
     def _remove_virtual_servers(self) -> None:
+        if self._ipvs is None:
+            return
         try:
-            ledger = read_kernel(self._drivers, tuple(Family), self._exclude)
-        except NotSupported:
-            return  # no IPVS in this kernel now, so no virtual servers either
+            ledger = read_kernel(
+                self._ipvs, self._addresses, self._ip_sets, families=tuple(Family), exclude=self._exclude
+            )
         except KernelError as error:
             self.failed.append(str(error))
             return
         if self._all:
-            self._flush(ledger)
+            self._flush(self._ipvs, ledger)
             return
         keys = sorted((k for k in ledger.virtual_servers if k not in ledger.foreign), key=str)
         self.found += [f"virtual server {key}" for key in keys]
         if keys and not self._dry_run:
-            results = self._drivers.ipvs.apply([RemoveVirtualServer(key) for key in keys])
+            results = self._ipvs.apply([RemoveVirtualServer(key) for key in keys])
             self._note_failures(r for r in results if not isinstance(r, NotFound))
 
-    def _flush(self, ledger: Ledger) -> None:
+    def _flush(self, ipvs: Ipvs, ledger: Ledger) -> None:
         keys = sorted(ledger.virtual_servers, key=str)
         self.found += [f"virtual server {key}" for key in keys]
-        by_mark = self._drivers.ipvs.count_virtual_servers() - len(keys)
+        by_mark = ipvs.count_virtual_servers() - len(keys)
         if by_mark > 0:
             self.found.append(f"{by_mark} virtual servers by firewall mark")
         if keys or by_mark > 0:
-            self._do(self._drivers.ipvs.flush)
+            self._do(ipvs.flush)
 
     def _remove_dummy(self) -> None:
-        drivers = self._drivers
-        links = {link.name: link for link in drivers.addresses.list_links()}
+        addresses = self._addresses
+        links = {link.name: link for link in addresses.list_links()}
         link = links.get(DUMMY_INTERFACE)
         if link is None or link.kind != "dummy":
             return
-        held = [a.address for a in drivers.addresses.list_addresses() if a.link_name == DUMMY_INTERFACE]
+        held = [a.address for a in addresses.list_addresses() if a.link_name == DUMMY_INTERFACE]
         kept = [a for a in held if any(a in n for n in self._exclude)]
         if not kept:
             self.found.append(f"interface {DUMMY_INTERFACE} with {len(held)} addresses")
-            self._do(lambda: drivers.addresses.remove_link(DUMMY_INTERFACE))
+            self._do(lambda: addresses.remove_link(DUMMY_INTERFACE))
             return
         going = [a for a in held if a not in kept]
         self.found += [f"address {a} on {DUMMY_INTERFACE}" for a in going]
         if going and not self._dry_run:
-            results = drivers.addresses.apply(DUMMY_INTERFACE, [RemoveAddress(a) for a in going])
+            results = addresses.apply(DUMMY_INTERFACE, [RemoveAddress(a) for a in going])
             self._note_failures(r for r in results if not isinstance(r, NotFound))
 
     def _remove_rules(self, driver: Rules) -> None:
@@ -119,7 +126,7 @@ class Cleanup:
 
     def _remove_sets(self) -> None:
         try:
-            present = {s.name for s in self._drivers.ip_sets.list_sets()}
+            present = {s.name for s in self._ip_sets.list_sets()}
         except NotSupported:
             return
         except KernelError as error:
@@ -131,7 +138,7 @@ class Cleanup:
                 self._destroy(name)
 
     def _destroy(self, name: str) -> None:
-        self._do(lambda: self._drivers.ip_sets.destroy(name))
+        self._do(lambda: self._ip_sets.destroy(name))
 
     def _do(self, action: Callable[[], None]) -> None:
         if self._dry_run:

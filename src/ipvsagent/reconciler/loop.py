@@ -307,7 +307,7 @@ class Reconciler:
         if not touched:
             return
         outcome = self._writer.write(touched)
-        items = (*touched.virtual_servers, *touched.addresses, *touched.entries)
+        items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
         for item in items:
             if item not in outcome.failures:
                 self._well(item)
@@ -343,7 +343,14 @@ class Reconciler:
         self._writer.ledger = self._read_ledger()
 
     def _read_ledger(self) -> Ledger:
-        return read_kernel(self._drivers, self._families, self._settings.exclude_networks)
+        drivers = self._drivers
+        return read_kernel(
+            drivers.ipvs,
+            drivers.addresses,
+            drivers.ip_sets,
+            families=self._families,
+            exclude=self._settings.exclude_networks,
+        )
 
     def _everything(self) -> Touched:
         """All that is desired and all that is held: the differences between the two are found among them."""

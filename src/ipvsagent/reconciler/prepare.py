@@ -149,7 +149,7 @@ def _serves(observed: ObservedSet, spec: SetSpec) -> bool:
 
 
 def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: RuleSet) -> None:
-    """Put a right set in the place of a wrong one: by swapping where the kernel can, else behind the rules' back."""
+    """Put a right set in the place of a wrong one: by swapping where the kernel can."""
     if observed.type == spec.type and observed.family is spec.family:
         _swap_in(drivers.ip_sets, spec)
         return

@@ -101,7 +101,7 @@ class Writer:
             self._conclude(key, batch[start:end], results[start:end], outcome)
 
     def _in_sync(self, key: VirtualServerKey) -> None:
-        """Let the ledger share the desired value; a virtual server that a Service claims is not foreign any more."""
+        """Let the ledger share the desired value; what a Service claims is not foreign any more."""
         wanted = self._desired.virtual_servers.get(key)
         if wanted is None:
             self.ledger.virtual_servers.pop(key, None)
@@ -138,14 +138,14 @@ class Writer:
             outcome.failures.update((o.address, error) for o in operations)
             return
         held = self.ledger.addresses
-        for operation, error in zip(operations, results, strict=True):
+        for operation, result in zip(operations, results, strict=True):
             adding = isinstance(operation, AddAddress)
             settled = AlreadyExists if adding else NotFound  # the kernel is where it should be: that is enough
-            if error is None or isinstance(error, settled):
+            if result is None or isinstance(result, settled):
                 (held.add if adding else held.discard)(operation.address)
             else:
-                outcome.failures[operation.address] = error
-                outcome.drift |= _means_drift(error)
+                outcome.failures[operation.address] = result
+                outcome.drift |= _means_drift(result)
 
     def _write_entries(self, operations: Sequence[EntryOperation], outcome: Outcome) -> None:
         if not operations:

@@ -1,0 +1,215 @@
+"""Wiring: real drivers, sources and the owner thread put together. No Service semantic is decided here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from ipvsagent import __version__
+from ipvsagent.config.load import LoadedConfiguration
+from ipvsagent.config.types import Settings
+from ipvsagent.config.watch import ConfigurationWatcher
+from ipvsagent.errors import ConfigurationError, NodeUnusable, NotPermitted, NotSupported
+from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.api import AddressMonitor, Drivers, Rules
+from ipvsagent.kernel.ipsets import IpSetDriver
+from ipvsagent.kernel.iptables_legacy import LegacyRules
+from ipvsagent.kernel.iptables_nft import NftRules
+from ipvsagent.kernel.iptables_variant import detect_variant, usable_families
+from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.sysctls import SysctlDriver
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
+from ipvsagent.model.events import Stop
+from ipvsagent.model.state import DUMMY_INTERFACE
+from ipvsagent.planner.plan import plan_rule_sets
+from ipvsagent.reconciler.cleanup import Cleanup
+from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.source.manifests import ManifestSource
+
+
+def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
+    """The node's name: option, `NODE_NAME`, configuration, host name; trimmed and in lower case (CFG-02).
+
+    Raises:
+        ConfigurationError: all of them are blank.
+    """
+    candidates = (option, environment.get("NODE_NAME", ""), settings.hostname_override, socket.gethostname())
+    name = next((c.strip().lower() for c in candidates if c.strip()), "")
+    if not name:
+        raise ConfigurationError(["the node has no name: give `--node-name`"])
+    return name
+
+
+def open_drivers(settings: Settings, log: Logger) -> Drivers:
+    """Open every driver in this thread's network namespace.
+
+    Raises:
+        NodeUnusable: no address family can be served, the process lacks a capability or the kernel IPVS.
+    """
+    modules = ModuleDriver()
+    try:
+        modules.load("ip_vs")
+        drivers = Drivers(
+            ipvs=IpvsDriver(),
+            addresses=AddressDriver(),
+            ip_sets=IpSetDriver(),
+            rules={},
+            sysctls=SysctlDriver(),
+            modules=modules,
+        )
+        drivers.rules.update(_open_rules(settings, log))
+    except NotPermitted as error:
+        raise NodeUnusable(
+            f"{error.operation} is not permitted", "run as root, or with the capability NET_ADMIN"
+        ) from error
+    return drivers
+
+
+def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
+    variant = settings.iptables_variant if settings.iptables_variant != "auto" else detect_variant()
+    driver = LegacyRules if variant == "legacy" else NftRules
+    rules: dict[Family, Rules] = {}
+    reasons = []
+    for family, reason in usable_families(variant).items():
+        if reason is None:
+            rules[family] = driver(family)
+        else:
+            reasons.append(f"{family.label}: {reason}")
+            log.warning("address family not served", family=family.label, reason=reason)
+    if Family.IPV4 not in rules and Family.IPV6 not in rules:
+        raise NodeUnusable(
+            f"iptables works for no address family ({'; '.join(reasons)})", "install the package `iptables`"
+        )
+    log.info("iptables variant chosen", variant=variant, families=",".join(f.label for f in rules))
+    return rules
+
+
+class Agent:
+    """A running agent: everything between the command line and the owner thread.
+
+    Args:
+        node_name: the command line's; empty to choose it as `choose_node_name` says.
+        manifests: folder that objects come from.
+        configuration_file: followed while the agent runs; None if there is none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        node_name: str,
+        manifests: Path,
+        configuration_file: Path | None,
+        log: Logger,
+    ) -> None:
+        self._log = log
+        self._settings = settings
+        name = choose_node_name(node_name, settings, os.environ)
+        drivers = open_drivers(settings, log)
+        self.reconciler = Reconciler(
+            drivers, settings=settings, node_name=name, families=tuple(drivers.rules), log=log
+        )
+        self._monitor: AddressMonitor = RtnetlinkMonitor(DUMMY_INTERFACE)
+        self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
+        self._source = ManifestSource(manifests, self.reconciler.put)
+        self._configuration = configuration_file and ConfigurationWatcher(
+            configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
+        )
+        log.info("starting", version=__version__, node=name)
+
+    def stop_on_signals(self) -> None:
+        """Let SIGTERM and SIGINT end `run`; to be called in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self.stop())
+
+    def stop(self) -> None:
+        """Make `run` return; may be called from any thread and from a signal handler."""
+        self.reconciler.put(Stop())
+
+    def run(self) -> None:
+        """Prepare the node, follow the objects and keep the kernel in step until `stop`.
+
+        Raises:
+            NodeUnusable: the node lacks something that nothing can be done without.
+            SourceError: the folder of manifests cannot be read.
+        """
+        self._protect_from_oom()
+        self.reconciler.start()
+        self._monitor_thread.start()
+        self._source.start()
+        if self._configuration:
+            self._configuration.start()
+        try:
+            self.reconciler.run()
+        finally:
+            if self._configuration:
+                self._configuration.stop()
+            self._source.stop()
+            self._monitor.close()
+            self._monitor_thread.join()
+        self._log.info("stopped; the kernel state stays in place")
+
+    def _protect_from_oom(self) -> None:
+        try:
+            Path("/proc/self/oom_score_adj").write_text(str(self._settings.oom_score_adjust), encoding="ascii")
+        except OSError as error:
+            self._log.warning("oom_score_adj not set", error=error)  # SYS-13: goes on
+
+    def _monitor_addresses(self) -> None:
+        while events := self._monitor.read():
+            for event in events:
+                self.reconciler.put(event)
+
+    def _configuration_loaded(self, loaded: LoadedConfiguration) -> None:
+        for warning in loaded.warnings:
+            self._log.warning("configuration", warning=warning)
+        self.reconciler.put(Reconfigure(loaded.settings))
+
+    def _configuration_refused(self, reason: str) -> None:
+        self._log.error("new configuration refused; the old one stays in force", reason=reason)
+
+
+def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:
+    """Remove our state from this node, in whichever iptables variant it stands.
+
+    Raises:
+        NodeUnusable: the process lacks a capability.
+    """
+    try:
+        cleanup = Cleanup(
+            _ipvs_if_any(),
+            AddressDriver(),
+            IpSetDriver(),
+            rules=_installed_rules(),
+            rule_sets={r.family: r for r in plan_rule_sets(settings, None, Family)},
+            exclude=settings.exclude_networks,
+            all_virtual_servers=all_virtual_servers,
+            dry_run=dry_run,
+        )
+        cleanup.run()
+    except NotPermitted as error:
+        raise NodeUnusable(
+            f"{error.operation} is not permitted", "run as root, or with the capability NET_ADMIN"
+        ) from error
+    return cleanup
+
+
+def _ipvs_if_any() -> IpvsDriver | None:
+    try:
+        return IpvsDriver()
+    except NotSupported:
+        return None
+
+
+def _installed_rules() -> list[Rules]:
+    """Drivers of every variant whose program is installed; looking through them changes and loads nothing."""
+    drivers: list[Rules] = []
+    for family in Family:
+        drivers += [LegacyRules(family), NftRules(family)]
+    return drivers
