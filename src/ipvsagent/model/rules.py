@@ -67,14 +67,14 @@ class Marked(Struct, frozen=True, tag=True):
 class SourceType(Struct, frozen=True, tag=True):
     """``-m addrtype --src-type TYPE``."""
 
-    type: str
+    address_type: str
     negated: bool = False
 
 
 class DestinationType(Struct, frozen=True, tag=True):
     """``-m addrtype --dst-type TYPE``."""
 
-    type: str
+    address_type: str
     negated: bool = False
 
 
@@ -208,9 +208,9 @@ def _match_words(match: Match) -> list[str]:
         case Marked():
             return ["-m", "mark", *_negation(match.negated), "--mark", f"{match.value:#x}/{match.mask:#x}"]
         case SourceType():
-            return ["-m", "addrtype", *_negation(match.negated), "--src-type", match.type]
+            return ["-m", "addrtype", *_negation(match.negated), "--src-type", match.address_type]
         case DestinationType():
-            return ["-m", "addrtype", *_negation(match.negated), "--dst-type", match.type]
+            return ["-m", "addrtype", *_negation(match.negated), "--dst-type", match.address_type]
         case FromBridgePort():
             return ["-m", "physdev", *_negation(match.negated), "--physdev-is-in"]
         case ConnectionState():

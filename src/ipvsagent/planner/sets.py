@@ -32,7 +32,7 @@ NODE_PORT_SETS = {
     Protocol.UDP: (NODE_PORT_UDP, NODE_PORT_LOCAL_UDP),
     Protocol.SCTP: (NODE_PORT_SCTP, NODE_PORT_LOCAL_SCTP),
 }
-"""By protocol: the set of every node port, and of those whose external traffic policy is Local (SET-10 to SET-15)."""
+"""By protocol: the set of all node ports, the set of those with external traffic policy Local (SET-10 to 15)."""
 
 COMMENTS = {
     LOOP_BACK: "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose",

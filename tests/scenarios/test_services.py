@@ -1,0 +1,267 @@
+"""What a Service becomes: virtual servers, VIPs and set entries (sections 1, 3, 5 and 6 of the specification)."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import NODE, addresses, endpoint, endpoint_slice, port, service
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Family
+from ipvsagent.planner.facts import NodeFacts
+from scenarios.facts import bound, entries, plan, problems, real_servers, sets_in_use, virtual_servers
+
+
+def test_cluster_ip_service_becomes_one_virtual_server_an_address_and_two_entries() -> None:
+    """VS-01, VS-02, ADR-03, ADR-08, SET-02, SET-17."""
+    state = plan(service(), endpoint_slice("10.244.0.11"))
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+    assert state.virtual_servers[0].settings == ("rr", 0, 0)
+    assert bound(state) == ["10.96.0.10"]
+    assert sets_in_use(state) == {
+        "KUBE-CLUSTER-IP": ["10.96.0.10,tcp:80"],
+        "KUBE-IPVS-IPS": ["10.96.0.10"],
+    }
+
+
+def test_ports_share_one_address() -> None:
+    """SVC-05: one virtual server a port and protocol, one address."""
+    web = service(
+        ports=[port(80, name="http"), port(53, name="dns", protocol="UDP"), port(53, name="d", protocol="SCTP")]
+    )
+    state = plan(web)
+    assert virtual_servers(state) == ["10.96.0.10:53/UDP", "10.96.0.10:53/SCTP", "10.96.0.10:80/TCP"]
+    assert entries(state, "KUBE-CLUSTER-IP") == ["10.96.0.10,udp:53", "10.96.0.10,sctp:53", "10.96.0.10,tcp:80"]
+    assert bound(state) == ["10.96.0.10"]
+
+
+def test_session_affinity_makes_every_virtual_server_persistent() -> None:
+    """SVC-07, VS-03."""
+    web = service(affinity_timeout_seconds=10800, type="NodePort", ports=[port(80, node_port=30080)])
+    state = plan(web)
+    assert {v.persistence_timeout_seconds for v in state.virtual_servers} == {10800}
+
+
+@pytest.mark.parametrize(("scheduler", "flags"), [("rr", 0), ("sh", 0), ("mh", 0x10)])
+def test_scheduler_is_the_configured_one_and_mh_hashes_ports(scheduler: str, flags: int) -> None:
+    """VS-02, VS-03, DEV-16."""
+    state = plan(service(), settings=Settings(scheduler=scheduler))
+    assert state.virtual_servers[0].settings == (scheduler, flags, 0)
+
+
+def test_node_port_answers_on_every_node_address_of_the_family() -> None:
+    """VS-01, ADR-05, SVC-16, SET-10: a family that the Service lacks gets nothing."""
+    web = service(type="NodePort", ports=[port(80, node_port=30080)])
+    node = NodeFacts(name="node-1", node_port_addresses=addresses("192.168.60.1", "10.1.1.1", "fd00:60::1"))
+    state = plan(web, node=node)
+    assert virtual_servers(state) == ["10.1.1.1:30080/TCP", "10.96.0.10:80/TCP", "192.168.60.1:30080/TCP"]
+    assert bound(state) == ["10.96.0.10"]
+    assert entries(state, "KUBE-NODE-PORT-TCP") == ["30080"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policy", "expected"),
+    [
+        ("TCP", "Cluster", {"KUBE-NODE-PORT-TCP": ["30080"]}),
+        ("TCP", "Local", {"KUBE-NODE-PORT-TCP": ["30080"], "KUBE-NODE-PORT-LOCAL-TCP": ["30080"]}),
+        ("UDP", "Cluster", {"KUBE-NODE-PORT-UDP": ["30080"]}),
+        ("UDP", "Local", {"KUBE-NODE-PORT-UDP": ["30080"], "KUBE-NODE-PORT-LOCAL-UDP": ["30080"]}),
+        ("SCTP", "Cluster", {"KUBE-NODE-PORT-SCTP-HASH": ["192.168.60.1,sctp:30080"]}),
+        (
+            "SCTP",
+            "Local",
+            {
+                "KUBE-NODE-PORT-SCTP-HASH": ["192.168.60.1,sctp:30080"],
+                "KUBE-NODE-PORT-LOCAL-SCTP-HASH": ["192.168.60.1,sctp:30080"],
+            },
+        ),
+    ],
+)
+def test_node_port_entries_by_protocol_and_policy(
+    protocol: str, policy: str, expected: dict[str, list[str]]
+) -> None:
+    """SET-10 to SET-15."""
+    web = service(type="NodePort", external_policy=policy, ports=[port(80, protocol=protocol, node_port=30080)])
+    found = {k: v for k, v in sets_in_use(plan(web)).items() if "NODE-PORT" in k}
+    assert found == expected
+
+
+def test_without_node_address_there_is_no_node_port_but_the_health_check_port_stays() -> None:
+    """SET-35, DEV-34, SVC-15, SET-16."""
+    web = service(
+        type="LoadBalancer",
+        external_policy="Local",
+        ports=[port(80, node_port=30080)],
+        health_check_node_port=32000,
+    )
+    state = plan(web, node=NodeFacts(name="node-1"))
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+    assert entries(state, "KUBE-NODE-PORT-TCP") == []
+    assert entries(state, "KUBE-HEALTH-CHECK-NODE-PORT") == ["32000"]
+
+
+def test_hairpin_entries_of_every_local_endpoint_whatever_its_state() -> None:
+    """SET-01."""
+    state = plan(
+        service(),
+        endpoint_slice(
+            endpoint("10.244.0.11", node="node-1"),
+            endpoint("10.244.0.12", node="node-1", ready=False),
+            endpoint("10.244.1.11", node="node-2"),
+        ),
+    )
+    assert entries(state, "KUBE-LOOP-BACK") == [
+        "10.244.0.11,tcp:8080,10.244.0.11",
+        "10.244.0.12,tcp:8080,10.244.0.12",
+    ]
+
+
+def test_ipv6_uses_the_sets_of_its_family() -> None:
+    """SVC-04, section 6: set names of IPv6."""
+    state = plan(service("shop/web", "fd00:96::10"), endpoint_slice(endpoint("fd00:244::11", node="node-1")))
+    assert sets_in_use(state) == {
+        "KUBE-6-CLUSTER-IP": ["fd00:96::10,tcp:80"],
+        "KUBE-6-IPVS-IPS": ["fd00:96::10"],
+        "KUBE-6-LOOP-BACK": ["fd00:244::11,tcp:8080,fd00:244::11"],
+    }
+    assert real_servers(state, "[fd00:96::10]:80/TCP") == ["[fd00:244::11]:8080"]
+
+
+def test_a_family_that_the_node_cannot_serve_is_left_out() -> None:
+    """SYN-01."""
+    node = NodeFacts(name="node-1", families=(Family.IPV4,))
+    state = plan(service("shop/web", "10.96.0.10", "fd00:96::10"), node=node)
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+
+
+def test_external_ip_is_bound_and_entered_by_policy() -> None:
+    """SVC-08, ADR-04, SET-03, SET-04."""
+    cluster = sets_in_use(plan(service(external_ips=["198.51.100.7"])))
+    assert cluster["KUBE-EXTERNAL-IP"] == ["198.51.100.7,tcp:80"]
+    assert cluster["KUBE-IPVS-IPS"] == ["10.96.0.10", "198.51.100.7"]
+    local = sets_in_use(plan(service(external_ips=["198.51.100.7"], external_policy="Local")))
+    assert local["KUBE-EXTERNAL-IP-LOCAL"] == ["198.51.100.7,tcp:80"]
+    assert "KUBE-EXTERNAL-IP" not in local
+
+
+def test_external_ip_that_is_a_node_address_is_served_but_not_bound() -> None:
+    """ADR-04, ADR-08."""
+    state = plan(service(external_ips=["192.168.60.1"]))
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP", "192.168.60.1:80/TCP"]
+    assert bound(state) == ["10.96.0.10"]
+    assert entries(state, "KUBE-IPVS-IPS") == ["10.96.0.10"]
+
+
+def test_external_ip_of_another_node_is_left_out_and_reported() -> None:
+    """Design, section 4: it is served only on the node that owns it."""
+    node = NodeFacts(name="node-1", other_node_addresses=frozenset(addresses("192.168.60.3")))
+    state = plan(service(external_ips=["192.168.60.3"]), node=node)
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+    assert problems(state) == [
+        "Service shop/web: spec.externalIPs 192.168.60.3 is an address of another node; "
+        "it is served on that node only"
+    ]
+
+
+def test_external_ips_can_be_switched_off() -> None:
+    """SVC-08: feature gate AllowServiceExternalIPs."""
+    state = plan(service(external_ips=["198.51.100.7"]), settings=Settings(allow_external_ips=False))
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+
+
+def test_load_balancer_ip_has_entries_for_policy_and_source_ranges() -> None:
+    """SVC-09, SVC-10, LB-02, SET-05 to SET-07, SET-09."""
+    web = service(
+        type="LoadBalancer",
+        load_balancer_ips=["203.0.113.5"],
+        source_ranges=["192.0.2.0/24", "198.51.100.9/32", "fd00::/8"],
+        external_policy="Local",
+    )
+    found = sets_in_use(plan(web))
+    assert found["KUBE-LOAD-BALANCER"] == ["203.0.113.5,tcp:80"]
+    assert found["KUBE-LOAD-BALANCER-LOCAL"] == ["203.0.113.5,tcp:80"]
+    assert found["KUBE-LOAD-BALANCER-FW"] == ["203.0.113.5,tcp:80"]
+    assert found["KUBE-LOAD-BALANCER-SOURCE-CIDR"] == [
+        "203.0.113.5,tcp:80,192.0.2.0/24",
+        "203.0.113.5,tcp:80,198.51.100.9",
+    ]
+    assert "KUBE-LOAD-BALANCER-SOURCE-IP" not in found
+
+
+def test_source_range_that_holds_the_node_lets_node_processes_in() -> None:
+    """LB-03, SET-08."""
+    web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["192.168.60.0/24"])
+    assert entries(plan(web), "KUBE-LOAD-BALANCER-SOURCE-IP") == ["203.0.113.5,tcp:80,203.0.113.5"]
+
+
+@pytest.mark.parametrize("ranges", [[], ["0.0.0.0/0", "192.0.2.0/24"], ["fd00::/8"]])
+def test_no_range_of_the_family_or_a_zero_one_leaves_the_vip_open(ranges: list[str]) -> None:
+    """SVC-10."""
+    web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=ranges)
+    assert entries(plan(web), "KUBE-LOAD-BALANCER-FW") == []
+
+
+def test_the_same_address_in_two_fields_is_one_virtual_server_with_the_entries_of_both() -> None:
+    """VS-01: a load balancer IP that is also listed as external IP."""
+    web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], external_ips=["203.0.113.5"])
+    state = plan(web)
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP", "203.0.113.5:80/TCP"]
+    assert entries(state, "KUBE-LOAD-BALANCER") == ["203.0.113.5,tcp:80"]
+    assert entries(state, "KUBE-EXTERNAL-IP") == ["203.0.113.5,tcp:80"]
+
+
+def test_of_two_services_on_one_address_and_port_the_older_one_wins() -> None:
+    """DEV-14, SVC-19: the loser's entries go with its virtual server, and it is reported."""
+    old = service("shop/old", "10.96.0.1", external_ips=["198.51.100.7"], created_at="2025-01-01T00:00:00Z")
+    new = service("shop/new", "10.96.0.2", external_ips=["198.51.100.7"], external_policy="Local")
+    state = plan(
+        [new, old], endpoint_slice("10.244.0.11", of="shop/old"), endpoint_slice("10.244.0.12", of="shop/new")
+    )
+    assert real_servers(state, "198.51.100.7:80/TCP") == ["10.244.0.11:8080"]
+    assert entries(state, "KUBE-EXTERNAL-IP") == ["198.51.100.7,tcp:80"]
+    assert entries(state, "KUBE-EXTERNAL-IP-LOCAL") == []
+    assert problems(state) == [
+        "Service shop/new: 198.51.100.7:80/TCP belongs to Service shop/old, which has precedence; "
+        "it moves here when that one leaves"
+    ]
+
+
+def test_of_two_services_of_the_same_age_the_first_by_name_wins() -> None:
+    """DEV-14."""
+    state = plan(
+        [
+            service("shop/b", "10.96.0.2", external_ips=["198.51.100.7"]),
+            service("shop/a", "10.96.0.1", external_ips=["198.51.100.7"]),
+        ],
+        endpoint_slice("10.244.0.12", of="shop/b"),
+        endpoint_slice("10.244.0.11", of="shop/a"),
+    )
+    assert real_servers(state, "198.51.100.7:80/TCP") == ["10.244.0.11:8080"]
+
+
+def test_a_cluster_ip_goes_before_an_older_external_ip() -> None:
+    """DEV-14: nobody takes over another Service's cluster IP."""
+    thief = service("shop/thief", "10.96.0.1", external_ips=["10.96.0.10"], created_at="2020-01-01T00:00:00Z")
+    state = plan([thief, service()], endpoint_slice("10.244.0.11"), endpoint_slice("10.244.0.66", of="shop/thief"))
+    assert real_servers(state, "10.96.0.10:80/TCP") == ["10.244.0.11:8080"]
+
+
+def test_order_of_real_servers_differs_between_nodes_but_not_between_runs() -> None:
+    """Design, section 4: shuffled per node by a stable seed."""
+    from ipvsagent.planner.services import plan_service
+
+    piece = endpoint_slice(*(f"10.244.0.{i}" for i in range(1, 40)))
+
+    def order(node_name: str) -> list[str]:
+        made = plan_service(service(), [piece], node=NodeFacts(name=node_name), settings=Settings())
+        return [str(r) for r in made.frontends[0].virtual_server.real_servers]
+
+    assert order("node-1") == order("node-1")
+    assert order("node-1") != order("node-2")
+    assert sorted(order("node-1")) == sorted(order("node-2"))
+
+
+def test_node_without_name_has_no_local_endpoints() -> None:
+    """EP-09: an endpoint without nodeName is not local either."""
+    state = plan(service(), endpoint_slice(endpoint("10.244.0.11", node="")), node=NodeFacts(name=""))
+    assert entries(state, "KUBE-LOOP-BACK") == []
+    assert NODE.name == "node-1"
