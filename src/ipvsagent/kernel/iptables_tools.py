@@ -1,0 +1,117 @@
+"""Starting the iptables programs: where they are, and what their failures mean."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from ipvsagent.errors import Busy, KernelError, NotPermitted, NotSupported, ToolFailed, ToolMissing
+from ipvsagent.model.address import Family
+
+_TIMEOUT_SECONDS = 60.0
+
+# What the programs and libiptc say, by what it means for us; the first that fits counts.
+_MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
+    (NotPermitted, ("permission denied", "operation not permitted", "must be root")),
+    (Busy, ("resource temporarily unavailable", "holding the xtables lock", "device or resource busy")),
+    (
+        NotSupported,
+        (
+            "not supported",
+            "protocol not available",
+            "need to insmod",
+            "can't initialize",
+            "failed to initialize nft",
+        ),
+    ),
+)
+
+
+def base_name(family: Family) -> str:
+    """``iptables`` or ``ip6tables``."""
+    return "iptables" if family is Family.IPV4 else "ip6tables"
+
+
+def find_program(family: Family, variant: str, suffix: str = "") -> str:
+    """The path of a program of a variant, such as ``iptables-nft-save``.
+
+    A host with one variant alone may have it under the plain name (``iptables-save``).
+
+    Args:
+        suffix: empty, ``-save`` or ``-restore``.
+
+    Raises:
+        ToolMissing: naming the program and the package that has it.
+    """
+    name = f"{base_name(family)}-{variant}{suffix}"
+    path = shutil.which(name)
+    if path is None:
+        plain = shutil.which(base_name(family) + suffix)
+        if plain is not None and plain_variant(family) == variant:
+            return plain
+        raise ToolMissing("start", name, detail="it is not installed; the Debian package is `iptables`")
+    return path
+
+
+def plain_variant(family: Family) -> str | None:
+    """The variant behind the plain name ``iptables``; None if there is no such program."""
+    path = shutil.which(base_name(family))
+    if path is None:
+        return None
+    return "nft" if "nf_tables" in _version_text(path) else "legacy"
+
+
+def version(variant: str) -> tuple[int, ...]:
+    """The version of a variant's iptables, such as (1, 8, 9); empty if it cannot be told.
+
+    Raises:
+        ToolMissing: the variant is not installed for IPv4.
+    """
+    match = re.search(r"v(\d+(?:\.\d+)*)", _version_text(find_program(Family.IPV4, variant)))
+    return tuple(int(part) for part in match.group(1).split(".")) if match else ()
+
+
+def run(command: Sequence[str], text: str = "", operation: str = "run") -> str:
+    """Run a program in this thread's network namespace and return what it printed.
+
+    Args:
+        text: its standard input.
+        operation: what it is run for, for the error.
+
+    Raises:
+        NotPermitted, NotSupported, Busy: its message says so.
+        ToolMissing: there is no such program.
+        ToolFailed: it ended with any other error, or did not end in a minute.
+    """
+    name = command[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except FileNotFoundError as error:
+        raise ToolMissing(operation, name, detail="it is not installed") from error
+    except PermissionError as error:
+        raise NotPermitted(operation, name, detail=str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailed(operation, name, detail=f"did not end in {_TIMEOUT_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise _failure(operation, name, done.returncode, done.stderr)
+    return done.stdout
+
+
+def _failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
+    line = next((line.strip() for line in stderr.splitlines() if line.strip()), f"ended with status {status}")
+    everything = stderr.lower()
+    for error, phrases in _MEANINGS:
+        if any(phrase in everything for phrase in phrases):
+            return error(operation, name, detail=line)
+    return ToolFailed(operation, name, detail=line)
+
+
+def _version_text(path: str) -> str:
+    try:
+        return run([path, "--version"], operation="ask for the version of")
+    except KernelError:
+        return ""  # a program that cannot tell its version will fail, and say why, when it is needed
