@@ -11,6 +11,7 @@ from ipvsagent.errors import Busy, KernelError, NotPermitted, NotSupported, Tool
 from ipvsagent.model.address import Family
 
 _TIMEOUT_SECONDS = 60.0
+_PROGRAM_PREFIX = re.compile(r"^ip6?tables\S* v[\d.]+(?: \([a-z_]+\))?: ?")
 
 # What the programs and libiptc say, by what it means for us; the first that fits counts.
 _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
@@ -102,12 +103,18 @@ def run(command: Sequence[str], text: str = "", operation: str = "run") -> str:
 
 
 def _failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
-    line = next((line.strip() for line in stderr.splitlines() if line.strip()), f"ended with status {status}")
+    line = _first_line(stderr) or f"ended with status {status}"
     everything = stderr.lower()
     for error, phrases in _MEANINGS:
         if any(phrase in everything for phrase in phrases):
             return error(operation, name, detail=line)
     return ToolFailed(operation, name, detail=line)
+
+
+def _first_line(stderr: str) -> str:
+    """The first line that says something, without the program's name and version."""
+    lines = (_PROGRAM_PREFIX.sub("", line.strip()) for line in stderr.splitlines())
+    return next(filter(None, lines), "")
 
 
 def _version_text(path: str) -> str:
