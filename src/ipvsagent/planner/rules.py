@@ -126,7 +126,7 @@ class _Planner:
         return (
             _rule(Source(_LOOPBACK[self._family]), target=RETURN),  # IPT-20
             self._told(sets.LOAD_BALANCER, "dst,dst", target=Jump(LOAD_BALANCER)),  # IPT-21
-            self._cluster_ip(),  # IPT-23
+            *self._cluster_ip(),  # IPT-23
             self._told(sets.EXTERNAL_IP, "dst,dst", target=masquerade),  # IPT-24
             self._told(sets.EXTERNAL_IP, "dst,dst", *from_network, target=ACCEPT),  # IPT-25
             self._told(sets.EXTERNAL_IP, "dst,dst", *to_node, target=ACCEPT),  # IPT-26
@@ -137,16 +137,18 @@ class _Planner:
             self._silent(sets.LOAD_BALANCER, "dst,dst", target=ACCEPT),  # IPT-31
         )
 
-    def _cluster_ip(self) -> Rule:
+    def _cluster_ip(self) -> tuple[Rule, ...]:
         """The one rule that depends on the configuration (IPT-91)."""
         masquerade = Jump(MARK_MASQ)
         detector = self._not_local()
         if self._settings.masquerade_all:
-            return self._told(sets.CLUSTER_IP, "dst,dst", target=masquerade)  # IPT-23a
+            return (self._told(sets.CLUSTER_IP, "dst,dst", target=masquerade),)  # IPT-23a
         if detector is None:
-            return self._told(sets.CLUSTER_IP, "src,dst", target=masquerade)  # IPT-23c
+            return (self._told(sets.CLUSTER_IP, "src,dst", target=masquerade),)  # IPT-23c
+        if isinstance(detector, Source) and not detector.network.prefix_length:
+            return ()  # every address is local; a rule that never matches is refused by iptables-nft
         matches = self._set_matches(sets.CLUSTER_IP, "dst,dst")
-        return _rule(detector, *matches, target=masquerade)  # IPT-23b
+        return (_rule(detector, *matches, target=masquerade),)  # IPT-23b
 
     def _not_local(self) -> Match | None:
         """The match for traffic that does not come from pods of this node or cluster (section 14)."""
