@@ -1,0 +1,179 @@
+"""One HTTP request to the API server at a time, through the `kubernetes` package's configuration and connections.
+
+The package finds the cluster (service account, kubeconfig), keeps tokens fresh, runs exec plugins and speaks TLS and
+proxies. Its generated models are not used: answers are read as bytes. `kubernetes` costs 0.3 s and 20 MB to import,
+so it is imported only when an API server is really used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from ipvsagent.errors import SourceError
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+class Answer(Protocol):
+    """An HTTP answer whose body is still to be read."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """The server's Retry-After in seconds, if it gave one."""
+
+    def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            SourceError: the connection broke.
+        """
+
+    def lines(self) -> Iterator[bytes]:
+        """The body's lines as they come, without line ends; an unfinished last line comes, too.
+
+        Raises:
+            SourceError: the connection broke.
+        """
+
+
+class Transport(Protocol):
+    """Sends GET requests."""
+
+    def get(
+        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
+    ) -> AbstractContextManager[Answer]:
+        """Send a request; the context gives the answer and ends the connection.
+
+        Raises:
+            SourceError: no answer came.
+        """
+
+    def renew(self) -> None:
+        """Read the configuration again, after the server refused the credentials."""
+
+    def close(self) -> None:
+        """End all connections; pending reads fail."""
+
+
+class KubernetesTransport:
+    """The transport of the `kubernetes` package.
+
+    Args:
+        kubeconfig: path; empty for the service account of the pod, else the default kubeconfig.
+        server: URL that replaces the configuration's, as kube-proxy's ``--master``.
+    """
+
+    def __init__(self, kubeconfig: str = "", server: str = "") -> None:
+        self._kubeconfig = kubeconfig
+        self._server = server
+        self._client = self._connect()
+
+    def get(
+        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
+    ) -> AbstractContextManager[Answer]:
+        """As in `Transport`."""
+        return self._get(path, query, read_timeout_seconds)
+
+    def renew(self) -> None:
+        """As in `Transport`."""
+        old, self._client = self._client, self._connect()
+        old.rest_client.close()
+
+    def close(self) -> None:
+        """As in `Transport`."""
+        self._client.rest_client.close()
+
+    @contextmanager
+    def _get(self, path: str, query: Mapping[str, str], read_timeout_seconds: float) -> Iterator[Answer]:
+        from urllib3.exceptions import HTTPError
+
+        client = self._client
+        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": client.user_agent}
+        try:
+            client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            response = client.rest_client.pool_manager.request(
+                "GET",
+                f"{client.configuration.host}{path}?{urlencode(query)}",
+                headers=headers,
+                timeout=_timeout(read_timeout_seconds),
+                preload_content=False,
+                retries=False,
+            )
+        except (HTTPError, OSError, ValueError) as error:
+            raise SourceError(f"API server {client.configuration.host}: {error}") from error
+        try:
+            yield _HttpAnswer(response)
+        finally:
+            response.close()
+
+    def _connect(self) -> Any:
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            if self._kubeconfig:
+                config.load_kube_config(self._kubeconfig, client_configuration=configuration)
+            elif Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
+                config.load_incluster_config(configuration)
+            else:
+                config.load_kube_config(client_configuration=configuration)
+        except (config.ConfigException, OSError, ValueError) as error:
+            raise SourceError(f"no access to an API server: {error}") from error
+        if self._server:
+            configuration.host = self._server.rstrip("/")
+        configuration.keep_alive = True  # a dead connection must not look like a quiet cluster
+        return client.ApiClient(configuration)
+
+
+class _HttpAnswer:
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.status = int(response.status)
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        value = self._response.headers.get("Retry-After", "")
+        return float(value) if value.isdigit() else None
+
+    def read(self) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return bytes(self._response.read(decode_content=True))
+        except (HTTPError, OSError) as error:
+            raise SourceError(f"the connection to the API server broke: {error}") from error
+
+    def lines(self) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        rest = b""
+        try:
+            for chunk in self._chunks():
+                *complete, rest = (rest + chunk).split(b"\n")
+                yield from complete
+        except (HTTPError, OSError) as error:
+            raise SourceError(f"the connection to the API server broke: {error}") from error
+        if rest:
+            yield rest
+
+    def _chunks(self) -> Iterator[bytes]:
+        """What arrives, when it arrives: a watch must not wait for a buffer to fill."""
+        if self._response.chunked:
+            yield from self._response.stream(None, decode_content=True)
+            return
+        while chunk := self._response.read1(1 << 16, decode_content=True):
+            yield chunk
+
+
+def _timeout(read_timeout_seconds: float) -> Any:
+    from urllib3.util import Timeout
+
+    return Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds)

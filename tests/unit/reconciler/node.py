@@ -1,0 +1,110 @@
+"""A reconciler on the fake kernel, driven without threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builders import address
+from ipvsagent.config.types import Settings
+from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.model.address import Family
+from ipvsagent.model.events import Event, Listed
+from ipvsagent.model.objects import EndpointSlice, Kind, Node, Service
+from ipvsagent.model.status import Status
+from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+
+
+class SilentLogger:
+    """Keeps log lines for tests to look at."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def debug(self, message: str, **fields: object) -> None:
+        self._keep("debug", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        self._keep("info", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        self._keep("warning", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        self._keep("error", message, fields)
+
+    def _keep(self, level: str, message: str, fields: dict[str, object]) -> None:
+        self.lines.append(f"{level}: {message} " + " ".join(f"{k}={v}" for k, v in fields.items()))
+
+
+class Clock:
+    """Monotonic seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeNode:
+    """A node with the address 192.168.60.1, a fake kernel and a reconciler.
+
+    Args:
+        kernel: an earlier node's kernel, for a restart.
+    """
+
+    def __init__(self, kernel: FakeKernel | None = None, settings: Settings | None = None) -> None:
+        self.kernel = kernel or new_kernel()
+        self.log = SilentLogger()
+        self.clock = Clock()
+        self.reconciler = Reconciler(
+            self.kernel.drivers(),
+            settings=settings or Settings(),
+            node_name="node-1",
+            families=(Family.IPV4, Family.IPV6),
+            log=self.log,
+            clock=self.clock,
+        )
+        self.reconciler.start()
+
+    def hear(self, *events: Event | Reconfigure) -> None:
+        """Handle events and reconcile, as one pass of the owner thread."""
+        self.reconciler.handle(events)
+        self.reconciler.reconcile()
+
+    def hear_all(
+        self, services: Sequence[Service] = (), slices: Sequence[EndpointSlice] = (), nodes: Sequence[Node] = ()
+    ) -> None:
+        """Hear all objects at once, as a source does at its start."""
+        self.hear(
+            Listed(Kind.SERVICE, tuple(services)),
+            Listed(Kind.ENDPOINT_SLICE, tuple(slices)),
+            Listed(Kind.NODE, tuple(nodes)),
+        )
+
+    def settle(self) -> None:
+        """Let time pass until nothing is due any more."""
+        for _ in range(20):
+            wait = self.reconciler.next_wakeup()
+            if wait is None:
+                return
+            self.clock.now += wait
+            self.reconciler.reconcile()
+        raise AssertionError(f"does not settle: {self.reconciler.status.failures}")
+
+    def status(self) -> Status:
+        """What the reconciler publishes now."""
+        return self.reconciler.status
+
+    def operations(self) -> list[str]:
+        """What was sent since the log was last cleared, as text."""
+        return [str(entry) for entry in self.kernel.log]
+
+
+def new_kernel() -> FakeKernel:
+    """A kernel with one interface that has the node's addresses."""
+    kernel = FakeKernel()
+    kernel.add_link("eth0")
+    kernel.add_address("eth0", address("192.168.60.1"), 24)
+    kernel.add_address("eth0", address("fd00:60::1"), 64)
+    return kernel
