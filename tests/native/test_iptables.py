@@ -181,7 +181,7 @@ def test_foreign_rules_and_their_counters_are_untouched(host: Host) -> None:
     host.run("-N OTHER")
     host.run("""-A OTHER -p udp -m comment --comment "it's \\"theirs\\"" -j ACCEPT""")
     host.run("-A OUTPUT -p udp -m udp --dport 9000:9010 -j OTHER")
-    host.run("-t nat -A OUTPUT -p udp -j ACCEPT")
+    host.run("-t mangle -A OUTPUT -p udp -j ACCEPT")
     host.send_packets()
     before = host.save(counters=True)
     assert len(before) == len([line for line in before if not line.startswith("[0:0]")]) == 3
