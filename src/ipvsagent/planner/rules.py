@@ -4,9 +4,9 @@ A packet's way (chains of ours in capitals; IPVS takes it where the line is mark
 
     from outside   nat PREROUTING → SERVICES → (LOAD-BALANCER | NODE-PORT →) MARK-MASQ
                    filter INPUT → IPVS-FILTER, PROXY-FIREWALL → SOURCE-RANGES-FIREWALL, NODE-PORT
-                   => filter FORWARD → PROXY-FIREWALL, FORWARD; nat POSTROUTING → POSTROUTING
+                   => nat POSTROUTING → POSTROUTING; answers: filter FORWARD → PROXY-FIREWALL, FORWARD
     from the node  mangle OUTPUT → IPVS-SOURCE-RANGES; nat OUTPUT → SERVICES → … MARK-MASQ
-                   => nat POSTROUTING → POSTROUTING
+                   => filter OUTPUT → IPVS-OUT-FILTER; nat POSTROUTING → POSTROUTING
 
 Every rule that concerns Services matches a set; sets without entries match nothing. Chain names, order and comments
 are kube-proxy's, with two deviations:
