@@ -129,6 +129,17 @@ class Node(Struct, frozen=True, gc=False):
 KubernetesObject = Service | EndpointSlice | Node
 
 
+def kind_of(item: KubernetesObject) -> Kind:
+    """The kind of a model object."""
+    match item:
+        case Service():
+            return Kind.SERVICE
+        case EndpointSlice():
+            return Kind.ENDPOINT_SLICE
+        case Node():
+            return Kind.NODE
+
+
 class Problem(Struct, frozen=True, gc=False, order=True):
     """Something wrong with one object, as a value: the other objects go on.
 

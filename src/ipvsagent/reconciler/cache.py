@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipvsagent.model.events import Changed, Deleted, Listed, Rejected, SourceProblems
-from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, Node, ObjectKey, Problem, Service
+from ipvsagent.model.objects import (
+    EndpointSlice,
+    Kind,
+    KubernetesObject,
+    Node,
+    ObjectKey,
+    Problem,
+    Service,
+    kind_of,
+)
 
 ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems
 
@@ -54,7 +63,7 @@ class ObjectCache:
             case Listed():
                 self._replace_all(event)
             case Changed():
-                kind = _kind(event.object)
+                kind = kind_of(event.object)
                 self._note(kind, event.object.key, event.problems)
                 self._store(event.object)
             case Deleted():
@@ -134,13 +143,3 @@ class ObjectCache:
                 if not keys:
                     del self._slices_of[known.service]
                 self.dirty[known.service] = None
-
-
-def _kind(item: KubernetesObject) -> Kind:
-    match item:
-        case Service():
-            return Kind.SERVICE
-        case EndpointSlice():
-            return Kind.ENDPOINT_SLICE
-        case Node():
-            return Kind.NODE

@@ -1,9 +1,9 @@
 """Objects from an API server: list once, then watch, for each resource in a thread of its own.
 
-The conversation is that of client-go's reflectors: paged consistent lists; watches from the list's resource version
-with bookmarks; a new list when the server has forgotten that version (410). A list goes to the owner as one `Listed`
-value, which is compared with what is known: nothing flaps, and what vanished meanwhile is found. A list that broke
-off anywhere is thrown away, so no fault makes the agent forget an object that still exists.
+The conversation is that of client-go's reflectors: paged consistent lists; watches from the list's resource
+version with bookmarks; a new list when the server has forgotten that version (410). A list goes to the owner as one
+`Listed` value, which is compared with what is known: nothing flaps, and what vanished meanwhile is found. A list
+that broke off anywhere is thrown away, so no fault makes the agent forget an object that still exists.
 """
 
 from __future__ import annotations

@@ -1,125 +1,92 @@
-"""An EndpointSlice as the API writes it, made into a `model.objects.EndpointSlice` (EP-01 to EP-10).
-
-Slices are the bulk of a cluster's objects, so what repeats is kept once: names of nodes and zones are interned, and
-equal tuples of ports and hints are the same object.
-"""
+"""Checking EndpointSlices (section 2 of the specification)."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from functools import lru_cache
-
-from msgspec import UNSET
+from sys import intern
 
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, ObjectKey
-from ipvsagent.source.decode_checks import optional_port_number, protocol, quote, service_address
-from ipvsagent.source.decode_result import Findings, Rejection
-from ipvsagent.source.decode_wire import (
-    NO_LABELS,
-    WireConditions,
-    WireEndpoint,
-    WireHint,
-    WireMetadata,
-    WireSlice,
-    WireSlicePort,
-)
+from ipvsagent.source import wire
+from ipvsagent.source.problems import Problems, check_address, check_protocol
 
-_FAMILIES = {family.label: family for family in Family}
-_NO_CONDITIONS = WireConditions()
+SERVICE_LABEL = "kubernetes.io/service-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+
+_FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
+_NO_CONDITIONS = wire.Conditions()
 
 
-def decode_slice(wire: WireSlice, metadata: WireMetadata, findings: Findings) -> EndpointSlice | None:
-    """Make an EndpointSlice; None if it belongs to no Service that is served.
-
-    Left out are headless ones, those without the owner's label (EP-01) and those of host names (EP-02).
-
-    Raises:
-        Rejection: the address type is missing or unknown.
-    """
-    labels = metadata.labels or NO_LABELS
-    if labels.headless is not UNSET or not labels.service_name or wire.address_type == "FQDN":
+def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problems) -> EndpointSlice | None:
+    """Make a slice; None, without problems, for one that does not concern us (EP-01, EP-02)."""
+    labels = found.metadata.labels or {}
+    owner = labels.get(SERVICE_LABEL)
+    if not owner or HEADLESS_LABEL in labels or found.address_type == "FQDN":
         return None
-    family = _FAMILIES.get(wire.address_type or "")
+    family = _FAMILIES.get(found.address_type or "")
     if family is None:
-        found = (
-            f"{quote(wire.address_type)} is not one of" if wire.address_type else "is missing; it must be one of"
-        )
-        raise Rejection("addressType", f"{found} IPv4, IPv6, FQDN; this EndpointSlice is not used as it stands")
+        problems.add("addressType", f"`{found.address_type}` is none of IPv4, IPv6, FQDN; the slice is not used")
+        return None
     return EndpointSlice(
-        key=findings.key,
-        service=ObjectKey(findings.key.namespace, sys.intern(labels.service_name)),
+        key=key,
+        service=ObjectKey(key.namespace, owner),
         family=family,
-        ports=_ports(wire.ports or (), findings),
-        endpoints=_endpoints(wire.endpoints or (), family, findings),
-        generation=metadata.generation or 0,
+        ports=_ports(found, problems),
+        endpoints=_endpoints(found, family, problems),
+        generation=found.metadata.generation or 0,
     )
 
 
-def _ports(wires: Sequence[WireSlicePort | None], findings: Findings) -> tuple[EndpointPort, ...]:
-    """Ports with a name (the empty one counts) and a number; a missing number does not mean all (EP-05)."""
-    ports: dict[EndpointPort, None] = {}
-    for index, wire in enumerate(wires):
-        if wire is None or wire.port is None:
+def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort, ...]:
+    """Ports with a name and a number; others are skipped (EP-05)."""
+    ports = []
+    for index, port in enumerate(found.ports or ()):
+        if port.name is None or not port.port:
             continue
         field = f"ports[{index}]"
-        if wire.name is None:
-            findings.add(f"{field}.name", 'is missing; this port is ignored (write `name: ""` for an unnamed port)')
+        if not 1 <= port.port <= 65535:
+            problems.add(f"{field}.port", f"{port.port} is outside 1-65535; this port is ignored")
             continue
-        transport = protocol(wire.protocol, f"{field}.protocol", findings, "port")
-        number = optional_port_number(wire.port, f"{field}.port", findings, "port")
-        if transport is not None and number:
-            ports[EndpointPort(sys.intern(wire.name), transport, number)] = None
-    return _shared_ports(tuple(ports))
+        protocol = check_protocol(port.protocol, f"{field}.protocol", problems)
+        if protocol is not None:
+            ports.append(EndpointPort(intern(port.name), protocol, port.port))
+    return tuple(ports)
 
 
-@lru_cache(maxsize=4096)
-def _shared_ports(ports: tuple[EndpointPort, ...]) -> tuple[EndpointPort, ...]:
-    """The first of all equal tuples."""
-    return ports
-
-
-def _endpoints(wires: Sequence[WireEndpoint | None], family: Family, findings: Findings) -> tuple[Endpoint, ...]:
+def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
     endpoints = []
-    for index, wire in enumerate(wires):
-        if wire is None or not wire.addresses or not wire.addresses[0]:
+    for index, endpoint in enumerate(found.endpoints or ()):
+        if not endpoint.addresses:
             continue  # EP-07
-        address = _address(wire.addresses[0], family, f"endpoints[{index}].addresses[0]", findings)
+        address = _address(endpoint.addresses[0], f"endpoints[{index}].addresses[0]", family, problems)
         if address is not None:
-            endpoints.append(_endpoint(wire, address))
+            endpoints.append(_endpoint(address, endpoint))
     return tuple(endpoints)
 
 
-def _address(text: str, family: Family, field: str, findings: Findings) -> Address | None:
-    address = service_address(text, field, findings, "endpoint")
+def _address(text: str, field: str, family: Family, problems: Problems) -> Address | None:
+    address = check_address(text, field, problems)
     if address is not None and address.family is not family:
-        findings.add(field, f"{quote(text)} is not an {family.label} address; this endpoint is ignored")
+        problems.add(
+            field, f"{text} is not an {family.label} address as the slice's addressType says; it is ignored"
+        )
         return None
     return address
 
 
-def _endpoint(wire: WireEndpoint, address: Address) -> Endpoint:
-    """Null conditions mean ready, serving and not terminating (EP-08)."""
-    conditions = wire.conditions or _NO_CONDITIONS
-    hints = wire.hints
+def _endpoint(address: Address, found: wire.Endpoint) -> Endpoint:
+    """Resolve nulls as the API means them (EP-08 to EP-10)."""
+    conditions = found.conditions or _NO_CONDITIONS
+    hints = found.hints
     return Endpoint(
-        address=address,
-        ready=conditions.ready is not False,
-        serving=conditions.serving is not False,
-        terminating=conditions.terminating is True,
-        node_name=sys.intern(wire.node_name or ""),
-        zone_hints=_hints(hints.for_zones) if hints else (),
-        node_hints=_hints(hints.for_nodes) if hints else (),
+        address,
+        conditions.ready is not False,
+        conditions.serving is not False,
+        conditions.terminating is True,
+        intern(found.node_name) if found.node_name else "",
+        _names(hints.for_zones) if hints else (),
+        _names(hints.for_nodes) if hints else (),
     )
 
 
-def _hints(wires: Sequence[WireHint | None] | None) -> tuple[str, ...]:
-    """Names in hints (EP-10)."""
-    return _shared_names(tuple(w.name for w in wires or () if w and w.name))
-
-
-@lru_cache(maxsize=4096)
-def _shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The first of all equal tuples."""
-    return tuple(sys.intern(name) for name in names)
+def _names(hints: list[wire.Hint] | None) -> tuple[str, ...]:
+    return tuple(intern(h.name) for h in hints or () if h.name)

@@ -1,8 +1,8 @@
 """One HTTP request to the API server at a time, through the `kubernetes` package's configuration and connections.
 
-The package finds the cluster (service account, kubeconfig), keeps tokens fresh, runs exec plugins and speaks TLS and
-proxies. Its generated models are not used: answers are read as bytes. `kubernetes` costs 0.3 s and 20 MB to import,
-so it is imported only when an API server is really used.
+The package finds the cluster (service account, kubeconfig), keeps tokens fresh, runs exec plugins and speaks TLS
+and proxies. Its generated models are not used: answers are read as bytes. `kubernetes` costs 0.3 s and 20 MB to
+import, so it is imported only when an API server is really used.
 """
 
 from __future__ import annotations

@@ -1,0 +1,110 @@
+"""The fields that our configuration and kube-proxy's have in common, with the same words, defaults and checks."""
+
+from __future__ import annotations
+
+from ipvsagent.config.reader import Section, near_miss
+from ipvsagent.config.types import (
+    DEFAULT_SCHEDULER,
+    SCHEDULERS,
+    Conntrack,
+    LocalDetection,
+    LocalDetectionMode,
+    NodePortAddresses,
+    Settings,
+    Timeouts,
+)
+from ipvsagent.model.address import Network
+
+_LARGEST = 2**31 - 1
+
+
+def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
+    """Read all common fields; those that only our own kind has keep their defaults."""
+    defaults = Settings()
+    bind_address = top.address("bindAddress")
+    client = top.section("clientConnection")
+    gates = top.section("featureGates")
+    client.ignore("acceptContentTypes", "contentType", "qps", "burst")
+    period = ipvs.seconds("syncPeriod", defaults.sync_period_seconds) or defaults.sync_period_seconds
+    minimum = ipvs.seconds("minSyncPeriod", defaults.min_sync_period_seconds)
+    if minimum > period:
+        ipvs.wrong("minSyncPeriod", f"{minimum:g}s is longer than syncPeriod ({period:g}s)")
+    return Settings(
+        hostname_override=top.text("hostnameOverride"),
+        bind_address=None if bind_address is None or bind_address.is_unspecified else bind_address,
+        scheduler=read_scheduler(ipvs),
+        strict_arp=ipvs.boolean("strictARP"),
+        exclude_networks=ipvs.networks("excludeCIDRs"),
+        timeouts=Timeouts(
+            ipvs.whole_seconds("tcpTimeout"), ipvs.whole_seconds("tcpFinTimeout"), ipvs.whole_seconds("udpTimeout")
+        ),
+        sync_period_seconds=period,
+        min_sync_period_seconds=minimum,
+        masquerade_bit=iptables.integer("masqueradeBit", 14, 0, 31),
+        masquerade_all=iptables.boolean("masqueradeAll"),
+        local_detection=_local_detection(top),
+        node_port_addresses=_node_port_addresses(top),
+        conntrack=_conntrack(top.section("conntrack")),
+        allow_external_ips=gates.boolean("AllowServiceExternalIPs", True),
+        oom_score_adjust=top.integer("oomScoreAdj", -999, -1000, 1000),
+        kubeconfig=client.text("kubeconfig"),
+    )
+
+
+def read_scheduler(ipvs: Section) -> str:
+    """`ipvs.scheduler`; empty means the default (CFG-20, VS-02)."""
+    name = ipvs.text("scheduler") or DEFAULT_SCHEDULER
+    if name not in SCHEDULERS:
+        allowed = ", ".join(SCHEDULERS)
+        ipvs.wrong("scheduler", f"`{name}` is not a scheduler{near_miss(name, SCHEDULERS)}; allowed: {allowed}")
+        return DEFAULT_SCHEDULER
+    return name
+
+
+def _local_detection(top: Section) -> LocalDetection:
+    mode = LocalDetectionMode(
+        top.text("detectLocalMode", "", ("", *LocalDetectionMode)) or LocalDetectionMode.CLUSTER_CIDR
+    )
+    detect = top.section("detectLocal")
+    bridge, prefix = detect.text("bridgeInterface"), detect.text("interfaceNamePrefix")
+    if mode is LocalDetectionMode.BRIDGE_INTERFACE and not bridge:
+        detect.wrong("bridgeInterface", f"must be set with detectLocalMode {mode}")
+    if mode is LocalDetectionMode.INTERFACE_NAME_PREFIX and not prefix:
+        detect.wrong("interfaceNamePrefix", f"must be set with detectLocalMode {mode}")
+    return LocalDetection(mode, _cluster_networks(top), bridge, prefix)
+
+
+def _cluster_networks(top: Section) -> tuple[Network, ...]:
+    """`clusterCIDR`: one CIDR a family, comma-separated or as a list (CFG-38)."""
+    value = top.take("clusterCIDR")
+    if isinstance(value, list):
+        texts = top.texts("clusterCIDR")
+    else:
+        text = top.text("clusterCIDR")
+        texts = tuple(text.split(",")) if text else ()
+    networks = top.parsed_networks("clusterCIDR", texts)
+    if len({n.family for n in networks}) < len(networks):
+        top.wrong("clusterCIDR", "holds two CIDRs of one family; allowed: one of each")
+    return networks
+
+
+def _node_port_addresses(top: Section) -> NodePortAddresses:
+    texts = top.texts("nodePortAddresses")
+    if "primary" not in texts:
+        return NodePortAddresses(top.parsed_networks("nodePortAddresses", texts))
+    if len(texts) > 1:
+        top.wrong("nodePortAddresses", "`primary` must be the only element")
+    return NodePortAddresses(primary=True)
+
+
+def _conntrack(section: Section) -> Conntrack:
+    defaults = Conntrack()
+    return Conntrack(
+        max_per_core=section.integer("maxPerCore", defaults.max_per_core, 0, _LARGEST),
+        min=section.integer("min", defaults.min, 0, _LARGEST),
+        tcp_established_seconds=section.whole_seconds("tcpEstablishedTimeout", defaults.tcp_established_seconds),
+        tcp_close_wait_seconds=section.whole_seconds("tcpCloseWaitTimeout", defaults.tcp_close_wait_seconds),
+        udp_seconds=section.whole_seconds("udpTimeout"),
+        udp_stream_seconds=section.whole_seconds("udpStreamTimeout"),
+        tcp_be_liberal=section.boolean("tcpBeLiberal"),
+    )

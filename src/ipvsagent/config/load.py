@@ -1,0 +1,119 @@
+"""From a configuration file to settings: our own kind, or kube-proxy's as it is (CFG rules)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ipvsagent.config.fields import read_common
+from ipvsagent.config.reader import Findings, Section
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import ConfigurationError
+
+OUR_API_VERSION = "ipvsagent.io/v1alpha1"
+OUR_KIND = "AgentConfiguration"
+KUBE_PROXY_API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
+KUBE_PROXY_KIND = "KubeProxyConfiguration"
+
+_FLAG_BITS = {"flag-1": 0x8, "flag-2": 0x10, "flag-3": 0x20}
+
+
+class LoadedConfiguration(Struct, frozen=True):
+    """Usable settings and what an operator should know of the file."""
+
+    settings: Settings
+    warnings: tuple[str, ...] = ()
+
+
+def load_configuration(path: Path) -> LoadedConfiguration:
+    """Read a configuration file.
+
+    Raises:
+        ConfigurationError: it cannot be read or used; every problem is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
+    try:
+        return parse_configuration(text)
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from error
+
+
+def parse_configuration(text: str) -> LoadedConfiguration:
+    """Read a configuration from YAML text; empty text gives the defaults.
+
+    Raises:
+        ConfigurationError: every problem, with the path of its field and what is allowed.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
+    if value is None:
+        return LoadedConfiguration(Settings())
+    findings = Findings()
+    top = Section(value, "", findings)
+    kind, version = top.text("kind"), top.text("apiVersion")
+    settings = Settings()
+    if (version, kind) == (OUR_API_VERSION, OUR_KIND):
+        settings = _read_ours(top, findings)
+    elif (version, kind) == (KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND):
+        settings = _read_kube_proxy(top, findings)
+    elif not findings.problems:
+        findings.problems.append(
+            f"kind `{kind}` of apiVersion `{version}` is not known; allowed: {OUR_KIND} of {OUR_API_VERSION}, "
+            f"{KUBE_PROXY_KIND} of {KUBE_PROXY_API_VERSION}"
+        )
+    if findings.problems:
+        raise ConfigurationError(findings.problems)
+    return LoadedConfiguration(settings, tuple(findings.warnings))
+
+
+def _read_ours(top: Section, findings: Findings) -> Settings:
+    """Our own kind: unknown fields are errors."""
+    ipvs, iptables = top.section("ipvs"), top.section("iptables")
+    flags = _flags(ipvs)
+    variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
+    strict_local = top.boolean("strictLocalPolicy")
+    settings = read_common(top, ipvs, iptables)
+    for section in (top, ipvs, iptables):
+        findings.problems += section.unknown()
+    return replace(settings, scheduler_flags=flags, iptables_variant=variant, strict_local_policy=strict_local)
+
+
+def _flags(ipvs: Section) -> int | None:
+    """`ipvs.schedulerFlags`: a list of flag-1, flag-2, flag-3 in ipvsadm's words (DEV-16)."""
+    if ipvs.take("schedulerFlags") is None:
+        return None
+    bits = 0
+    for word in ipvs.texts("schedulerFlags"):
+        if word not in _FLAG_BITS:
+            ipvs.wrong("schedulerFlags", f"`{word}` is not a flag; allowed: {', '.join(_FLAG_BITS)}")
+        bits |= _FLAG_BITS.get(word, 0)
+    return bits
+
+
+def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
+    """kube-proxy's kind: unknown fields are warnings (CFG-50), those without effect are named once."""
+    mode = top.text("mode")
+    if mode != "ipvs":
+        shown = f"`{mode}`" if mode else "empty, which means iptables,"
+        findings.problems.append(f"mode: {shown} is not what this agent does; allowed: ipvs")
+    ipvs, iptables = top.section("ipvs"), top.section("iptables")
+    idle = top.ignore(
+        *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling", "logging"),
+        *("showHiddenMetricsForVersion", "configSyncPeriod", "bindAddressHardFail"),
+        *("healthzBindAddress", "metricsBindAddress"),
+    )
+    idle += iptables.ignore("syncPeriod", "minSyncPeriod", "localhostNodePorts")
+    settings = read_common(top, ipvs, iptables)
+    if idle:
+        findings.warnings.append(f"fields without effect here: {', '.join(idle)}")
+    for section in (top, ipvs, iptables):
+        findings.warnings += section.unknown()
+    return settings

@@ -1,0 +1,206 @@
+"""Reading plain YAML values field by field, collecting every problem with its path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from ipvsagent.model.address import Address, Network
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns))")
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+class Findings:
+    """What was found wrong with a file: problems refuse it, warnings do not."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+
+class Section:
+    """One mapping of the file; remembers which fields were asked for, so that the others can be named.
+
+    Every method takes a field's name and answers its value, or the default if it is absent, null or wrong.
+    """
+
+    def __init__(self, value: object, path: str, findings: Findings) -> None:
+        self._path = path
+        self._findings = findings
+        self._known: set[str] = set()
+        self._fields: dict[str, object] = {}
+        if isinstance(value, dict):
+            self._fields = {str(k): v for k, v in value.items()}
+        elif value is not None:
+            findings.problems.append(f"{path or 'the file'}: must be a mapping, not {_kind(value)}")
+
+    def section(self, name: str) -> Section:
+        """A mapping below this one; empty if it is absent."""
+        return Section(self._take(name), self._at(name), self._findings)
+
+    def text(self, name: str, default: str = "", allowed: Collection[str] = ()) -> str:
+        """A string, perhaps one of a few."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self._wrong(name, f"must be a string, not {_kind(value)}")
+            return default
+        if allowed and value not in allowed:
+            self.wrong(name, f"`{value}` is not allowed{near_miss(value, allowed)}; allowed: {_words(allowed)}")
+            return default
+        return value
+
+    def boolean(self, name: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self._take(name)
+        if isinstance(value, bool):
+            return value
+        if value is not None:
+            self._wrong(name, f"must be true or false, not {_kind(value)}")
+        return default
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number within limits."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool):
+            self._wrong(name, f"must be a whole number, not {_kind(value)}")
+            return default
+        if not low <= value <= high:
+            self._wrong(name, f"{value} is outside {low}..{high}")
+            return default
+        return value
+
+    def seconds(self, name: str, default: float) -> float:
+        """A duration as Go writes it, such as ``1m30s``."""
+        value = self._take(name)
+        if value is None:
+            return default
+        seconds = parse_duration(value) if isinstance(value, str) else None
+        if seconds is None:
+            self._wrong(name, f"must be a duration such as `1m30s` or `0s`, not {_kind(value)}")
+            return default
+        if seconds < 0:
+            self._wrong(name, f"`{value}` is negative")
+            return default
+        return seconds
+
+    def whole_seconds(self, name: str, default: int = 0) -> int:
+        """A duration in whole seconds, rounded up, so that a positive one never becomes 0."""
+        return -int(-self.seconds(name, default) // 1)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        value = self._take(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            self._wrong(name, f"must be a list of strings, not {_kind(value)}")
+            return ()
+        return tuple(value)
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        """A list of CIDRs."""
+        return self.parsed_networks(name, self.texts(name))
+
+    def parsed_networks(self, name: str, texts: Collection[str]) -> tuple[Network, ...]:
+        """CIDRs from texts that were read already; an address without a length is refused."""
+        found = []
+        for text in texts:
+            network = self._parse(name, text, Network.parse)
+            if network is not None and "/" not in text:
+                self._wrong(name, f"`{text}` is not a CIDR; it lacks a prefix length")
+            elif network is not None:
+                found.append(network)
+        return tuple(found)
+
+    def address(self, name: str) -> Address | None:
+        """An IP address; None if it is absent or blank."""
+        text = self.text(name)
+        return self._parse(name, text, Address.parse) if text else None
+
+    def take(self, name: str) -> object:
+        """The plain value, for a field with a form of its own."""
+        return self._take(name)
+
+    def wrong(self, name: str, reason: str) -> None:
+        """Refuse a field."""
+        self._wrong(name, reason)
+
+    def ignore(self, *names: str) -> list[str]:
+        """Know fields without reading them; answer the paths of those that are set."""
+        return [self._at(n) for n in names if self._take(n) not in (None, "", {}, [])]
+
+    def unknown(self) -> list[str]:
+        """What was never asked for, as ``path: is not a known field; did you mean …``."""
+        return [
+            f"{self._at(n)}: is not a known field{near_miss(n, self._known)}"
+            for n in self._fields
+            if n not in self._known
+        ]
+
+    def _take(self, name: str) -> object:
+        self._known.add(name)
+        return self._fields.get(name)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def _wrong(self, name: str, reason: str) -> None:
+        self._findings.problems.append(f"{self._at(name)}: {reason}")
+
+    def _parse(self, name: str, text: str, parse: Callable[[str], T]) -> T | None:
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._wrong(name, str(error))
+            return None
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of a Go duration; None if it is none. ``0`` needs no unit."""
+    negative = text.startswith("-")
+    rest = text.lstrip("+-") if len(text) - len(text.lstrip("+-")) <= 1 else ""
+    if rest == "0":
+        return 0.0
+    position, seconds = 0, 0.0
+    while position < len(rest):
+        part = _DURATION.match(rest, position)
+        if part is None:
+            return None
+        seconds += float(part[1]) * _UNIT_SECONDS[part[2]]
+        position = part.end()
+    if not rest:
+        return None
+    return -seconds if negative else seconds
+
+
+def near_miss(word: str, candidates: Collection[str]) -> str:
+    """``; did you mean `x``` where a candidate is close, else nothing."""
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f"; did you mean `{close[0]}`" if close else ""
+
+
+def _words(allowed: Collection[str]) -> str:
+    return ", ".join(repr(a).replace("'", '"') if not a else a for a in allowed)
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return f"`{str(value).lower()}`"
+        case int() | float() | str():
+            return f"`{value}`"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return type(value).__name__

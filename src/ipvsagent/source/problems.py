@@ -1,0 +1,90 @@
+"""Collecting the problems of one object, and checks that several decoders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ipvsagent.model.address import Address, Network, Protocol
+from ipvsagent.model.objects import Kind, ObjectKey, Problem
+
+_PROTOCOLS = {"TCP": Protocol.TCP, "UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
+
+
+class Problems:
+    """The problems of one object, as they are found."""
+
+    def __init__(self, kind: Kind, key: ObjectKey) -> None:
+        self._kind = kind
+        self._name = str(key)
+        self._found: list[Problem] | None = None  # nearly every object has none
+
+    def add(self, field: str, reason: str) -> None:
+        """Note that a field is wrong, and what follows."""
+        if self._found is None:
+            self._found = []
+        self._found.append(Problem(self._kind.value, self._name, field, reason))
+
+    def found(self) -> tuple[Problem, ...]:
+        """All so far."""
+        return tuple(self._found) if self._found else ()
+
+
+def check_protocol(text: str | None, field: str, problems: Problems) -> Protocol | None:
+    """A protocol by its name; TCP where none is given (EP-05); None, with a problem, for an unknown one."""
+    protocol = _PROTOCOLS.get(text or "TCP")
+    if protocol is None:
+        problems.add(field, f"`{text}` is none of TCP, UDP, SCTP; this port is ignored")
+    return protocol
+
+
+def check_addresses(
+    texts: Iterable[str] | None, field: str, problems: Problems, *, allow_link_local: bool = False
+) -> tuple[Address, ...]:
+    """Unicast addresses in order, without duplicates; others are ignored with a problem, blank ones silently."""
+    found: dict[Address, None] = {}
+    for index, text in enumerate(texts or ()):
+        stripped = text.strip()
+        if stripped:
+            address = check_address(stripped, f"{field}[{index}]", problems, allow_link_local=allow_link_local)
+            if address is not None:
+                found[address] = None
+    return tuple(found)
+
+
+def check_address(text: str, field: str, problems: Problems, *, allow_link_local: bool = False) -> Address | None:
+    """A unicast address, or None with a problem."""
+    try:
+        address = Address.parse(text)
+    except ValueError as error:
+        problems.add(field, f"{error}; it is ignored")
+        return None
+    what = _special(address, allow_link_local)
+    if what:
+        problems.add(field, f"{text} is {what} address; it is ignored")
+        return None
+    return address
+
+
+def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
+    """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
+    found: dict[Network, None] = {}
+    for index, text in enumerate(texts or ()):
+        try:
+            found[Network.parse(text.strip())] = None
+        except ValueError as error:
+            problems.add(f"{field}[{index}]", f"{error}; it is ignored")
+    return tuple(found)
+
+
+def _special(address: Address, allow_link_local: bool) -> str:
+    if address.is_unspecified:
+        return "the unspecified"
+    if address.is_loopback:
+        return "a loopback"
+    if address.is_multicast or address == b"\xff\xff\xff\xff":
+        return "a multicast or broadcast"
+    if address.is_mapped_ipv4:
+        return "an IPv4-mapped"
+    if address.is_link_local and not allow_link_local:
+        return "a link-local"
+    return ""

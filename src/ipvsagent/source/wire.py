@@ -1,0 +1,187 @@
+"""The fields that are read of Kubernetes objects, as they stand on the wire.
+
+Where the Go type is a pointer, slice or map, null is a normal value. Numbers are checked later, in `source.decode`,
+so that one bad port does not reject its Service; a field of the wrong JSON type does reject the object, and msgspec
+names its path.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(min_length=1, max_length=253)]
+
+
+class Metadata(Struct, rename="camel", gc=False):
+    """`metadata` of any object."""
+
+    name: Name
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    generation: int | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+
+
+class ServicePort(Struct, rename="camel", gc=False):
+    """One of `spec.ports` of a Service."""
+
+    port: int = 0
+    name: str | None = None
+    protocol: str | None = None
+    node_port: int | None = None
+
+
+class ClientIp(Struct, rename="camel", gc=False):
+    """`spec.sessionAffinityConfig.clientIP`."""
+
+    timeout_seconds: int | None = None
+
+
+class AffinityConfig(Struct, gc=False):
+    """`spec.sessionAffinityConfig`."""
+
+    clientIP: ClientIp | None = None  # noqa: N815 - the API's name
+
+
+class ServiceSpec(Struct, rename="camel", gc=False):
+    """`spec` of a Service."""
+
+    type: str | None = None
+    clusterIP: str | None = None  # noqa: N815 - the API's name
+    clusterIPs: list[str] | None = None  # noqa: N815 - the API's name
+    ports: list[ServicePort] | None = None
+    externalIPs: list[str] | None = None  # noqa: N815 - the API's name
+    load_balancer_source_ranges: list[str] | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    session_affinity: str | None = None
+    session_affinity_config: AffinityConfig | None = None
+    health_check_node_port: int | None = None
+
+
+class Ingress(Struct, rename="camel", gc=False):
+    """One of `status.loadBalancer.ingress`."""
+
+    ip: str | None = None
+    ip_mode: str | None = None
+
+
+class LoadBalancer(Struct, gc=False):
+    """`status.loadBalancer`."""
+
+    ingress: list[Ingress] | None = None
+
+
+class ServiceStatus(Struct, rename="camel", gc=False):
+    """`status` of a Service."""
+
+    load_balancer: LoadBalancer | None = None
+
+
+class Service(Struct, gc=False):
+    """A Service."""
+
+    metadata: Metadata
+    spec: ServiceSpec | None = None
+    status: ServiceStatus | None = None
+
+
+class Conditions(Struct, gc=False):
+    """`conditions` of an endpoint."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Hint(Struct, gc=False):
+    """A zone or node that an endpoint is meant for."""
+
+    name: str = ""
+
+
+class Hints(Struct, rename="camel", gc=False):
+    """`hints` of an endpoint."""
+
+    for_zones: list[Hint] | None = None
+    for_nodes: list[Hint] | None = None
+
+
+class Endpoint(Struct, rename="camel", gc=False):
+    """One of `endpoints` of a slice."""
+
+    addresses: list[str] | None = None
+    conditions: Conditions | None = None
+    node_name: str | None = None
+    hints: Hints | None = None
+
+
+class EndpointPort(Struct, gc=False):
+    """One of `ports` of a slice."""
+
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+
+
+class EndpointSlice(Struct, rename="camel", gc=False):
+    """An EndpointSlice."""
+
+    metadata: Metadata
+    address_type: str | None = None
+    endpoints: list[Endpoint] | None = None
+    ports: list[EndpointPort] | None = None
+
+
+class NodeAddress(Struct, gc=False):
+    """One of `status.addresses` of a Node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(Struct, gc=False):
+    """`status` of a Node."""
+
+    addresses: list[NodeAddress] | None = None
+
+
+class Taint(Struct, gc=False):
+    """One of `spec.taints` of a Node."""
+
+    key: str = ""
+
+
+class NodeSpec(Struct, gc=False):
+    """`spec` of a Node."""
+
+    podCIDR: str | None = None  # noqa: N815 - the API's name
+    podCIDRs: list[str] | None = None  # noqa: N815 - the API's name
+    taints: list[Taint] | None = None
+
+
+class Node(Struct, gc=False):
+    """A Node."""
+
+    metadata: Metadata
+    spec: NodeSpec | None = None
+    status: NodeStatus | None = None
+
+
+WireObject = Service | EndpointSlice | Node
+
+
+class KeyMetadata(Struct, gc=False):
+    """Just enough of `metadata` to name an object that cannot be decoded."""
+
+    name: str = ""
+    namespace: str | None = None
+
+
+class KeyOnly(Struct, gc=False):
+    """An object's key."""
+
+    metadata: KeyMetadata | None = None
