@@ -164,5 +164,5 @@ class LegacyRules:
         if not changes:
             return
         request = msgspec.json.encode(Request(self._family, tuple(changes))).decode()
-        command = [sys.executable, "-W", "ignore", "-m", "ipvsagent.kernel.iptables_child"]
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "ipvsagent.kernel.iptables_child"]
         run(command, request, f"write {', '.join(c.table for c in changes)} through libiptc with")

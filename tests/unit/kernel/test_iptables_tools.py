@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipvsagent.errors import Busy, KernelError, NotPermitted, NotSupported, ToolFailed, ToolMissing
+from ipvsagent.kernel import iptables_variant
 from ipvsagent.kernel.iptables_nft import NftRules
 from ipvsagent.kernel.iptables_tools import find_program, plain_variant, run, version
 from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully
@@ -97,3 +98,30 @@ def test_where_nft_is_not_installed_it_holds_nothing_of_ours(programs: Path) -> 
     rules = RuleSet(Family.IPV4, ())
     assert NftRules(Family.IPV4).list_ours(rules) == []
     NftRules(Family.IPV4).remove(rules)
+
+
+@pytest.mark.parametrize(
+    ("plain", "writes", "answer"),
+    [
+        ("nf_tables", "exit 0", "nft"),
+        ("nf_tables", "echo 'TABLE_ADD failed (Operation not supported)' >&2; exit 4", "legacy"),
+        ("legacy", "exit 0", "legacy"),
+    ],
+)
+def test_a_host_without_rules_goes_by_the_plain_name_if_it_works(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, plain: str, writes: str, answer: str
+) -> None:
+    """A kernel with nf_tables but not this family lists an empty table, and only writing tells."""
+    monkeypatch.setattr(iptables_variant, "tables_in_use", lambda _family: frozenset())
+    install(programs, "iptables", f"echo 'iptables v1.8.9 ({plain})'")
+    for name in ("iptables-nft", "iptables-nft-save", "ip6tables-nft-save", "iptables-legacy"):
+        install(programs, name, "exit 0")
+    install(programs, "iptables-nft-restore", writes)
+    assert detect_variant() == answer
+
+
+def test_a_process_without_permission_is_told_so(programs: Path) -> None:
+    """No variant is guessed where rules cannot be read."""
+    install(programs, "iptables-nft-save", "echo 'Permission denied (you must be root)' >&2; exit 4")
+    with pytest.raises(NotPermitted):
+        detect_variant()
