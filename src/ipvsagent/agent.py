@@ -112,9 +112,7 @@ class Agent:
         self._settings = settings
         name = choose_node_name(node_name, settings, os.environ)
         drivers = open_drivers(settings, log)
-        self.reconciler = Reconciler(
-            drivers, settings=settings, node_name=name, families=tuple(drivers.rules), log=log
-        )
+        self.reconciler = Reconciler(drivers, settings=settings, node_name=name, families=tuple(drivers.rules), log=log)
         self._monitor: AddressMonitor = RtnetlinkMonitor(DUMMY_INTERFACE)
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
         self._source = ManifestSource(manifests, self.reconciler.put)

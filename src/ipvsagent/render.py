@@ -144,9 +144,7 @@ def _json_server(server: VirtualServer) -> dict[str, object]:
         "scheduler": server.scheduler,
         "flags": server.flags,
         "persistenceTimeoutSeconds": server.persistence_timeout_seconds,
-        "realServers": [
-            {"address": str(r.address), "port": r.port, "weight": r.weight} for r in server.real_servers
-        ],
+        "realServers": [{"address": str(r.address), "port": r.port, "weight": r.weight} for r in server.real_servers],
     }
 
 

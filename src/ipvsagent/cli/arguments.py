@@ -12,9 +12,7 @@ _EXIT_CODES = "exit codes: 0 done, 1 could not be done, 2 wrong usage or configu
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets ``command`` and ``debug``."""
-    top = argparse.ArgumentParser(
-        prog="ipvsagent", description="Kubernetes service proxy on IPVS", epilog=_EXIT_CODES
-    )
+    top = argparse.ArgumentParser(prog="ipvsagent", description="Kubernetes service proxy on IPVS", epilog=_EXIT_CODES)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="log work on single objects; show stack traces")
@@ -25,9 +23,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_run(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-) -> None:
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
     run = commands.add_parser(
         "run",
         parents=[common],
@@ -52,9 +48,7 @@ def _add_run(
     )
 
 
-def _add_plan(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-) -> None:
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
     plan = commands.add_parser(
         "plan",
         parents=[common],

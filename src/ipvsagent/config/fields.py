@@ -24,6 +24,7 @@ def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
     bind_address = top.address("bindAddress")
     client = top.section("clientConnection")
     gates = top.section("featureGates")
+    gates.ignore_rest()
     client.ignore("acceptContentTypes", "contentType", "qps", "burst")
     period = ipvs.seconds("syncPeriod", defaults.sync_period_seconds) or defaults.sync_period_seconds
     minimum = ipvs.seconds("minSyncPeriod", defaults.min_sync_period_seconds)

@@ -81,8 +81,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
     strict_local = top.boolean("strictLocalPolicy")
     settings = read_common(top, ipvs, iptables)
-    for section in (top, ipvs, iptables):
-        findings.problems += section.unknown()
+    findings.problems += top.unknown()
     return replace(settings, scheduler_flags=flags, iptables_variant=variant, strict_local_policy=strict_local)
 
 
@@ -114,6 +113,5 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     settings = read_common(top, ipvs, iptables)
     if idle:
         findings.warnings.append(f"fields without effect here: {', '.join(idle)}")
-    for section in (top, ipvs, iptables):
-        findings.warnings += section.unknown()
+    findings.warnings += top.unknown()
     return settings

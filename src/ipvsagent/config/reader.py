@@ -34,6 +34,7 @@ class Section:
         self._findings = findings
         self._known: set[str] = set()
         self._fields: dict[str, object] = {}
+        self._sections: dict[str, Section] = {}
         if isinstance(value, dict):
             self._fields = {str(k): v for k, v in value.items()}
         elif value is not None:
@@ -41,7 +42,9 @@ class Section:
 
     def section(self, name: str) -> Section:
         """A mapping below this one; empty if it is absent."""
-        return Section(self._take(name), self._at(name), self._findings)
+        if name not in self._sections:
+            self._sections[name] = Section(self._take(name), self._at(name), self._findings)
+        return self._sections[name]
 
     def text(self, name: str, default: str = "", allowed: Collection[str] = ()) -> str:
         """A string, perhaps one of a few."""
@@ -139,12 +142,17 @@ class Section:
         return [self._at(n) for n in names if self._take(n) not in (None, "", {}, [])]
 
     def unknown(self) -> list[str]:
-        """What was never asked for, as ``path: is not a known field; did you mean …``."""
-        return [
+        """What was never asked for, here and below, as ``path: is not a known field; did you mean …``."""
+        found = [
             f"{self._at(n)}: is not a known field{near_miss(n, self._known)}"
             for n in self._fields
             if n not in self._known
         ]
+        return found + [words for section in self._sections.values() for words in section.unknown()]
+
+    def ignore_rest(self) -> None:
+        """Know every field of this mapping: names are free here."""
+        self._known.update(self._fields)
 
     def _take(self, name: str) -> object:
         self._known.add(name)
@@ -189,7 +197,7 @@ def near_miss(word: str, candidates: Collection[str]) -> str:
 
 
 def _words(allowed: Collection[str]) -> str:
-    return ", ".join(repr(a).replace("'", '"') if not a else a for a in allowed)
+    return ", ".join(a or '""' for a in allowed)
 
 
 def _kind(value: object) -> str:

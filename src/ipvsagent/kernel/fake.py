@@ -90,8 +90,7 @@ class FakeKernel:
         self.sysctls = FakeSysctls(self)
         self.modules = FakeModules(self)
         self.rules = {
-            family: FakeRules(family, record=self.log.append, set_names=lambda: self.ip_sets.sets)
-            for family in Family
+            family: FakeRules(family, record=self.log.append, set_names=lambda: self.ip_sets.sets) for family in Family
         }
 
     def drivers(self) -> Drivers:

@@ -111,11 +111,7 @@ class FakeRules:
         """Number of rules that match a set."""
         every = (*self.chains.values(), *self.builtin.values())
         return sum(
-            1
-            for rules in every
-            for r in rules
-            for m in r.matches
-            if isinstance(m, InSet) and m.set_name == set_name
+            1 for rules in every for r in rules for m in r.matches if isinstance(m, InSet) and m.set_name == set_name
         )
 
     def snapshot(self) -> object:

@@ -123,9 +123,7 @@ def replacement(observed: ObservedTable, rules: TableRules, family: Family) -> t
     return tuple(commands)
 
 
-def removal(
-    observed: ObservedTable, rules: TableRules, family: Family
-) -> tuple[tuple[Command, ...], tuple[str, ...]]:
+def removal(observed: ObservedTable, rules: TableRules, family: Family) -> tuple[tuple[Command, ...], tuple[str, ...]]:
     """The commands that remove our jumps and chains, whatever the chains hold.
 
     Returns:

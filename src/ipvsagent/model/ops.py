@@ -107,12 +107,7 @@ class RemoveEntry(Struct, frozen=True, gc=False, tag=True):
 
 
 IpvsOperation = (
-    AddVirtualServer
-    | ChangeVirtualServer
-    | RemoveVirtualServer
-    | AddRealServer
-    | ChangeRealServer
-    | RemoveRealServer
+    AddVirtualServer | ChangeVirtualServer | RemoveVirtualServer | AddRealServer | ChangeRealServer | RemoveRealServer
 )
 AddressOperation = AddAddress | RemoveAddress
 EntryOperation = AddEntry | RemoveEntry

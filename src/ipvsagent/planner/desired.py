@@ -95,9 +95,7 @@ class Desired:
         for key, losers in self._claims.losers().items():
             owner = self._claims.owner(key)
             for claim in losers:
-                reason = (
-                    f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
-                )
+                reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
                 yield Problem("Service", str(claim.service), "", reason)
 
     def problems(self) -> Iterator[Problem]:

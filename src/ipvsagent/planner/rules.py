@@ -69,9 +69,7 @@ _LOOPBACK = {
 _INTERFACE_NAME_LENGTH = 15  # IFNAMSIZ without the closing zero byte
 
 
-def plan_rules(
-    settings: Settings, family: Family, pod_network: Network | None, random_fully: bool = True
-) -> RuleSet:
+def plan_rules(settings: Settings, family: Family, pod_network: Network | None, random_fully: bool = True) -> RuleSet:
     """All chains, rules and jumps of one family.
 
     Args:

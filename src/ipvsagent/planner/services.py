@@ -108,9 +108,7 @@ def _context(
     external_ips: tuple[Address, ...] = ()
     if settings.allow_external_ips:
         external_ips = _bindable(service, "spec.externalIPs", service.external_ips, family, node, problems)
-    balancer_ips = _bindable(
-        service, "status.loadBalancer.ingress", service.load_balancer_ips, family, node, problems
-    )
+    balancer_ips = _bindable(service, "status.loadBalancer.ingress", service.load_balancer_ips, family, node, problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
@@ -145,9 +143,7 @@ def _health_check_port(service: Service) -> int:
     return 0
 
 
-def _loop_back_entries(
-    context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]
-) -> Iterator[SetEntry]:
+def _loop_back_entries(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[SetEntry]:
     """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
     for item in endpoints:
@@ -242,8 +238,7 @@ def _load_balancer_ip(
         bases.append(sets.LOAD_BALANCER_FW)
         name = context.set_name(sets.LOAD_BALANCER_SOURCE_CIDR)
         more += [
-            SetEntry(name, port.port, port.protocol, address, r.address, r.prefix_length)
-            for r in context.source_ranges
+            SetEntry(name, port.port, port.protocol, address, r.address, r.prefix_length) for r in context.source_ranges
         ]
         if any(a in r for a in context.node.internal_addresses for r in context.source_ranges):
             name = context.set_name(sets.LOAD_BALANCER_SOURCE_IP)

@@ -11,9 +11,7 @@ KUBERNETES_API = ObjectKey("default", "kubernetes")
 DNS_PORT = 53
 
 
-def first_sync_order(
-    services: Iterable[tuple[Service, Sequence[EndpointSlice]]], node_name: str
-) -> list[ObjectKey]:
+def first_sync_order(services: Iterable[tuple[Service, Sequence[EndpointSlice]]], node_name: str) -> list[ObjectKey]:
     """Sort: the API server, cluster DNS, Services with endpoints on this node, the rest (design, section 2)."""
     ranked = sorted((_rank(service, slices, node_name), service.key) for service, slices in services)
     return [key for _, key in ranked]

@@ -46,9 +46,7 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
     except ToolMissing as error:
         raise NodeUnusable(str(error), "install the package `iptables`") from error
     except KernelError as error:
-        raise NodeUnusable(
-            f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view"
-        ) from error
+        raise NodeUnusable(f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view") from error
 
 
 def load_modules(drivers: Drivers, settings: Settings, log: Logger) -> None:

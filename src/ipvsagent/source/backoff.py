@@ -21,9 +21,9 @@ class Backoff:
         Args:
             at_least: what the server asked for (Retry-After).
         """
-        delay = min(FIRST_SECONDS * 2 ** min(self._failures, 16), LONGEST_SECONDS)
+        delay: float = min(FIRST_SECONDS * 2.0 ** min(self._failures, 16), LONGEST_SECONDS)
         self._failures += 1
-        return max(at_least or 0.0, delay * self._random.uniform(1.0, 2.0))
+        return max(at_least or 0.0, float(delay) * self._random.uniform(1.0, 2.0))
 
     def succeeded(self) -> None:
         """Begin anew at the next failure."""

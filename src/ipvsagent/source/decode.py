@@ -50,16 +50,17 @@ _WIRE_TYPES: Mapping[Kind, type[wire.WireObject]] = {
 }
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _WIRE_TYPES.items()}
 _KEY_DECODER = msgspec.json.Decoder(wire.KeyOnly)
+_DECODING_FAILED = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last: nested without end
 
 
 def decode_json(kind: Kind, data: bytes | msgspec.Raw) -> DecodeResult:
     """Decode one object from JSON."""
     try:
         found = _DECODERS[kind].decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _DECODING_FAILED as error:
         try:
             key = _key(kind, _KEY_DECODER.decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _DECODING_FAILED:
             key = ObjectKey("", "")
         return _undecodable(kind, key, str(error))
     return from_wire(kind, found)
@@ -69,10 +70,10 @@ def decode_value(kind: Kind, value: object) -> DecodeResult:
     """Decode one object from plain values, as a YAML parser makes them."""
     try:
         found = msgspec.convert(value, _WIRE_TYPES[kind])
-    except (msgspec.ValidationError, RecursionError) as error:
+    except _DECODING_FAILED as error:
         try:
             key = _key(kind, msgspec.convert(value, wire.KeyOnly))
-        except (msgspec.ValidationError, RecursionError):
+        except _DECODING_FAILED:
             key = ObjectKey("", "")
         return _undecodable(kind, key, str(error))
     return from_wire(kind, found)
@@ -111,4 +112,4 @@ def _undecodable(kind: Kind, key: ObjectKey, error: str) -> Unusable:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text.startswith("JSON") else text[:1].lower() + text[1:]

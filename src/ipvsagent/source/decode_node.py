@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import Node
 from ipvsagent.source import wire
@@ -18,7 +20,7 @@ def node_from_wire(found: wire.Node, problems: Problems) -> Node:
     return Node(
         name=found.metadata.name,
         addresses=_addresses(found.status, problems),
-        zone=(found.metadata.labels or {}).get(ZONE_LABEL, ""),
+        zone=intern((found.metadata.labels or {}).get(ZONE_LABEL) or ""),
         pod_networks=check_networks(networks, "spec.podCIDRs", problems),
         deleting=found.metadata.deletion_timestamp is not None,
         taint_keys=tuple(t.key for t in spec.taints or ()),

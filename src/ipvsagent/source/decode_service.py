@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import TypeVar
 
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import ObjectKey, Service, ServicePort, ServiceType, TrafficPolicy
 from ipvsagent.source import wire
-from ipvsagent.source.problems import Problems, check_address, check_addresses, check_networks, check_protocol
+from ipvsagent.source.problems import (
+    Problems,
+    check_address,
+    check_addresses,
+    check_networks,
+    check_protocol,
+    check_time,
+)
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 DEFAULT_AFFINITY_SECONDS = 10800
@@ -44,7 +52,7 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
         health_check_node_port=_node_port(
             spec.health_check_node_port, "spec.healthCheckNodePort", "no health check is served", problems
         ),
-        created_at=found.metadata.creation_timestamp or "",
+        created_at=check_time(found.metadata.creation_timestamp, "metadata.creationTimestamp", problems),
     )
 
 
@@ -63,24 +71,43 @@ def _choice(text: str | None, default: _Choice, field: str, problems: Problems) 
 
 
 def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
-    """One cluster IP a family; `clusterIPs` where given, else `clusterIP` (SVC-04)."""
-    texts = [t for t in spec.clusterIPs or () if t] or [spec.clusterIP or ""]
+    """The cluster IP of each family (SVC-04)."""
     by_family: dict[Family, Address] = {}
-    for index, text in enumerate(texts):
-        field = f"spec.clusterIPs[{index}]" if spec.clusterIPs else "spec.clusterIP"
+    for field, text, family_name in _claimed_cluster_ips(spec):
         address = check_address(text, field, problems)
         if address is None:
             continue
-        if address.family in by_family:
+        if family_name not in (None, address.family.label):
+            problems.add(field, f"{text} is not an {family_name} address as spec.ipFamilies says; it is ignored")
+        elif address.family in by_family:
             problems.add(field, f"{text} is a second {address.family.label} address; it is ignored")
         else:
             by_family[address.family] = address
+    if not by_family and not problems.found():
+        problems.add("spec.clusterIPs", "has no address for spec.ipFamilies; the Service is not used")
     return tuple(by_family.values())
 
 
+def _claimed_cluster_ips(spec: wire.ServiceSpec) -> Iterator[tuple[str, str, str | None]]:
+    """Field, text and the family it must have.
+
+    Without `ipFamilies` only `clusterIP` counts. A manifest may give families and `clusterIP` alone: the API server
+    would have made `clusterIPs` of it.
+    """
+    if not spec.ip_families:
+        yield "spec.clusterIP", spec.clusterIP or "", None
+    elif not spec.clusterIPs:
+        yield "spec.clusterIP", spec.clusterIP or "", spec.ip_families[0]
+    else:
+        for index, (family, text) in enumerate(zip(spec.ip_families, spec.clusterIPs, strict=False)):
+            yield f"spec.clusterIPs[{index}]", text, family
+
+
 def _ports(spec: wire.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...]:
+    """The ports that can be served (SVC-05, SVC-16); of two that are equal the first one counts."""
     ports: list[ServicePort] = []
     seen: set[tuple[int, int]] = set()
+    seen_node_ports: set[tuple[int, int]] = set()
     for index, found in enumerate(spec.ports or ()):
         field = f"spec.ports[{index}]"
         protocol = check_protocol(found.protocol, f"{field}.protocol", problems)
@@ -94,6 +121,10 @@ def _ports(spec: wire.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...
             continue
         seen.add((found.port, protocol))
         node_port = _node_port(found.node_port, f"{field}.nodePort", "this node port is ignored", problems)
+        if node_port and (node_port, protocol) in seen_node_ports:
+            problems.add(f"{field}.nodePort", f"{node_port}/{protocol.name} stands twice; this node port is ignored")
+            node_port = 0
+        seen_node_ports.add((node_port, protocol))
         ports.append(ServicePort(found.name or "", protocol, found.port, node_port))
     return tuple(ports)
 
@@ -126,8 +157,6 @@ def _affinity(spec: wire.ServiceSpec, problems: Problems) -> int:
         return DEFAULT_AFFINITY_SECONDS
     if not 1 <= seconds <= LONGEST_AFFINITY_SECONDS:
         field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
-        problems.add(
-            field, f"{seconds} is outside 1-{LONGEST_AFFINITY_SECONDS}; {DEFAULT_AFFINITY_SECONDS} is used"
-        )
+        problems.add(field, f"{seconds} is outside 1-{LONGEST_AFFINITY_SECONDS}; {DEFAULT_AFFINITY_SECONDS} is used")
         return DEFAULT_AFFINITY_SECONDS
     return seconds

@@ -66,9 +66,7 @@ def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) ->
 def _address(text: str, field: str, family: Family, problems: Problems) -> Address | None:
     address = check_address(text, field, problems)
     if address is not None and address.family is not family:
-        problems.add(
-            field, f"{text} is not an {family.label} address as the slice's addressType says; it is ignored"
-        )
+        problems.add(field, f"{text} is not an {family.label} address as the slice's addressType says; it is ignored")
         return None
     return address
 

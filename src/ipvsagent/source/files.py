@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from msgspec import Struct
 
 from ipvsagent.model.objects import Kind, Problem
-from ipvsagent.source.decode import DecodeResult, decode_value
+from ipvsagent.source.decode import DecodeResult, Unusable, decode_value
+from ipvsagent.source.yaml_text import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LARGEST_FILE_BYTES = 64 << 20
+
+_API_VERSIONS = {
+    Kind.SERVICE: "v1",
+    Kind.ENDPOINT_SLICE: "discovery.k8s.io/v1",
+    Kind.NODE: "v1",
+}
 
 Stamp = tuple[int, int, int]
 """Inode, time of the last change in nanoseconds, size: another stamp means that the content may differ."""
@@ -33,34 +40,42 @@ class FileContent(Struct, frozen=True):
     complete: bool = True
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C one where it was built
-    """Plain values only; timestamps stay text, as the API has them."""
+class Found(Struct, frozen=True):
+    """The manifest files of a folder.
+
+    Args:
+        unreadable: subfolders that could not be listed, with the reason.
+    """
+
+    files: tuple[Path, ...]
+    unreadable: tuple[tuple[Path, str], ...] = ()
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def manifest_files(folder: Path) -> list[Path]:
-    """The manifest files of a folder and its subfolders, hidden ones left out.
+def manifest_files(folder: Path) -> Found:
+    """Find the manifest files of a folder and its subfolders, hidden ones left out.
 
     A mounted ConfigMap keeps its files behind a hidden folder of links; the visible links are followed.
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: the folder itself cannot be read.
     """
-    found: list[Path] = []
+    files: list[Path] = []
+    unreadable: list[tuple[Path, str]] = []
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
+        visible = [e for e in entries if not e.name.startswith(".")]
+    for entry in visible:
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            try:
+                below = manifest_files(path)
+            except OSError as error:
+                unreadable.append((path, error.strerror or str(error)))
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                found += manifest_files(Path(entry.path))
-            elif entry.name.endswith(SUFFIXES):
-                found.append(Path(entry.path))
-    return found
+            files += below.files
+            unreadable += below.unreadable
+        elif entry.name.endswith(SUFFIXES):
+            files.append(path)
+    return Found(tuple(files), tuple(unreadable))
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -75,23 +90,39 @@ def stamp_of(path: Path) -> Stamp:
 def read_manifest(path: Path) -> FileContent:
     """Read one file; whatever is wrong with it comes out as a problem."""
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            return _unreadable(path, "is not a regular file; it is not read")
+        if status.st_size > LARGEST_FILE_BYTES:
             return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES >> 20} MiB; it is not read")
-        text = path.read_text(encoding="utf-8")
-        documents = [json.loads(text)] if path.suffix == ".json" else list(yaml.load_all(text, Loader=_Loader))
-    except yaml.YAMLError as error:
-        return _unreadable(path, f"does not parse: {_yaml_words(error)}")
+        text = path.read_text(encoding="utf-8-sig")
+        documents = [json.loads(text)] if path.suffix == ".json" else [d for _, d in parse_yaml(text)]
+    except YamlError as error:
+        where = f"line {error.line}: " if error.line else ""
+        return _unreadable(path, f"does not parse: {where}{error.reason}")
     except RecursionError:
         return _unreadable(path, "does not parse: it is nested too deeply")
     except OSError as error:
         return _unreadable(path, f"cannot be read: {error.strerror or error}")
-    except ValueError as error:  # JSON, and text that is not UTF-8
+    except json.JSONDecodeError as error:
+        return _unreadable(path, f"does not parse: line {error.lineno}: {error.msg}")
+    except ValueError as error:  # text that is not UTF-8; numbers of more digits than Python takes
         return _unreadable(path, f"does not parse: {error}")
+    return _decode_all(path, documents)
+
+
+def _decode_all(path: Path, documents: list[object]) -> FileContent:
     outcomes: list[DecodeResult] = []
     problems: list[Problem] = []
     for value in (item for document in documents for item in _items(document)):
-        outcome = _decode(path, value, problems)
-        if outcome is not None:
+        kind = _kind(path, value, problems)
+        if kind is None:
+            continue
+        outcome = decode_value(kind, value)
+        if isinstance(outcome, Unusable) and not outcome.key.name:
+            # Nothing to know it by later, so it is the file's problem rather than an object's.
+            problems += [Problem("file", str(path), "", f"{p.kind}: {p.field} {p.reason}") for p in outcome.problems]
+        else:
             outcomes.append(outcome)
     return FileContent(tuple(outcomes), tuple(problems))
 
@@ -110,24 +141,24 @@ def _items(document: object) -> Iterator[object]:
         yield document
 
 
-def _decode(path: Path, value: object, problems: list[Problem]) -> DecodeResult | None:
+def _kind(path: Path, value: object, problems: list[Problem]) -> Kind | None:
+    """The kind to decode a value as; None for what is not read, such as another API's kind of that name."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-        problems.append(
-            Problem("file", str(path), "", "holds something that is no Kubernetes object; it is ignored")
-        )
+        problems.append(Problem("file", str(path), "", "holds something that is no Kubernetes object; it is ignored"))
         return None
     try:
         kind = Kind(value["kind"])
     except ValueError:
-        return None  # other kinds are none of our business
-    return decode_value(kind, value)
+        return None
+    wanted = _API_VERSIONS[kind]
+    given = str(value.get("apiVersion") or wanted)
+    if given == wanted:
+        return kind
+    if given.rpartition("/")[0] == wanted.rpartition("/")[0]:
+        reason = f"holds {kind.value} of apiVersion `{given}`, which is not read; allowed: {wanted}"
+        problems.append(Problem("file", str(path), "", reason))
+    return None
 
 
 def _unreadable(path: Path, reason: str) -> FileContent:
     return FileContent(problems=(Problem("file", str(path), "", reason),), complete=False)
-
-
-def _yaml_words(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem or error.context}"
-    return " ".join(str(error).split())

@@ -1,12 +1,16 @@
 """Objects from a folder of YAML and JSON files, followed live.
 
-A change costs work in proportion to the files that changed. A file that stops parsing keeps its last good objects,
-so that an editor's half-written file takes nothing down; a file that goes takes its objects with it.
+A change costs work in proportion to the files that changed. A file that stops parsing keeps its last good objects;
+a file that goes takes its objects with it.
+
+Files are often written in place: emptied first, then filled, or moved away and written anew. So nothing is believed
+to be gone before two looks in a row have found it gone; what came or changed counts at once.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,10 +20,14 @@ from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem, kind_of
 from ipvsagent.source.decode import NotUsed, Unusable, Usable
-from ipvsagent.source.files import FileContent, Stamp, manifest_files, read_manifest, stamp_of
+from ipvsagent.source.files import FileContent, Found, Stamp, manifest_files, read_manifest, stamp_of
 
 Place = tuple[Kind, ObjectKey]
 Outcome = Usable | NotUsed | Unusable
+
+UNREAD: Stamp = (0, 0, 0)
+YOUNG_NANOSECONDS = 20_000_000
+"""A file younger than this may change once more without a new time stamp: the kernel's clock ticks every 4 ms."""
 
 
 class _Known(Struct):
@@ -27,6 +35,7 @@ class _Known(Struct):
 
     stamp: Stamp
     outcomes: dict[Place, Outcome]  # of the last content that parsed
+    doubted: Stamp | None = None  # what was read under this stamp lacked objects; to be read once more
 
 
 class ManifestSource:
@@ -44,6 +53,7 @@ class ManifestSource:
         self._put = put
         self._poll_seconds = poll_seconds
         self._files: dict[Path, _Known] = {}
+        self._missing: set[Path] = set()  # known files that the last look did not find
         self._holders: dict[Place, list[Path]] = {}  # files that hold an object, sorted: the first one counts
         self._reported: dict[str, tuple[Problem, ...]] = {}
         self._listed = False
@@ -59,6 +69,8 @@ class ManifestSource:
         if not self._folder.is_dir():
             raise SourceError(f"{self._folder} is not a folder; `--manifests` takes a folder of YAML or JSON files")
         self.scan()
+        if not self._listed:
+            raise SourceError(f"folder {self._folder} cannot be read")
         self._thread.start()
 
     def stop(self) -> None:
@@ -69,15 +81,16 @@ class ManifestSource:
 
     def scan(self) -> None:
         """Look once, and put an event for everything that changed; the first time one list of each kind."""
-        try:
-            present = {path: stamp_of(path) for path in manifest_files(self._folder)}
-        except OSError as error:
-            self._report(str(self._folder), (Problem("folder", str(self._folder), "", f"cannot be read: {error}"),))
+        found = self._find()
+        if found is None:
             return  # what is known stays
-        self._report(str(self._folder), ())
         touched: dict[Place, None] = {}
-        for path in [p for p in self._files if p not in present]:
+        present = {path: stamp_of(path) for path in found.files}
+        unreadable = {folder for folder, _ in found.unreadable}
+        gone = {p for p in self._files if p not in present and unreadable.isdisjoint(p.parents)}
+        for path in gone & self._missing:
             self._forget(path, touched)
+        self._missing = gone - self._missing
         for path, stamp in present.items():
             known = self._files.get(path)
             if known is None or known.stamp != stamp:
@@ -89,18 +102,42 @@ class ManifestSource:
             for event in self._lists():
                 self._put(event)
 
+    def _find(self) -> Found | None:
+        """The files; None, with a report, if the folder itself cannot be read."""
+        origin = str(self._folder)
+        try:
+            found = manifest_files(self._folder)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}; its objects stay in use"
+            self._report(origin, (Problem("folder", origin, "", reason),))
+            return None
+        reports = (
+            Problem("folder", str(path), "", f"cannot be read: {reason}; its objects stay in use")
+            for path, reason in found.unreadable
+        )
+        self._report(origin, tuple(reports))
+        return found
+
     def _follow(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
+        wait = self._poll_seconds
+        while not self._stopping.wait(wait):
+            began = time.monotonic()
             self.scan()
+            # A folder so large that looking takes long is looked at less often: a tenth of one CPU at most.
+            wait = max(self._poll_seconds, 9 * (time.monotonic() - began))
 
     def _read(self, path: Path, stamp: Stamp, touched: dict[Place, None]) -> None:
+        young = time.time_ns() - stamp[1] < YOUNG_NANOSECONDS
         content = read_manifest(path)
-        known = self._files.setdefault(path, _Known(stamp, {}))
-        known.stamp = stamp
-        self._report(str(path), content.problems)
+        known = self._files.setdefault(path, _Known(UNREAD, {}))
+        outcomes = {_place(o): o for o in reversed(content.outcomes)}  # the first of a file's doubles counts
+        if known.outcomes.keys() - outcomes.keys() and known.doubted != stamp:
+            known.doubted = stamp
+            return
+        known.stamp = UNREAD if young else stamp
+        self._report(str(path), (*content.problems, *_doubles(path, content)))
         if not content.complete:
             return
-        outcomes = {_place(o): o for o in reversed(content.outcomes)}  # the first of a file's duplicates counts
         old, known.outcomes = known.outcomes, outcomes
         for place in old.keys() | outcomes.keys():
             if old.get(place) != outcomes.get(place):
@@ -178,23 +215,53 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
     """
     objects: dict[Place, KubernetesObject] = {}
     problems: list[Problem] = []
-    for path in paths:
-        if not path.exists():
-            raise SourceError(f"{path} does not exist")
-        for content in _contents(path):
-            problems += content.problems
-            for outcome in content.outcomes:
-                if isinstance(outcome, Usable):
-                    objects.setdefault(_place(outcome), outcome.object)
-                    problems += outcome.problems
-                elif isinstance(outcome, Unusable):
-                    problems += outcome.problems
+    holders: dict[Place, Path] = {}
+    for file, content in _contents(paths, problems):
+        problems += (*content.problems, *_doubles(file, content))
+        for outcome in content.outcomes:
+            place = _place(outcome)
+            holder = holders.setdefault(place, file)
+            if holder != file:
+                reason = f"stands in {holder}, which counts, and in {file}"
+                problems.append(Problem(place[0].value, str(place[1]), "", reason))
+                continue
+            if isinstance(outcome, Usable):
+                objects.setdefault(place, outcome.object)
+            if not isinstance(outcome, NotUsed):
+                problems += outcome.problems
     return list(objects.values()), problems
 
 
-def _contents(path: Path) -> Iterator[FileContent]:
-    files = manifest_files(path) if path.is_dir() else [path]
-    return (read_manifest(p) for p in sorted(files))
+def _contents(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, FileContent]]:
+    """Every file once, in the order of the paths and then of the names."""
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise SourceError(f"{path} does not exist")
+        for file in sorted(_files_at(path, problems)):
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file, read_manifest(file)
+
+
+def _files_at(path: Path, problems: list[Problem]) -> Sequence[Path]:
+    if not path.is_dir():
+        return (path,)
+    try:
+        found = manifest_files(path)
+    except OSError as error:
+        raise SourceError(f"folder {path} cannot be read: {error.strerror or error}") from error
+    problems += [Problem("folder", str(p), "", f"cannot be read: {reason}") for p, reason in found.unreadable]
+    return found.files
+
+
+def _doubles(path: Path, content: FileContent) -> Iterator[Problem]:
+    """A problem for each object that stands in a file more than once."""
+    seen: set[Place] = set()
+    for place in map(_place, content.outcomes):
+        if place in seen:
+            yield Problem("file", str(path), "", f"holds {place[0].value} {place[1]} twice; the first one counts")
+        seen.add(place)
 
 
 def _place(outcome: Outcome) -> Place:

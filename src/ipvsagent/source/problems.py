@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from ipvsagent.model.address import Address, Network, Protocol
 from ipvsagent.model.objects import Kind, ObjectKey, Problem
+
+MOST_PROBLEMS = 20
+"""Problems reported of one object; a slice of a thousand bad endpoints must not drown all else."""
 
 _PROTOCOLS = {"TCP": Protocol.TCP, "UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 
@@ -17,16 +21,23 @@ class Problems:
         self._kind = kind
         self._name = str(key)
         self._found: list[Problem] | None = None  # nearly every object has none
+        self._left_out = 0
 
     def add(self, field: str, reason: str) -> None:
         """Note that a field is wrong, and what follows."""
         if self._found is None:
             self._found = []
-        self._found.append(Problem(self._kind.value, self._name, field, reason))
+        if len(self._found) == MOST_PROBLEMS:
+            self._left_out += 1
+        else:
+            self._found.append(Problem(self._kind.value, self._name, field, reason))
 
     def found(self) -> tuple[Problem, ...]:
-        """All so far."""
-        return tuple(self._found) if self._found else ()
+        """All so far; beyond `MOST_PROBLEMS` they are only counted."""
+        if not self._left_out:
+            return tuple(self._found or ())
+        rest = Problem(self._kind.value, self._name, "", f"{self._left_out} more problems are not shown")
+        return (*(self._found or ()), rest)
 
 
 def check_protocol(text: str | None, field: str, problems: Problems) -> Protocol | None:
@@ -69,11 +80,29 @@ def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) 
     """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
     found: dict[Network, None] = {}
     for index, text in enumerate(texts or ()):
+        stripped = text.strip()
         try:
-            found[Network.parse(text.strip())] = None
+            if "/" not in stripped:
+                raise ValueError(f"{stripped!r} is not a CIDR")
+            found[Network.parse(stripped)] = None
         except ValueError as error:
             problems.add(f"{field}[{index}]", f"{error}; it is ignored")
     return tuple(found)
+
+
+def check_time(text: str | None, field: str, problems: Problems) -> str:
+    """A time as RFC 3339 in UTC with whole seconds, so that text order is time order; empty where none is given."""
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(text)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        problems.add(field, f"{text!r} is not a time such as 2026-01-31T12:00:00Z; it is ignored")
+        return ""
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}Z"
 
 
 def _special(address: Address, allow_link_local: bool) -> str:

@@ -7,7 +7,7 @@ import, so it is imported only when an API server is really used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,16 +115,18 @@ class KubernetesTransport:
             response.close()
 
     def _connect(self) -> Any:
-        from kubernetes import client, config
+        from kubernetes import client, config  # its loaders have no types
 
         configuration = client.Configuration()
+        load_kubeconfig: Callable[..., None] = config.load_kube_config
+        load_service_account: Callable[..., None] = config.load_incluster_config
         try:
             if self._kubeconfig:
-                config.load_kube_config(self._kubeconfig, client_configuration=configuration)
+                load_kubeconfig(self._kubeconfig, client_configuration=configuration)
             elif Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
-                config.load_incluster_config(configuration)
+                load_service_account(configuration)
             else:
-                config.load_kube_config(client_configuration=configuration)
+                load_kubeconfig(client_configuration=configuration)
         except (config.ConfigException, OSError, ValueError) as error:
             raise SourceError(f"no access to an API server: {error}") from error
         if self._server:

@@ -19,7 +19,7 @@ class Metadata(Struct, rename="camel", gc=False):
 
     name: Name
     namespace: str | None = None
-    labels: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
     generation: int | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
@@ -52,6 +52,7 @@ class ServiceSpec(Struct, rename="camel", gc=False):
     type: str | None = None
     clusterIP: str | None = None  # noqa: N815 - the API's name
     clusterIPs: list[str] | None = None  # noqa: N815 - the API's name
+    ip_families: list[str] | None = None
     ports: list[ServicePort] | None = None
     externalIPs: list[str] | None = None  # noqa: N815 - the API's name
     load_balancer_source_ranges: list[str] | None = None

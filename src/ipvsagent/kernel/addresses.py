@@ -1,0 +1,184 @@
+"""Links and addresses, over rtnetlink, and notifications about them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+from pyroute2.netlink import NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_LINK,
+)
+
+from ipvsagent.errors import AcknowledgementsLost, KernelError, NotFound, kernel_error
+from ipvsagent.kernel import addresses_codec as codec
+from ipvsagent.kernel.api import Results
+from ipvsagent.kernel.netlink import HEADER, LOST, Message, NetlinkSocket
+from ipvsagent.model.address import Address
+from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
+from ipvsagent.model.ops import AddAddress, AddressOperation
+from ipvsagent.model.state import Link, LinkAddress
+
+
+class AddressDriver:
+    """Links and addresses of the creating thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket(NETLINK_ROUTE)
+
+    def list_links(self) -> list[Link]:
+        """As in `api.Addresses`."""
+        payloads = self._netlink.dump(Message(RTM_GETLINK, codec.LIST_LINKS), operation="list interfaces")
+        return [codec.decode_link(p) for p in payloads]
+
+    def list_addresses(self) -> list[LinkAddress]:
+        """As in `api.Addresses`."""
+        names = {link.index: link.name for link in self.list_links()}
+        request = Message(RTM_GETADDR, codec.LIST_ADDRESSES)
+        found = [codec.decode_address(p) for p in self._netlink.dump(request, operation="list addresses")]
+        return [
+            LinkAddress(names[f.link_index], f.address, f.prefix_length) for f in found if f and f.link_index in names
+        ]
+
+    def add_dummy(self, name: str) -> None:
+        """As in `api.Addresses`."""
+        message = Message(RTM_NEWLINK, codec.encode_dummy(name), NLM_F_CREATE | NLM_F_EXCL)
+        self._netlink.request(message, operation="add interface", subject=name)
+
+    def remove_link(self, name: str) -> None:
+        """As in `api.Addresses`."""
+        message = Message(RTM_DELLINK, codec.encode_link(name))
+        self._netlink.request(message, operation="remove interface", subject=name)
+
+    def apply(self, link_name: str, operations: Sequence[AddressOperation]) -> Results:
+        """As in `api.Addresses`."""
+        index = self._index(link_name)
+        answers = self._netlink.execute([_message(o, index) for o in operations])
+        return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
+
+    def _index(self, link_name: str) -> int:
+        # By name through the kernel, in this thread's namespace; the index changes when the interface is made anew.
+        try:
+            return socket.if_nametoindex(link_name)
+        except OSError as error:
+            raise NotFound("find interface", link_name, errno.ENODEV) from error
+
+
+def _message(operation: AddressOperation, index: int) -> Message:
+    payload = codec.encode_address(operation.address, index)
+    if isinstance(operation, AddAddress):
+        return Message(RTM_NEWADDR, payload, NLM_F_CREATE | NLM_F_EXCL)
+    return Message(RTM_DELADDR, payload)
+
+
+def _error(operation: AddressOperation, answer: int) -> KernelError:
+    if answer == LOST:
+        return AcknowledgementsLost(str(operation))
+    return kernel_error(str(operation), "", answer)
+
+
+class RtnetlinkMonitor:
+    """Notifications about addresses, and about one dummy interface.
+
+    Args:
+        dummy_name: the interface whose losses are told as `DummyInterfaceChanged`; it may appear later.
+    """
+
+    def __init__(self, dummy_name: str) -> None:
+        self._dummy_name = dummy_name
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
+        )
+        _grow_buffer(self._socket)
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        # Asked for after the subscription, so no interface is missed in between.
+        links = AddressDriver().list_links()
+        self._dummy_index = next((link.index for link in links if link.name == dummy_name), None)
+
+    def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
+        """As in `api.AddressMonitor`; empty only after `close`."""
+        while True:
+            ready = select.select([self._socket, self._wake_read], [], [])[0]
+            if self._wake_read in ready:
+                return []
+            events = self._take()
+            if events:
+                return events
+
+    def close(self) -> None:
+        """As in `api.AddressMonitor`."""
+        os.write(self._wake_write, b"x")
+
+    def _take(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
+        node_changed = gone = False
+        removed: dict[Address, None] = {}
+        try:
+            for kind, payload in self._messages():
+                if kind in (RTM_NEWLINK, RTM_DELLINK):
+                    gone |= self._link(kind, codec.decode_link(payload))
+                    continue
+                found = codec.decode_address(payload)
+                if found is None:
+                    continue
+                if found.link_index != self._dummy_index:
+                    node_changed = True
+                elif kind == RTM_DELADDR:
+                    removed[found.address] = None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise kernel_error("read notifications", "", error.errno or 0) from error
+            # Some were lost: everything may have changed, and saying so is harmless.
+            return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]
+        events: list[NodeAddressesChanged | DummyInterfaceChanged] = []
+        if node_changed:
+            events.append(NodeAddressesChanged())
+        if gone or removed:
+            events.append(DummyInterfaceChanged(tuple(removed), gone))
+        return events
+
+    def _link(self, kind: int, link: Link) -> bool:
+        """Keep track of the dummy interface; answer whether it went."""
+        if kind == RTM_NEWLINK:
+            if link.name == self._dummy_name:
+                self._dummy_index = link.index
+            return False
+        if link.index != self._dummy_index:
+            return False
+        self._dummy_index = None
+        return True
+
+    def _messages(self) -> Iterator[tuple[int, bytes]]:
+        """Everything that waits."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 17)
+            except BlockingIOError:
+                return
+            offset = 0
+            while offset + HEADER.size <= len(data):
+                length, kind = HEADER.unpack_from(data, offset)[:2]
+                if kind in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK, RTM_DELLINK):
+                    yield kind, data[offset + HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+
+
+def _grow_buffer(monitor: socket.socket) -> None:
+    """Own bulk changes come back as notifications: thousands at once."""
+    size = struct.pack("=i", 8 << 20)
+    try:
+        monitor.setsockopt(socket.SOL_SOCKET, 33, size)  # SO_RCVBUFFORCE
+    except PermissionError:
+        monitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

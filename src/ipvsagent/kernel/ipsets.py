@@ -1,0 +1,146 @@
+"""The ipsets, over nfnetlink."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from pyroute2.netlink import NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL
+from pyroute2.netlink.nfnetlink import ipset as constants
+
+from ipvsagent.errors import (
+    AcknowledgementsLost,
+    AlreadyExists,
+    Busy,
+    InvalidRequest,
+    KernelError,
+    SetFull,
+    kernel_error,
+)
+from ipvsagent.kernel import ipsets_codec as codec
+from ipvsagent.kernel.api import Results
+from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
+from ipvsagent.model.ops import AddEntry, EntryOperation
+from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
+
+
+class IpSetDriver:
+    """The ipsets of the creating thread's network namespace."""
+
+    def __init__(self) -> None:
+        # Error answers repeat the request, and in it the number of the entry that failed: so no NETLINK_CAP_ACK.
+        self._netlink = NetlinkSocket(NETLINK_NETFILTER, capped_answers=False)
+        self._revisions: dict[tuple[str, int | None], int] = {}
+
+    def list_sets(self) -> list[ObservedSet]:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_LIST, codec.encode_list(headers_only=True))
+        return [codec.decode_set(p) for p in self._netlink.dump(request, operation="list ipsets")]
+
+    def list_entries(self, spec: SetSpec) -> list[SetEntry]:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_LIST, codec.encode_list(spec.name))
+        payloads = self._netlink.dump(request, operation="list ipset", subject=spec.name)
+        return [entry for payload in payloads for entry in codec.decode_entries(payload, spec)]
+
+    def create(self, spec: SetSpec) -> None:
+        """As in `api.IpSets`."""
+        request = _message(
+            constants.IPSET_CMD_CREATE, codec.encode_create(spec, self._revision(spec)), NLM_F_CREATE | NLM_F_EXCL
+        )
+        self._request(request, "create ipset", spec.name)
+
+    def destroy(self, name: str) -> None:
+        """As in `api.IpSets`."""
+        self._request(_message(constants.IPSET_CMD_DESTROY, codec.encode_name(name)), "destroy ipset", name)
+
+    def swap(self, first: str, second: str) -> None:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_SWAP, codec.encode_swap(first, second))
+        self._request(request, "swap ipsets", f"{first} and {second}")
+
+    def apply(self, operations: Sequence[EntryOperation]) -> Results:
+        """As in `api.IpSets`."""
+        results: Results = [None] * len(operations)
+        waiting = list(_runs(operations))
+        while waiting:
+            answers = self._netlink.execute_with_answers([_run_message(operations, run) for run in waiting])
+            again = []
+            for run, (number, answer) in zip(waiting, answers, strict=True):
+                if number:
+                    again += self._conclude(operations, run, number, answer, results)
+            waiting = again
+        return results
+
+    def _conclude(
+        self, operations: Sequence[EntryOperation], run: range, number: int, answer: bytes, results: Results
+    ) -> list[range]:
+        """Note the failure of a message; answer what of it the kernel has not looked at and must be sent again."""
+        line = 0 if number == LOST else codec.decode_line_number(answer)
+        if not 1 <= line <= len(run):  # the message as a whole
+            for index in run:
+                results[index] = _error(str(operations[index]), number)
+            return []
+        failed = run[line - 1]
+        results[failed] = _error(str(operations[failed]), number)
+        rest = range(failed + 1, run.stop)
+        return [rest] if rest else []
+
+    def _revision(self, spec: SetSpec) -> int:
+        key = (spec.type.value, spec.family)
+        if key not in self._revisions:
+            request = _message(constants.IPSET_CMD_TYPE, codec.encode_type_query(spec))
+            answer = self._netlink.ask(request, operation="find ipset type", subject=spec.type.value)
+            self._revisions[key] = codec.decode_revision(answer)
+        return self._revisions[key]
+
+    def _request(self, message: Message, operation: str, subject: str) -> None:
+        number = self._netlink.execute([message])[0]
+        if number:
+            raise _error(operation, number, subject)
+
+
+def _message(command: int, payload: bytes, flags: int = 0) -> Message:
+    return Message(codec.message_type(command), payload, flags)
+
+
+def _runs(operations: Sequence[EntryOperation]) -> list[range]:
+    """Cut a batch into runs of the same kind on the same set, each small enough for one message."""
+    runs = []
+    start = 0
+    for index in range(1, len(operations) + 1):
+        if (
+            index == len(operations)
+            or index - start == codec.ENTRIES_PER_MESSAGE
+            or type(operations[index]) is not type(operations[start])
+            or operations[index].entry.set_name != operations[start].entry.set_name
+        ):
+            runs.append(range(start, index))
+            start = index
+    return runs
+
+
+def _run_message(operations: Sequence[EntryOperation], run: range) -> Message:
+    first = operations[run.start]
+    command = constants.IPSET_CMD_ADD if isinstance(first, AddEntry) else constants.IPSET_CMD_DEL
+    entries = [operations[i].entry for i in run]
+    return _message(command, codec.encode_entries(first.entry.set_name, entries))
+
+
+def _error(operation: str, number: int, subject: str = "") -> KernelError:
+    """Map ipset's own error numbers (4096 and up), and the kernel's."""
+    if number == LOST:
+        return AcknowledgementsLost(operation, subject)
+    match number:
+        case constants.IPSET_ERR_EXIST:
+            return AlreadyExists(operation, subject, number)
+        case constants.IPSET_ERR_BUSY | constants.IPSET_ERR_REFERENCED:
+            return Busy(operation, subject, number, "the set is in use")
+        case constants.IPSET_ERR_EXIST_SETNAME2:
+            return kernel_error(operation, subject, errno.ENOENT)
+        case constants.IPSET_ERR_INVALID_CIDR | constants.IPSET_ERR_TYPE_MISMATCH:
+            return InvalidRequest(operation, subject, number, f"ipset error {number}")
+        case constants.IPSET_ERR_TYPE_SPECIFIC:  # IPSET_ERR_HASH_FULL
+            return SetFull(operation, subject, number, "the set is full")
+        case _:
+            return kernel_error(operation, subject, number, f"ipset error {number}" if number > 4096 else "")

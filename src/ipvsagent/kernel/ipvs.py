@@ -1,0 +1,103 @@
+"""The IPVS table, over generic netlink.
+
+The family's number is asked for with one message: pyroute2's own generic netlink socket would do that, too, but
+starts an event loop and a thread's worth of objects for it.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+
+from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NETLINK_GENERIC
+from pyroute2.netlink.generic.ipvs import GENL_NAME
+
+from ipvsagent.errors import AcknowledgementsLost, KernelError, NotFound, NotSupported, kernel_error
+from ipvsagent.kernel import ipvs_codec as codec
+from ipvsagent.kernel.api import Results
+from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket, attribute, attributes
+from ipvsagent.model.ops import IpvsOperation
+from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirtualServer, VirtualServerKey
+
+_CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2  # include/uapi/linux/genetlink.h
+_IP_VS_SO_GET_INFO = 64 + 1024 + 64 + 1  # include/uapi/linux/ip_vs.h
+_GET_INFO = struct.Struct("=III")  # version, connection table size, number of virtual servers
+
+
+class IpvsDriver:
+    """The IPVS table of the creating thread's network namespace.
+
+    Raises:
+        NotSupported: the kernel has no IPVS, or its module is not loaded.
+    """
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket(NETLINK_GENERIC)
+        try:
+            self._family = self._resolve()
+        except NotFound as error:
+            self._netlink.close()
+            raise NotSupported("use IPVS", detail="the kernel has none; is module `ip_vs` loaded?") from error
+
+    def list_virtual_servers(self) -> list[ObservedVirtualServer]:
+        """As in `api.Ipvs`."""
+        payloads = self._netlink.dump(Message(self._family, codec.LIST_SERVICES), operation="list virtual servers")
+        found = []
+        for payload in payloads:
+            server = codec.decode_virtual_server(payload)
+            if server is not None:
+                found.append(ObservedVirtualServer(*(*_fields(server), tuple(self.list_real_servers(server.key)))))
+        return found
+
+    def list_real_servers(self, key: VirtualServerKey) -> list[ObservedRealServer]:
+        """As in `api.Ipvs`."""
+        request = Message(self._family, codec.list_real_servers(key))
+        payloads = self._netlink.dump(request, operation="list real servers of", subject=str(key))
+        return [codec.decode_real_server(p, key.address.family) for p in payloads]
+
+    def count_virtual_servers(self) -> int:
+        """As in `api.Ipvs`."""
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as control:
+                answer = control.getsockopt(socket.IPPROTO_IP, _IP_VS_SO_GET_INFO, _GET_INFO.size)
+        except OSError as error:
+            raise kernel_error("count virtual servers", "", error.errno or 0) from error
+        return int(_GET_INFO.unpack(answer)[2])
+
+    def apply(self, operations: Sequence[IpvsOperation]) -> Results:
+        """As in `api.Ipvs`."""
+        encode = codec.Encoder().encode
+        family = self._family
+        answers = self._netlink.execute([Message(family, encode(o)) for o in operations])
+        return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
+
+    def timeouts(self) -> IpvsTimeouts:
+        """As in `api.Ipvs`."""
+        request = Message(self._family, codec.GET_TIMEOUTS)
+        return codec.decode_timeouts(self._netlink.ask(request, operation="read IPVS timeouts"))
+
+    def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
+        """As in `api.Ipvs`."""
+        request = Message(self._family, codec.set_timeouts(timeouts))
+        self._netlink.request(request, operation="set IPVS timeouts")
+
+    def flush(self) -> None:
+        """As in `api.Ipvs`."""
+        self._netlink.request(Message(self._family, codec.FLUSH), operation="remove all virtual servers")
+
+    def _resolve(self) -> int:
+        payload = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0)
+        payload += attribute(_CTRL_ATTR_FAMILY_NAME, GENL_NAME.encode() + b"\0")
+        answer = self._netlink.ask(Message(GENL_ID_CTRL, payload), operation="find netlink family", subject=GENL_NAME)
+        return int(struct.unpack("=H", attributes(answer, 4)[_CTRL_ATTR_FAMILY_ID])[0])
+
+
+def _fields(server: ObservedVirtualServer) -> tuple[VirtualServerKey, str, int, int]:
+    return server.key, server.scheduler, server.flags, server.persistence_timeout_seconds
+
+
+def _error(operation: IpvsOperation, answer: int) -> KernelError:
+    if answer == LOST:
+        return AcknowledgementsLost(str(operation))
+    return kernel_error(str(operation), "", answer)

@@ -1,0 +1,74 @@
+"""Kernel modules: loading them, and which IPVS schedulers there are."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from ipvsagent.errors import KernelError, NotFound, NotPermitted, ToolMissing
+
+_PROGRAM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
+_SCHEDULER_MODULE = re.compile(r"(?:^|/)ip_vs_([a-z]+)\.ko")
+_LOADED_SCHEDULER = re.compile(r"^ip_vs_([a-z]+) ", re.MULTILINE)
+_NO_SCHEDULERS = {"ftp", "pe"}  # ip_vs_ftp is a protocol helper; ip_vs_pe_sip a persistence engine
+
+
+class ModuleDriver:
+    """Kernel modules of this machine.
+
+    Args:
+        proc: where the process file system is mounted.
+        sys: where the kernel's objects are mounted.
+        modules: folder of this kernel's modules; None: the running kernel's.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), modules: Path | None = None) -> None:
+        self._proc = proc
+        self._sys = sys
+        self._modules = modules or Path("/lib/modules") / os.uname().release
+
+    def load(self, name: str) -> None:
+        """As in `api.Modules`."""
+        if self._is_present(name):
+            return
+        program = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:{_PROGRAM_FOLDERS}")
+        if program is None:
+            raise ToolMissing("load module", name, detail="`modprobe` is not installed (package `kmod`)")
+        done = subprocess.run([program, "--", name], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise _load_error(name, done.stderr)
+
+    def available_schedulers(self) -> list[str]:
+        """As in `api.Modules`."""
+        names = set(_LOADED_SCHEDULER.findall(_text(self._proc / "modules")))
+        for listing in ("modules.dep", "modules.builtin"):
+            for line in _text(self._modules / listing).splitlines():
+                names.update(_SCHEDULER_MODULE.findall(line.partition(":")[0]))
+        return sorted(names - _NO_SCHEDULERS)
+
+    def _is_present(self, name: str) -> bool:
+        if (self._sys / "module" / name).is_dir():
+            return True
+        if re.search(rf"^{re.escape(name)} ", _text(self._proc / "modules"), re.MULTILINE):
+            return True
+        builtin = re.escape(name).replace("_", "[_-]")
+        return bool(re.search(rf"/{builtin}\.ko", _text(self._modules / "modules.builtin")))
+
+
+def _load_error(name: str, words: str) -> KernelError:
+    line = next(iter(words.strip().splitlines()), "")
+    if "not found" in words:
+        return NotFound("load module", name, detail=line)
+    if "Operation not permitted" in words or "Permission denied" in words:
+        return NotPermitted("load module", name, detail=line)
+    return KernelError("load module", name, detail=line)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,32 @@
+"""Files below /proc/sys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipvsagent.errors import kernel_error
+
+
+class SysctlDriver:
+    """Kernel settings of the calling thread's network namespace.
+
+    Args:
+        root: where the settings are mounted.
+    """
+
+    def __init__(self, root: Path = Path("/proc/sys")) -> None:
+        self._root = root
+
+    def read(self, key: str) -> str:
+        """As in `api.Sysctls`."""
+        try:
+            return (self._root / key).read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise kernel_error("read kernel setting", key, error.errno or 0) from error
+
+    def write(self, key: str, value: str) -> None:
+        """As in `api.Sysctls`."""
+        try:
+            (self._root / key).write_text(value, encoding="ascii")
+        except OSError as error:
+            raise kernel_error("write kernel setting", key, error.errno or 0) from error
