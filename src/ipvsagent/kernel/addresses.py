@@ -111,7 +111,7 @@ class RtnetlinkMonitor:
     def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
         """As in `api.AddressMonitor`; empty only after `close`."""
         while True:
-            ready = select.select([self._socket, self._wake_read], [], [])[0]
+            ready = select.select([self._socket.fileno(), self._wake_read], [], [])[0]
             if self._wake_read in ready:
                 return []
             events = self._take()

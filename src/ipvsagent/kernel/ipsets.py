@@ -52,7 +52,9 @@ class IpSetDriver:
 
     def destroy(self, name: str) -> None:
         """As in `api.IpSets`."""
-        self._request(_message(constants.IPSET_CMD_DESTROY, codec.encode_name(name)), "destroy ipset", name)
+        # Without NLM_F_EXCL the kernel shrugs at a missing set.
+        request = _message(constants.IPSET_CMD_DESTROY, codec.encode_name(name), NLM_F_EXCL)
+        self._request(request, "destroy ipset", name)
 
     def swap(self, first: str, second: str) -> None:
         """As in `api.IpSets`."""

@@ -110,7 +110,7 @@ def decode_line_number(payload: bytes) -> int:
     # errno, the request's header, nfgenmsg, then the request's own attributes, with the line number filled in.
     offset = 4 + 16 + _NFGEN.size
     found = attributes(payload, offset).get(_TOP["LINENO"])
-    return int(struct.unpack("=I", found)[0]) if found and len(found) == 4 else 0
+    return int.from_bytes(found or b"", "big")  # in the byte order in which the entry gave it
 
 
 def decode_set(payload: bytes) -> ObservedSet:

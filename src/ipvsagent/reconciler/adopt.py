@@ -53,6 +53,11 @@ def read_kernel(
     return ledger
 
 
+def addresses_on_dummy(addresses: Addresses) -> set[Address]:
+    """The addresses of the dummy interface now; none if it does not exist."""
+    return {a.address for a in addresses.list_addresses() if a.link_name == DUMMY_INTERFACE}
+
+
 def _entries(ip_sets: IpSets, spec: SetSpec) -> Iterable[SetEntry]:
     try:
         return ip_sets.list_entries(spec)

@@ -38,7 +38,7 @@ from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import NodeFacts, choose_node_port_addresses, usable_node_addresses
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.planner.services import plan_service
-from ipvsagent.reconciler.adopt import read_kernel
+from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.order import first_sync_order
@@ -199,11 +199,16 @@ class Reconciler:
 
     def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
         ledger = self._writer.ledger
-        lost = set(ledger.addresses) if event.gone else set(event.removed) & ledger.addresses
+        lost = set(event.removed) & ledger.addresses
         if event.gone:
-            self._log.warning("dummy interface removed by somebody else; restoring it", interface=DUMMY_INTERFACE)
             self._attempt(_CREATE_DUMMY)
-        # What is still wanted left without our doing; our own removals are no longer in the ledger.
+            try:
+                lost = ledger.addresses - addresses_on_dummy(self._drivers.addresses)
+            except KernelError as error:
+                self._failed(_READ_KERNEL, error)
+        if not lost:
+            return  # our own removals, which are no longer in the ledger
+        self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=len(lost))
         ledger.addresses -= lost
         self._write(Touched(addresses=dict.fromkeys(sorted(lost, key=lambda a: a.sort_key))))
 

@@ -25,7 +25,7 @@ from ipvsagent.source.files import FileContent, Found, Stamp, manifest_files, re
 Place = tuple[Kind, ObjectKey]
 Outcome = Usable | NotUsed | Unusable
 
-UNREAD: Stamp = (0, 0, 0)
+UNREAD: Stamp = (-1, -1, -1)
 YOUNG_NANOSECONDS = 20_000_000
 """A file younger than this may change once more without a new time stamp: the kernel's clock ticks every 4 ms."""
 
@@ -127,7 +127,7 @@ class ManifestSource:
             wait = max(self._poll_seconds, 9 * (time.monotonic() - began))
 
     def _read(self, path: Path, stamp: Stamp, touched: dict[Place, None]) -> None:
-        young = time.time_ns() - stamp[1] < YOUNG_NANOSECONDS
+        young = abs(time.time_ns() - stamp[1]) < YOUNG_NANOSECONDS
         content = read_manifest(path)
         known = self._files.setdefault(path, _Known(UNREAD, {}))
         outcomes = {_place(o): o for o in reversed(content.outcomes)}  # the first of a file's doubles counts
@@ -220,15 +220,16 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
         problems += (*content.problems, *_doubles(file, content))
         for outcome in content.outcomes:
             place = _place(outcome)
-            holder = holders.setdefault(place, file)
-            if holder != file:
+            holder = holders.get(place)
+            if holder is None:
+                holders[place] = file
+                if isinstance(outcome, Usable):
+                    objects[place] = outcome.object
+                if not isinstance(outcome, NotUsed):
+                    problems += outcome.problems
+            elif holder != file:
                 reason = f"stands in {holder}, which counts, and in {file}"
                 problems.append(Problem(place[0].value, str(place[1]), "", reason))
-                continue
-            if isinstance(outcome, Usable):
-                objects.setdefault(place, outcome.object)
-            if not isinstance(outcome, NotUsed):
-                problems += outcome.problems
     return list(objects.values()), problems
 
 
