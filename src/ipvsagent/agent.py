@@ -19,7 +19,7 @@ from ipvsagent.kernel.api import AddressMonitor, Drivers, Rules
 from ipvsagent.kernel.ipsets import IpSetDriver
 from ipvsagent.kernel.iptables_legacy import LegacyRules
 from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_variant import detect_variant, usable_families
+from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.kernel.sysctls import SysctlDriver
@@ -112,7 +112,14 @@ class Agent:
         self._settings = settings
         name = choose_node_name(node_name, settings, os.environ)
         drivers = open_drivers(settings, log)
-        self.reconciler = Reconciler(drivers, settings=settings, node_name=name, families=tuple(drivers.rules), log=log)
+        self.reconciler = Reconciler(
+            drivers,
+            settings=settings,
+            node_name=name,
+            families=tuple(drivers.rules),
+            random_fully=supports_random_fully(),
+            log=log,
+        )
         self._monitor: AddressMonitor = RtnetlinkMonitor(DUMMY_INTERFACE)
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
         self._source = ManifestSource(manifests, self.reconciler.put)

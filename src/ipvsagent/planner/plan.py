@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ipvsagent.config.types import LocalDetectionMode, Settings
+from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey, Problem, Service
 from ipvsagent.model.rules import RuleSet
@@ -36,14 +36,15 @@ def pod_network(node: Node | None, family: Family) -> Network | None:
     return next((n for n in node.pod_networks if n.family is family), None) if node else None
 
 
-def plan_rule_sets(settings: Settings, node: Node | None, families: Iterable[Family]) -> tuple[RuleSet, ...]:
-    """The constant rules of each family."""
-    return tuple(plan_rules(settings, f, pod_network(node, f)) for f in families)
+def plan_rule_sets(
+    settings: Settings, node: Node | None, families: Iterable[Family], *, random_fully: bool = True
+) -> tuple[RuleSet, ...]:
+    """The constant rules of each family.
 
-
-def needs_pod_network(settings: Settings) -> bool:
-    """Whether the rules depend on the Node object's pod CIDRs."""
-    return settings.local_detection.mode is LocalDetectionMode.NODE_CIDR
+    Args:
+        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+    """
+    return tuple(plan_rules(settings, f, pod_network(node, f), random_fully=random_fully) for f in families)
 
 
 def whole_state(desired: Desired, *, rules: tuple[RuleSet, ...], problems: Iterable[Problem] = ()) -> DesiredState:

@@ -78,6 +78,7 @@ class Reconciler:
     Args:
         families: those this node serves; each has a rules driver.
         node_name: this node's name, for locality (EP-09).
+        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
         clock: monotonic seconds.
     """
 
@@ -89,12 +90,14 @@ class Reconciler:
         node_name: str,
         families: tuple[Family, ...],
         log: Logger,
+        random_fully: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drivers = drivers
         self._settings = settings
         self._node_name = node_name
         self._families = families
+        self._random_fully = random_fully
         self._log = log
         self._clock = clock
         self._queue: queue.SimpleQueue[Event | Reconfigure] = queue.SimpleQueue()
@@ -132,7 +135,7 @@ class Reconciler:
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
-        self._rules = plan_rule_sets(self._settings, self._own_node(), self._families)
+        self._rules = self._plan_rules()
         prepare_node(self._drivers, self._settings, self._rules, self._log)
         self._read_node_addresses()
 
@@ -228,7 +231,7 @@ class Reconciler:
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
     def _write_rules(self) -> None:
-        self._rules = plan_rule_sets(self._settings, self._own_node(), self._families)
+        self._rules = self._plan_rules()
         for rules in self._rules:
             ensure_rules(self._drivers, rules)
 
@@ -237,9 +240,11 @@ class Reconciler:
     def _own_node(self) -> Node | None:
         return self._cache.nodes.get(ObjectKey("", self._node_name))
 
+    def _plan_rules(self) -> tuple[RuleSet, ...]:
+        return plan_rule_sets(self._settings, self._own_node(), self._families, random_fully=self._random_fully)
+
     def _node_changed(self) -> None:
-        before = self._rules
-        if plan_rule_sets(self._settings, self._own_node(), self._families) != before:
+        if self._plan_rules() != self._rules:
             self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
 
