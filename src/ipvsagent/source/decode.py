@@ -106,7 +106,7 @@ def _key(kind: Kind, found: wire.KeyOnly) -> ObjectKey:
 def _undecodable(kind: Kind, key: ObjectKey, error: str) -> Unusable:
     """Turn msgspec's words ("Expected `int`, got `str` - at `$.spec.ports[0].port`") into ours."""
     what, _, where = error.partition(" - at `$")
-    field = where.rstrip("`").lstrip(".").replace("[...]", "[]")
+    field = where.rstrip("`").lstrip(".")
     name = str(key) if key.name else "without a name"
     return Unusable(kind, key, (Problem(kind.value, name, field, f"{_sentence(what)}; the object is not used"),))
 
