@@ -113,6 +113,7 @@ class Reflector:
         put: Callable[[Event], None],
         *,
         sleep: Callable[[float], object],
+        page_size: int = PAGE_SIZE,
         clock: Callable[[], float] = time.monotonic,
         randomness: random.Random | None = None,
     ) -> None:
@@ -120,6 +121,7 @@ class Reflector:
         self._transport = transport
         self._put = put
         self._sleep = sleep
+        self._page_size = page_size
         self._clock = clock
         self._random = randomness or random.Random()
         self._backoff = Backoff(self._random)
@@ -145,11 +147,11 @@ class Reflector:
     # -- listing -----------------------------------------------------------------------------------------------
 
     def _list(self) -> str:
-        listed = self._list_pages(PAGE_SIZE)
+        listed = self._list_pages(self._page_size)
         if not listed[1] and self._known:
             # A cluster has Services as long as it has an API server; believe it only if it says so twice.
             self._sleep(1.0)
-            listed = self._list_pages(PAGE_SIZE)
+            listed = self._list_pages(self._page_size)
         version, items = listed
         objects: list[KubernetesObject] = []
         rejected: list[ObjectKey] = []
@@ -292,12 +294,30 @@ class Reflector:
 
 
 class ApiSource:
-    """Follows Services, EndpointSlices and this node, each in a thread."""
+    """Follows Services, EndpointSlices and this node, each in a thread.
 
-    def __init__(self, transport: Transport, node_name: str, put: Callable[[Event], None]) -> None:
+    Args:
+        patience: factor for all delays after failures.
+        page_size: objects a page of a list.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        node_name: str,
+        put: Callable[[Event], None],
+        *,
+        patience: float = 1.0,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
         self._transport = transport
         self._stopping = threading.Event()
-        self._reflectors = [Reflector(r, transport, put, sleep=self._stopping.wait) for r in resources(node_name)]
+        self._reflectors = [
+            Reflector(
+                r, transport, put, sleep=lambda seconds: self._stopping.wait(seconds * patience), page_size=page_size
+            )
+            for r in resources(node_name)
+        ]
 
     def start(self) -> None:
         """Begin to list and watch."""

@@ -1,0 +1,351 @@
+"""An API server for tests: lists, pages, watches and bookmarks over HTTP(S), with faults scripted by the tests.
+
+It speaks the real protocol for the three resources that the agent reads: consistent snapshots for paged lists, resource
+versions that grow with each change, watches that replay from a version or answer 410 when it is forgotten, bookmarks,
+selectors, bearer tokens. What goes wrong is put into `faults` and happens once each, in order, to the requests that it
+names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlparse
+
+Json = dict[str, Any]
+
+RESOURCES = {
+    "/api/v1/services": ("Service", "v1"),
+    "/apis/discovery.k8s.io/v1/endpointslices": ("EndpointSlice", "discovery.k8s.io/v1"),
+    "/api/v1/nodes": ("Node", "v1"),
+}
+
+
+@dataclass
+class Fault:
+    """Something that happens instead of, or during, one answer.
+
+    Args:
+        verb: ``list``, ``page`` (a list's second and later pages) or ``watch``.
+        kind: the objects' kind.
+        status: answer with this code.
+        retry_after: with this Retry-After.
+        body: answer 200 with exactly these bytes.
+        cut_after: send so many bytes of the right answer (or of the watch's next event), then cut the connection.
+        event: send this line into the watch, then end it.
+        stall_seconds: wait before answering.
+    """
+
+    verb: str
+    kind: str = "Service"
+    status: int = 0
+    retry_after: int | None = None
+    body: bytes | None = None
+    cut_after: int | None = None
+    event: Json | None = None
+    stall_seconds: float = 0.0
+
+
+@dataclass
+class _Change:
+    version: int
+    kind: str
+    type: str
+    object: Json
+
+
+@dataclass
+class _State:
+    """Everything that requests share; guarded by `changed`."""
+
+    objects: dict[str, dict[tuple[str, str], Json]] = field(
+        default_factory=lambda: {kind: {} for kind, _ in RESOURCES.values()}
+    )
+    changes: list[_Change] = field(default_factory=list)
+    snapshots: dict[str, tuple[int, list[Json]]] = field(default_factory=dict)
+    version: int = 100
+    oldest_version: int = 100
+    stopping: bool = False
+    cut_watches: int = 0  # grows to end all watches that run
+
+
+class ApiServer:
+    """The server; use as a context manager.
+
+    Args:
+        certificate: file with certificate and key for HTTPS; None for HTTP.
+        tokens: bearer tokens that are accepted; None for all.
+        bookmark_seconds: how often a watch gets a bookmark.
+    """
+
+    def __init__(
+        self, certificate: Path | None = None, tokens: set[str] | None = None, bookmark_seconds: float = 0.2
+    ) -> None:
+        self.tokens = tokens
+        self.faults: deque[Fault] = deque()
+        self.requests: list[str] = []
+        self.bookmark_seconds = bookmark_seconds
+        self._state = _State()
+        self._changed = threading.Condition()
+        server = self
+
+        class Handler(_Handler):
+            api = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._state.stopping = True
+            self._changed.notify_all()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    # -- what users of the cluster do ----------------------------------------------------------------------------
+
+    def put(self, *objects: Json) -> None:
+        """Create or change objects, as a client would."""
+        for item in objects:
+            self._change(item["kind"], item, deleted=False)
+
+    def delete(self, kind: str, name: str, namespace: str = "shop") -> None:
+        """Delete an object."""
+        self._change(kind, {"metadata": {"name": name, "namespace": namespace}}, deleted=True)
+
+    def forget_history(self) -> None:
+        """Compact: watches from earlier versions answer 410."""
+        with self._changed:
+            self._state.version += 1
+            self._state.oldest_version = self._state.version
+            self._state.changes.clear()
+
+    def expire_pages(self) -> None:
+        """Let all continue tokens expire."""
+        with self._changed:
+            self._state.snapshots.clear()
+
+    def end_watches(self) -> None:
+        """End every watch that runs, as a server does that restarts."""
+        with self._changed:
+            self._state.cut_watches += 1
+            self._changed.notify_all()
+
+    def _change(self, kind: str, item: Json, *, deleted: bool) -> None:
+        metadata = item["metadata"]
+        key = ("" if kind == "Node" else metadata.get("namespace", "default"), metadata["name"])
+        with self._changed:
+            state = self._state
+            held = state.objects[kind]
+            if deleted and key not in held:
+                return
+            state.version += 1
+            stored: Json = json.loads(json.dumps(held[key] if deleted else item))
+            stored["metadata"] |= {"resourceVersion": str(state.version), "uid": f"uid-{kind}-{key[0]}-{key[1]}"}
+            change = "DELETED" if deleted else "MODIFIED" if key in held else "ADDED"
+            if deleted:
+                del held[key]
+            else:
+                held[key] = stored
+            state.changes.append(_Change(state.version, kind, change, stored))
+            self._changed.notify_all()
+
+    # -- what requests need --------------------------------------------------------------------------------------
+
+    def take_fault(self, verb: str, kind: str) -> Fault | None:
+        """The next fault, if it is for this request."""
+        with self._changed:
+            if self.faults and (self.faults[0].verb, self.faults[0].kind) == (verb, kind):
+                return self.faults.popleft()
+        return None
+
+    def page(self, kind: str, limit: int, token: str, selected: Callable[[Json], bool]) -> Json | None:
+        """One page of a consistent list; None if its token expired."""
+        with self._changed:
+            state = self._state
+            if token:
+                name, start = json.loads(base64.b64decode(token))
+                if name not in state.snapshots:
+                    return None
+            else:
+                name, start = f"{kind}-{len(self.requests)}", 0
+                found = [o for _, o in sorted(state.objects[kind].items()) if selected(o)]
+                state.snapshots[name] = (state.version, found)
+            version, found = state.snapshots[name]
+        end = start + limit if limit else len(found)
+        metadata: Json = {"resourceVersion": str(version)}
+        if end < len(found):
+            metadata["continue"] = base64.b64encode(json.dumps([name, end]).encode()).decode()
+        # Items of a list carry neither kind nor apiVersion.
+        items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in found[start:end]]
+        return {"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}
+
+    def watch(
+        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+    ) -> Iterable[tuple[str, Json]] | None:
+        """Events after a version, then bookmarks until the time is up; None if the version is forgotten."""
+        with self._changed:
+            if version < self._state.oldest_version:
+                return None
+        return self._watch(kind, version, seconds, selected)
+
+    def _watch(
+        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+    ) -> Iterable[tuple[str, Json]]:
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            generation = self._state.cut_watches
+        while True:
+            with self._changed:
+                fresh = [c for c in self._state.changes if c.version > version and c.kind == kind]
+                if not fresh:
+                    self._changed.wait(min(self.bookmark_seconds, max(0.0, deadline - time.monotonic())))
+                    fresh = [c for c in self._state.changes if c.version > version and c.kind == kind]
+                version = max(version, self._state.version)
+                over = self._state.stopping or generation != self._state.cut_watches
+            for change in fresh:
+                # An object that no longer fits the selector arrives as a deletion.
+                yield ("DELETED" if not selected(change.object) else change.type), change.object
+            if over or time.monotonic() >= deadline:
+                return
+            if not fresh:
+                yield "BOOKMARK", {"kind": kind, "metadata": {"resourceVersion": str(version)}}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    api: ApiServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Answer a list or a watch."""
+        url = urlparse(self.path)
+        query = {k: v[0] for k, v in parse_qs(url.query).items()}
+        self.api.requests.append(self.path)
+        if self.api.tokens is not None:
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("bearer ")
+            if token.strip() not in self.api.tokens:
+                self._status(401, "Unauthorized")
+                return
+        kind = RESOURCES[url.path][0]
+        verb = "watch" if query.get("watch") == "true" else "page" if "continue" in query else "list"
+        fault = self.api.take_fault(verb, kind)
+        try:
+            if fault is not None and self._instead(fault):
+                return
+            if verb == "watch":
+                self._watch(kind, query, fault)
+            else:
+                self._list(kind, query, fault)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _instead(self, fault: Fault) -> bool:
+        if fault.stall_seconds:
+            time.sleep(fault.stall_seconds)
+        if fault.status:
+            self._status(fault.status, "scripted", fault.retry_after)
+            return True
+        if fault.body is not None:
+            self._send(200, fault.body)
+            return True
+        return False
+
+    def _list(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
+        page = self.api.page(kind, int(query.get("limit", "0")), query.get("continue", ""), _selector(query))
+        if page is None:
+            self._status(410, "the provided continue parameter is too old")
+            return
+        body = json.dumps(page).encode()
+        self._send(200, body, cut_after=fault.cut_after if fault else None)
+
+    def _watch(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
+        version, seconds = int(query["resourceVersion"]), float(query["timeoutSeconds"])
+        events = self.api.watch(kind, version, seconds, _selector(query))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if events is None:
+            self._chunk(_line("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"}))
+            events = ()
+        elif fault is not None and fault.event is not None:
+            self._chunk(json.dumps(fault.event).encode() + b"\n")
+            events = ()
+        for type_, item in events:
+            line = _line(type_, item)
+            if fault is not None and fault.cut_after is not None and type_ != "BOOKMARK":
+                self._chunk(line[: fault.cut_after])
+                self.close_connection = True
+                self.connection.close()
+                return
+            self._chunk(line)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+    def _status(self, code: int, message: str, retry_after: int | None = None) -> None:
+        body = json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": code}).encode()
+        self._send(code, body, retry_after=retry_after)
+
+    def _send(self, code: int, body: bytes, *, cut_after: int | None = None, retry_after: int | None = None) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
+        self.end_headers()
+        self.wfile.write(body if cut_after is None else body[:cut_after])
+        if cut_after is not None:
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.close()
+
+
+def _line(type_: str, item: Json) -> bytes:
+    return json.dumps({"type": type_, "object": item}).encode() + b"\n"
+
+
+def _selector(query: dict[str, str]) -> Callable[[Json], bool]:
+    """The selectors that the agent sends: labels that must be absent, and two field selectors."""
+    absent = [s.removeprefix("!") for s in query.get("labelSelector", "").split(",") if s]
+    fields = query.get("fieldSelector", "")
+
+    def selected(item: Json) -> bool:
+        labels = item["metadata"].get("labels") or {}
+        if any(name in labels for name in absent):
+            return False
+        if fields == "spec.clusterIP!=None":
+            return bool(item.get("spec", {}).get("clusterIP") != "None")
+        if fields.startswith("metadata.name="):
+            return bool(item["metadata"]["name"] == fields.removeprefix("metadata.name="))
+        return True
+
+    return selected

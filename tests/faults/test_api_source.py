@@ -1,0 +1,308 @@
+"""The conversation with an API server, and everything that can go wrong with it.
+
+Each test runs the real source against a real HTTP server, into a reconciler on the fake kernel, and waits for a
+state of that kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from apiserver.objects import endpoint_slice, node, service
+from apiserver.server import ApiServer, Fault
+from ipvsagent.model.events import Stop
+from ipvsagent.source.api import ApiSource
+from ipvsagent.source.transport import KubernetesTransport
+from unit.reconciler.node import FakeNode
+
+DEADLINE_SECONDS = 20.0
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; the time limit is there for a failing test only."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"does not happen: {what}"
+        pause.wait(0.01)
+
+
+def kubeconfig(
+    path: Path, server: str, *, token: str = "", authority: Path | None = None, token_file: str = ""
+) -> Path:
+    """Write a kubeconfig."""
+    user: dict[str, object] = {}
+    if token:
+        user["token"] = token
+    if token_file:
+        user["tokenFile"] = token_file
+    cluster: dict[str, object] = {"server": server}
+    if authority:
+        cluster["certificate-authority"] = str(authority)
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": cluster}],
+                "users": [{"name": "u", "user": user}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    return path
+
+
+class Cluster:
+    """A server, and a node that follows it in threads."""
+
+    def __init__(self, server: ApiServer, config: Path) -> None:
+        self.server = server
+        self.node = FakeNode()
+        self.node.reconciler._clock = time.monotonic  # the owner runs in real time here
+        self._source = ApiSource(
+            KubernetesTransport(str(config)), "node-1", self.node.reconciler.put, patience=0.02, page_size=2
+        )
+        self._owner = threading.Thread(target=self.node.reconciler.run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._owner.start()
+        self._source.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.stop()
+        self.node.reconciler.put(Stop())
+        self._owner.join()
+
+    def table(self) -> dict[str, list[str]]:
+        """Virtual servers of the kernel with their real servers."""
+        return {
+            str(v.key): sorted(str(r.address) for r in v.real_servers)
+            for v in tuple(self.node.kernel.ipvs.list_virtual_servers())
+        }
+
+    def becomes(self, **wanted: list[str]) -> None:
+        """Wait until the kernel has exactly these: last part of the cluster IP, addresses."""
+        expected = {f"10.96.0.{name.removeprefix('ip')}:80/TCP": sorted(v) for name, v in wanted.items()}
+        wait_for(lambda: self.table() == expected, f"{expected}; it is {self.table()}")
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    """An API server with two Services."""
+    with ApiServer() as running:
+        running.put(
+            service("a", "10.96.0.1"),
+            service("b", "10.96.0.2"),
+            endpoint_slice("a", ["10.244.1.1"]),
+            endpoint_slice("b", ["10.244.1.2", "10.244.1.3"]),
+            node("node-1"),
+            node("node-2", "192.168.60.2"),
+        )
+        yield running
+
+
+@pytest.fixture
+def cluster(server: ApiServer, tmp_path: Path) -> Iterator[Cluster]:
+    """A node that follows it and is in step."""
+    with Cluster(server, kubeconfig(tmp_path / "kubeconfig", server.url)) as running:
+        running.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
+        yield running
+
+
+def watching(server: ApiServer) -> Callable[[], bool]:
+    """Whether the next watch request came after now."""
+    before = sum("watch=true" in r and "services" in r for r in server.requests)
+    return lambda: sum("watch=true" in r and "services" in r for r in server.requests) > before
+
+
+def test_changes_follow_over_the_watch(cluster: Cluster) -> None:
+    """SYN-04, SVC-17: added, changed, deleted."""
+    cluster.server.put(service("c", "10.96.0.3"), endpoint_slice("c", ["10.244.1.4"]))
+    cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"], ip3=["10.244.1.4"])
+    cluster.server.put(endpoint_slice("b", ["10.244.1.3", "10.244.1.9"]))
+    cluster.server.delete("Service", "a")
+    cluster.becomes(ip2=["10.244.1.3", "10.244.1.9"], ip3=["10.244.1.4"])
+
+
+def test_lists_come_in_pages_and_leave_out_what_is_not_used(cluster: Cluster) -> None:
+    """SVC-01, EP-01: selectors work on the server."""
+    lists = [r for r in cluster.server.requests if "watch" not in r]
+    assert any("limit=2" in r and "continue=" not in r for r in lists)
+    assert any("fieldSelector=spec.clusterIP%21%3DNone" in r for r in lists)
+    assert any("labelSelector=%21service.kubernetes.io%2Fservice-proxy-name" in r for r in lists)
+    assert any("endpointslices" in r and "labelSelector=%21service.kubernetes.io%2Fheadless" in r for r in lists)
+    assert any("/nodes" in r and "fieldSelector=metadata.name%3Dnode-1" in r for r in lists)
+
+
+def test_a_service_that_gains_another_proxys_label_goes(cluster: Cluster) -> None:
+    """SVC-01: it arrives as a deletion."""
+    labelled = service("a", "10.96.0.1")
+    labelled["metadata"]["labels"]["service.kubernetes.io/service-proxy-name"] = "other"
+    cluster.server.put(labelled)
+    cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"])
+
+
+def test_a_forgotten_version_leads_to_a_list_that_finds_deletions(cluster: Cluster) -> None:
+    """410 Gone: a relist is compared with what is known; what stays is not touched."""
+    listed = len([r for r in cluster.server.requests if "watch" not in r])
+    cluster.node.kernel.clear_log()
+    again = watching(cluster.server)
+    cluster.server.delete("Service", "a")
+    cluster.server.forget_history()
+    cluster.server.end_watches()
+    cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"])
+    wait_for(again, "a new watch")
+    assert len([r for r in cluster.server.requests if "watch" not in r]) > listed
+    assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
+
+
+FAULTS_OF_A_LIST = [
+    Fault("list", status=500),
+    Fault("list", status=503, retry_after=0),
+    Fault("list", status=429, retry_after=0),
+    Fault("list", status=403),
+    Fault("list", body=b""),
+    Fault("list", body=b"{}"),
+    Fault("list", body=b'{"kind":"ServiceList","metadata":{},"items":[]}'),
+    Fault("list", body=b'{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[]}'),
+    Fault("list", body=b"<html>bad gateway</html>"),
+    Fault("list", cut_after=40),
+    Fault("page", status=500),
+    Fault("page", body=b""),
+    Fault("page", cut_after=60),
+    Fault("page", status=410),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_A_LIST, ids=lambda f: f"{f.verb} {f.status or f.body or f.cut_after}")
+def test_no_fault_of_a_relist_takes_anything_away(cluster: Cluster, fault: Fault) -> None:
+    """No fault makes the agent delete something that still exists in the API."""
+    cluster.server.put(service("c", "10.96.0.3"), endpoint_slice("c", ["10.244.1.4"]))
+    everything = {"ip1": ["10.244.1.1"], "ip2": ["10.244.1.2", "10.244.1.3"], "ip3": ["10.244.1.4"]}
+    cluster.becomes(**everything)
+    cluster.node.kernel.clear_log()
+    cluster.server.faults.append(fault)
+    cluster.server.forget_history()
+    cluster.server.end_watches()
+    wait_for(lambda: not cluster.server.faults, "the fault")
+    cluster.server.put(service("d", "10.96.0.4"), endpoint_slice("d", ["10.244.1.5"]))
+    cluster.becomes(**everything, ip4=["10.244.1.5"])
+    assert not [line for line in cluster.node.operations() if "remove" in line]
+
+
+FAULTS_OF_A_WATCH = [
+    Fault("watch", status=500),
+    Fault("watch", status=429, retry_after=0),
+    Fault("watch", status=410),
+    Fault("watch", body=b""),
+    Fault("watch", cut_after=20),
+    Fault("watch", cut_after=0),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd"}}),
+    Fault("watch", event={"type": "MODIFIED", "object": None}),
+    Fault("watch", event={"type": "MODIFIED", "object": {"metadata": "broken"}}),
+    Fault("watch", event={"nonsense": True}),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS_OF_A_WATCH, ids=lambda f: f"{f.status or f.event or f.cut_after or f.body}")
+def test_every_fault_of_a_watch_ends_in_the_right_state(cluster: Cluster, fault: Fault) -> None:
+    """Half lines, cut connections, errors in the stream: the agent resumes where it was, without a restart."""
+    cluster.node.kernel.clear_log()
+    cluster.server.faults.append(fault)
+    cluster.server.end_watches()
+    cluster.server.put(service("c", "10.96.0.3"), endpoint_slice("c", ["10.244.1.4"]))
+    cluster.server.delete("Service", "a")
+    cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"], ip3=["10.244.1.4"])
+    assert not cluster.server.faults
+    assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
+
+
+def test_an_object_that_does_not_decode_is_reported_and_its_last_version_stays(cluster: Cluster) -> None:
+    """The others go on."""
+    broken = service("a", "10.96.0.1", ports="none")
+    cluster.server.put(broken, service("c", "10.96.0.3"))
+    cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"], ip3=[])
+    wait_for(lambda: len(cluster.node.status().problems) == 1, "a problem")
+    assert str(cluster.node.status().problems[0]).startswith("Service shop/a: spec.ports expected `array")
+    cluster.server.forget_history()
+    cluster.server.end_watches()
+    cluster.server.put(service("d", "10.96.0.4"))
+    cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"], ip3=[], ip4=[])
+    cluster.server.delete("Service", "a")
+    cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"], ip3=[], ip4=[])
+
+
+def test_a_lost_server_leaves_the_kernel_as_it_is_and_is_reported(cluster: Cluster) -> None:
+    """Loss of the API server: the state stays, and the status says so."""
+    before = cluster.table()
+    cluster.server.__exit__()
+    wait_for(lambda: any("API server" in str(p) for p in cluster.node.status().problems), "a report")
+    assert cluster.table() == before
+
+
+def test_a_lying_empty_list_is_asked_for_twice(server: ApiServer, tmp_path: Path) -> None:
+    """An empty answer after an error must not empty the node; a cluster that really is empty is believed."""
+    with Cluster(server, kubeconfig(tmp_path / "kubeconfig", server.url)) as cluster:
+        cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
+        server.delete("Service", "a")
+        server.delete("Service", "b")
+        server.forget_history()
+        server.end_watches()
+        cluster.becomes()
+
+
+def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
+    """Service account tokens rotate: a refused one leads to a new look at the configuration."""
+    config = tmp_path / "kubeconfig"
+    with ApiServer(tokens={"first"}) as server:
+        server.put(service("a", "10.96.0.1"))
+        with Cluster(server, kubeconfig(config, server.url, token="first")) as cluster:
+            cluster.becomes(ip1=[])
+            server.tokens = {"second"}
+            server.end_watches()
+            wait_for(lambda: any("401" in str(p) for p in cluster.node.status().problems), "a refusal")
+            kubeconfig(config, server.url, token="second")
+            server.put(service("b", "10.96.0.2"))
+            cluster.becomes(ip1=[], ip2=[])
+            wait_for(lambda: not cluster.node.status().problems, "no problem any more")
+
+
+def test_tls_with_a_private_authority(tmp_path: Path) -> None:
+    """A kubeconfig with a certificate authority; another authority is refused."""
+    certificate = tmp_path / "server.pem"
+    _make_certificate(certificate)
+    with ApiServer(certificate) as server:
+        server.put(service("a", "10.96.0.1"))
+        trusting = kubeconfig(tmp_path / "trusting", server.url, authority=certificate)
+        with Cluster(server, trusting) as cluster:
+            cluster.becomes(ip1=[])
+        other = tmp_path / "other.pem"
+        _make_certificate(other)
+        doubting = kubeconfig(tmp_path / "doubting", server.url, authority=other)
+        with Cluster(server, doubting) as cluster:
+            wait_for(
+                lambda: any("CERTIFICATE_VERIFY_FAILED" in str(p) for p in cluster.node.status().problems), "doubt"
+            )
+            assert not cluster.node.status().complete
+
+
+def _make_certificate(path: Path) -> None:
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    subprocess.run(
+        ["openssl", *words.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{path}.key", "-out", path],
+        check=True,
+        capture_output=True,
+    )
+    path.write_text(path.read_text() + Path(f"{path}.key").read_text())
