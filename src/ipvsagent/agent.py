@@ -30,7 +30,9 @@ from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
+from ipvsagent.source.transport import KubernetesTransport
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
@@ -95,7 +97,8 @@ class Agent:
 
     Args:
         node_name: the command line's; empty to choose it as `choose_node_name` says.
-        manifests: folder that objects come from.
+        manifests: folder that objects come from; None to follow an API server.
+        server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
     """
 
@@ -104,7 +107,8 @@ class Agent:
         settings: Settings,
         *,
         node_name: str,
-        manifests: Path,
+        manifests: Path | None,
+        server: str = "",
         configuration_file: Path | None,
         log: Logger,
     ) -> None:
@@ -122,7 +126,11 @@ class Agent:
         )
         self._monitor: AddressMonitor = RtnetlinkMonitor(DUMMY_INTERFACE)
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
-        self._source = ManifestSource(manifests, self.reconciler.put)
+        self._source: ManifestSource | ApiSource
+        if manifests is not None:
+            self._source = ManifestSource(manifests, self.reconciler.put)
+        else:
+            self._source = ApiSource(KubernetesTransport(settings.kubeconfig, server), name, self.reconciler.put)
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
@@ -142,7 +150,7 @@ class Agent:
 
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
-            SourceError: the folder of manifests cannot be read.
+            SourceError: the folder of manifests cannot be read, or there is no access to an API server.
         """
         self._protect_from_oom()
         self.reconciler.start()

@@ -37,8 +37,18 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "--manifests",
         metavar="DIR",
         type=Path,
-        required=True,
-        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; followed live",
+        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; followed live "
+        "(default: follow the API server)",
+    )
+    run.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        default="",
+        help="access to the API server (default: `clientConnection.kubeconfig`, then the pod's service account, "
+        "then $KUBECONFIG or ~/.kube/config)",
+    )
+    run.add_argument(
+        "--master", metavar="URL", default="", help="API server, in the place of the kubeconfig's (default: none)"
     )
     run.add_argument(
         "--node-name",

@@ -324,6 +324,11 @@ class ApiSource:
         for reflector in self._reflectors:
             threading.Thread(target=self._follow, args=(reflector,), daemon=True).start()
 
+    def silence_seconds(self) -> float:
+        """How long ago the server last answered as it should, for the resource for which that is longest."""
+        now = time.monotonic()
+        return max(now - reflector.last_contact for reflector in self._reflectors)
+
     def stop(self) -> None:
         """End it; a watch that waits for the server ends with the process."""
         self._stopping.set()
