@@ -1,0 +1,43 @@
+# Everything that CI and people run. `make help` lists it; docs/developer/lab.md tells how the guests work.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+GUEST_TESTS := tests/kernel $(wildcard tests/contract)
+PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo clean compile
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+setup: ## install Debian packages and .venv; does nothing when all is there
+	@lab/setup.sh </dev/null
+
+lint: setup ## formatting, style, types, import directions
+	$(PYTHON) -m ruff format --check . </dev/null
+	$(PYTHON) -m ruff check . </dev/null
+	$(PYTHON) -m mypy </dev/null
+	if grep -q importlinter pyproject.toml; then .venv/bin/lint-imports </dev/null; fi
+
+test-unit: setup ## tests that need no guest, on this machine
+	$(PYTHON) -m pytest </dev/null
+
+# The guest sees this tree read-only: what is compiled here need not be compiled there, at each start.
+compile: setup
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab </dev/null
+
+test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
+	lab/boot.sh -k qemu -t 1100 -o lab/out -- $(PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
+
+test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
+	lab/boot.sh -k uml -t 600 -o lab/out -- $(PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+
+test: lint test-unit test-kernel ## everything
+
+demo: compile ## show the agent at work in a guest, with real traffic
+	@lab/boot.sh -k qemu -t 400 -- env IPVSAGENT_TERMINAL=$$([ -t 1 ] && echo 1) $(PYTHON) -m lab.demo
+
+clean: ## remove what was built; packages stay
+	rm -rf .venv build dist lab/out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
