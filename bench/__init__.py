@@ -1,0 +1,1 @@
+"""Benchmarks: figures of the product, most of them as ratios within one run."""
