@@ -48,7 +48,10 @@ class Ipvs(Protocol):
         """The real servers of one virtual server; empty also where there is no such virtual server."""
 
     def count_virtual_servers(self) -> int:
-        """The number of virtual servers, those by firewall mark included, at a cost of O(1)."""
+        """The number of IPv4 virtual servers, those by firewall mark included, at a cost of O(1).
+
+        The kernel keeps no count of IPv6 ones.
+        """
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
         """Carry out a batch.

@@ -184,7 +184,7 @@ class FakeIpvs:
     def count_virtual_servers(self) -> int:
         """As in `api.Ipvs`."""
         self._require()
-        return len(self.table)
+        return sum(len(key.address) == 4 for key in self.table)
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
         """As in `api.Ipvs`."""

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from msgspec import structs
 from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NETLINK_GENERIC
 from pyroute2.netlink.generic.ipvs import GENL_NAME
 
@@ -34,11 +35,20 @@ class IpvsDriver:
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(NETLINK_GENERIC)
+        # Any socket of the network namespace will do for the counter; that of a datagram socket needs no privilege.
+        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             self._family = self._resolve()
-        except NotFound as error:
-            self._netlink.close()
-            raise NotSupported("use IPVS", detail="the kernel has none; is module `ip_vs` loaded?") from error
+        except KernelError as error:
+            self.close()
+            if isinstance(error, NotFound):
+                raise NotSupported("use IPVS", detail="kernel has no IPVS: is module `ip_vs` loaded?") from error
+            raise
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._control.close()
+        self._netlink.close()
 
     def list_virtual_servers(self) -> list[ObservedVirtualServer]:
         """As in `api.Ipvs`."""
@@ -46,8 +56,12 @@ class IpvsDriver:
         found = []
         for payload in payloads:
             server = codec.decode_virtual_server(payload)
-            if server is not None:
-                found.append(ObservedVirtualServer(*(*_fields(server), tuple(self.list_real_servers(server.key)))))
+            if server is None:
+                continue
+            real_servers = tuple(self.list_real_servers(server.key))
+            # A virtual server that has gone since lists no real servers, just as an empty one does.
+            if real_servers or self._exists(server.key):
+                found.append(structs.replace(server, real_servers=real_servers))
         return found
 
     def list_real_servers(self, key: VirtualServerKey) -> list[ObservedRealServer]:
@@ -59,8 +73,7 @@ class IpvsDriver:
     def count_virtual_servers(self) -> int:
         """As in `api.Ipvs`."""
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as control:
-                answer = control.getsockopt(socket.IPPROTO_IP, _IP_VS_SO_GET_INFO, _GET_INFO.size)
+            answer = self._control.getsockopt(socket.IPPROTO_IP, _IP_VS_SO_GET_INFO, _GET_INFO.size)
         except OSError as error:
             raise kernel_error("count virtual servers", "", error.errno or 0) from error
         return int(_GET_INFO.unpack(answer)[2])
@@ -86,15 +99,20 @@ class IpvsDriver:
         """As in `api.Ipvs`."""
         self._netlink.request(Message(self._family, codec.FLUSH), operation="remove all virtual servers")
 
+    def _exists(self, key: VirtualServerKey) -> bool:
+        try:
+            self._netlink.ask(
+                Message(self._family, codec.get_virtual_server(key)), operation="look at", subject=str(key)
+            )
+        except NotFound:
+            return False
+        return True
+
     def _resolve(self) -> int:
         payload = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0)
         payload += attribute(_CTRL_ATTR_FAMILY_NAME, GENL_NAME.encode() + b"\0")
         answer = self._netlink.ask(Message(GENL_ID_CTRL, payload), operation="find netlink family", subject=GENL_NAME)
         return int(struct.unpack("=H", attributes(answer, 4)[_CTRL_ATTR_FAMILY_ID])[0])
-
-
-def _fields(server: ObservedVirtualServer) -> tuple[VirtualServerKey, str, int, int]:
-    return server.key, server.scheduler, server.flags, server.persistence_timeout_seconds
 
 
 def _error(operation: IpvsOperation, answer: int) -> KernelError:

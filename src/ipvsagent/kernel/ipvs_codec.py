@@ -107,6 +107,11 @@ def nested_key(key: VirtualServerKey) -> bytes:
     return _NEST.pack(_KEY.size + 4, _TOP["SERVICE"]) + _key(key)
 
 
+def get_virtual_server(key: VirtualServerKey) -> bytes:
+    """The request for one virtual server."""
+    return _header(constants.IPVS_CMD_GET_SERVICE) + nested_key(key)
+
+
 def list_real_servers(key: VirtualServerKey) -> bytes:
     """The request that lists one virtual server's real servers."""
     return _header(constants.IPVS_CMD_GET_DEST) + nested_key(key)
@@ -151,8 +156,14 @@ def decode_virtual_server(payload: bytes) -> ObservedVirtualServer | None:
 
 
 def decode_real_server(payload: bytes, family: Family) -> ObservedRealServer:
-    """Read one real server of a listing."""
+    """Read one real server of a listing.
+
+    Args:
+        family: the virtual server's; a tunnel may lead to a real server of the other one.
+    """
     found = attributes(attributes(payload, _GENL.size)[_TOP["DEST"]])
+    if _DST["ADDR_FAMILY"] in found:
+        family = Family(_U16.unpack(found[_DST["ADDR_FAMILY"]])[0])
     return ObservedRealServer(
         _address(found[_DST["ADDR"]], family),
         _PORT.unpack(found[_DST["PORT"]])[0],

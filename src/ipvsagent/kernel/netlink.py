@@ -12,7 +12,6 @@ more than the kernel's work.
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import struct
@@ -35,6 +34,9 @@ LOST = -1
 MESSAGES_PER_SEND = 256
 BYTES_PER_SEND = 96 << 10  # well below the smallest send buffer
 _BUFFER_BYTES = 8 << 20
+_SEND_OVERHEAD = 1024
+_LARGEST_DATAGRAM = 128 << 10  # an answer repeats at most one request, and a listing comes in parts of 32 KiB
+_LARGEST_SEQUENCE = 2**32 - 1
 _ANSWER_SECONDS = 2.0
 
 _SOL_NETLINK = 270
@@ -65,13 +67,15 @@ class NetlinkSocket:
 
     def __init__(self, protocol: int, *, capped_answers: bool = True) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+        grow_buffers(self._socket)
+        # The kernel answers EMSGSIZE to what exceeds the send buffer less its own book-keeping.
+        self._bytes_per_send = min(
+            BYTES_PER_SEND, self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
+        )
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, capped_answers)
         self._socket.bind((0, 0))
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         self._sequence = 0
 
     def close(self) -> None:
@@ -91,7 +95,7 @@ class NetlinkSocket:
         results: list[tuple[int, bytes]] = []
         start = 0
         while start < len(messages):
-            end = _end_of_send(messages, start)
+            end = _end_of_send(messages, start, self._bytes_per_send)
             results += self._send(messages[start:end])
             start = end
         return results
@@ -115,18 +119,21 @@ class NetlinkSocket:
             DumpInterrupted: the table changed meanwhile, or a part was lost.
             KernelError: the kernel refused.
         """
-        self._sequence += 1
-        sequence = self._sequence
-        self._socket.send(_encode(message, NLM_F_REQUEST | NLM_F_DUMP, sequence))
+        sequence = self._reserve(1)
+        self._transmit(_encode(message, NLM_F_REQUEST | NLM_F_DUMP, sequence), operation, subject)
         found: list[bytes] = []
         interrupted = False
         while True:
-            for kind, flags, number, payload in self._receive():
+            parts = self._receive()
+            if parts is None:
+                interrupted = True  # but read on: a listing that is left unread makes the next one fail with EBUSY
+                continue
+            for kind, flags, number, payload in parts:
                 if number != sequence:
                     continue
                 interrupted |= bool(flags & _NLM_F_DUMP_INTR)
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
-                    _check_end(payload, operation, subject)
+                    _raise_errno(payload, operation, subject)
                     if interrupted:
                         raise DumpInterrupted(operation, subject)
                     return found
@@ -138,56 +145,102 @@ class NetlinkSocket:
         Raises:
             KernelError: the kernel refused.
         """
-        self._sequence += 1
-        self._socket.send(_encode(message, NLM_F_REQUEST, self._sequence))
+        sequence = self._reserve(1)
+        self._transmit(_encode(message, NLM_F_REQUEST, sequence), operation, subject)
         while True:
-            for kind, _, number, payload in self._receive():
-                if number != self._sequence:
+            parts = self._receive()
+            if parts is None:
+                raise AcknowledgementsLost(operation, subject)
+            for kind, _, number, payload in parts:
+                if number != sequence:
                     continue
                 if kind == NLMSG_ERROR:
-                    _check_end(payload, operation, subject)
+                    _raise_errno(payload, operation, subject)
                 return payload
 
     def _send(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
-        first = self._sequence + 1
-        last = self._sequence = self._sequence + len(messages)
+        first = self._reserve(len(messages))
+        last = first + len(messages) - 1
         parts = [_encode(m, NLM_F_REQUEST, first + i) for i, m in enumerate(messages[:-1])]
         parts.append(_encode(messages[-1], NLM_F_REQUEST | NLM_F_ACK, last))
         try:
             self._socket.send(b"".join(parts))
         except OSError as error:
             return [(LOST if error.errno == errno.ENOBUFS else error.errno or LOST, b"")] * len(messages)
-        answers: dict[int, tuple[int, bytes]] = {}
-        unanswered = (0, b"")
-        try:
-            while last not in answers:
-                for kind, _, number, payload in self._receive():
-                    if kind == NLMSG_ERROR and first <= number <= last:
-                        answers[number] = (-_ERRNO.unpack_from(payload)[0], payload)
-        except (AcknowledgementsLost, DumpInterrupted):
-            unanswered = (LOST, b"")
+        answers, complete = self._answers(first, last)
+        unanswered = (0 if complete else LOST, b"")
         return [answers.get(number, unanswered) for number in range(first, last + 1)]
 
-    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Messages of one datagram: type, flags, sequence number, payload."""
+    def _answers(self, first: int, last: int) -> tuple[dict[int, tuple[int, bytes]], bool]:
+        """Read the answers to a send by sequence number; the second item tells whether none was lost."""
+        answers: dict[int, tuple[int, bytes]] = {}
+        complete = True
+        while last not in answers:
+            try:
+                # All answers wait by now. Once one is known to be lost, the last one may be, too.
+                parts = self._receive(_ANSWER_SECONDS if complete else 0)
+            except AcknowledgementsLost:
+                return answers, False
+            if parts is None:
+                complete = False
+                continue
+            for kind, _, number, payload in parts:
+                if kind == NLMSG_ERROR and first <= number <= last:
+                    answers[number] = (-_ERRNO.unpack_from(payload)[0], payload)
+        return answers, complete
+
+    def _reserve(self, count: int) -> int:
+        """The first of so many sequence numbers that follow one another."""
+        if self._sequence + count > _LARGEST_SEQUENCE:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def _transmit(self, data: bytes, operation: str, subject: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise kernel_error(operation, subject, error.errno or 0) from error
+
+    def _receive(self, seconds: float = _ANSWER_SECONDS) -> list[tuple[int, int, int, bytes]] | None:
+        """Messages of one datagram: type, flags, sequence number, payload. None if answers were lost.
+
+        Raises:
+            AcknowledgementsLost: nothing came in time.
+        """
         try:
             try:
-                data, _, flags, _ = self._socket.recvmsg(1 << 17, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                if not select.select([self._socket], [], [], _ANSWER_SECONDS)[0]:
+                data, _, flags, _ = self._socket.recvmsg(_LARGEST_DATAGRAM, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:  # rare: the answer mostly waits already, so that waiting first would be a waste
+                if not self._poll.poll(seconds * 1000):
                     raise AcknowledgementsLost("receive", detail="the kernel does not answer") from None
-                data, _, flags, _ = self._socket.recvmsg(1 << 17, 0, socket.MSG_DONTWAIT)
+                data, _, flags, _ = self._socket.recvmsg(_LARGEST_DATAGRAM, 0, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
-                raise AcknowledgementsLost("receive", "", errno.ENOBUFS) from error
+                return None
             raise kernel_error("receive", "", error.errno or 0) from error
-        if flags & socket.MSG_TRUNC:
-            raise DumpInterrupted("receive", detail="an answer was cut off")
-        offset = 0
-        while offset + HEADER.size <= len(data):
-            length, kind, message_flags, number, _ = HEADER.unpack_from(data, offset)
-            yield kind, message_flags, number, data[offset + HEADER.size : offset + length]
-            offset += (length + 3) & ~3
+        return None if flags & socket.MSG_TRUNC else list(split(data))
+
+
+def grow_buffers(netlink: socket.socket) -> None:
+    """Give a socket room for thousands of messages; beyond the limit of ordinary users where the process may."""
+    for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+        try:
+            netlink.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
+        except PermissionError:
+            netlink.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+
+
+def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages of one datagram: type, flags, sequence number, payload."""
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        length, kind, flags, number, _ = HEADER.unpack_from(data, offset)
+        if length < HEADER.size:
+            return
+        yield kind, flags, number, data[offset + HEADER.size : offset + length]
+        offset += (length + 3) & ~3
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
@@ -213,20 +266,20 @@ def _encode(message: Message, flags: int, sequence: int) -> bytes:
     return HEADER.pack(len(payload) + 16, message.type, message.flags | flags, sequence, 0) + payload
 
 
-def _end_of_send(messages: Sequence[Message], start: int) -> int:
+def _end_of_send(messages: Sequence[Message], start: int, most_bytes: int) -> int:
     size = 0
     limit = min(start + MESSAGES_PER_SEND, len(messages))
     for index in range(start, limit):
         size += len(messages[index].payload) + 16
-        if size > BYTES_PER_SEND and index > start:
+        if size > most_bytes and index > start:
             return index
     return limit
 
 
-def _check_end(payload: bytes, operation: str, subject: str) -> None:
+def _raise_errno(payload: bytes, operation: str, subject: str) -> None:
     """Raise if an error or end-of-dump message carries an errno."""
     number = -_ERRNO.unpack_from(payload)[0] if len(payload) >= _ERRNO.size else 0
     if number == errno.EINTR:
         raise DumpInterrupted(operation, subject, number)
     if number:
-        raise kernel_error(operation, subject, number, os.strerror(number) if number < 4096 else "")
+        raise kernel_error(operation, subject, number)

@@ -88,7 +88,7 @@ class Cleanup:
     def _flush(self, ipvs: Ipvs, ledger: Ledger) -> None:
         keys = sorted(ledger.virtual_servers, key=str)
         self.found += [f"virtual server {key}" for key in keys]
-        by_mark = ipvs.count_virtual_servers() - len(keys)
+        by_mark = ipvs.count_virtual_servers() - sum(len(key.address) == 4 for key in keys)  # it counts IPv4 only
         if by_mark > 0:
             self.found.append(f"{by_mark} virtual servers by firewall mark")
         if keys or by_mark > 0:
