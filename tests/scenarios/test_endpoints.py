@@ -55,9 +55,7 @@ def test_each_family_takes_the_slices_of_its_own() -> None:
 def test_of_duplicates_the_one_that_does_not_terminate_counts() -> None:
     """EP-11, DEV-13: an entry that serves and terminates does not hide the same address that is ready."""
     leaving = endpoint("10.244.0.11", ready=False, terminating=True, serving=True)
-    state = plan(
-        service(), endpoint_slice("10.244.0.11", name="a"), endpoint_slice(leaving, name="b", generation=9)
-    )
+    state = plan(service(), endpoint_slice("10.244.0.11", name="a"), endpoint_slice(leaving, name="b", generation=9))
     assert real_servers(state, CLUSTER) == ["10.244.0.11:8080"]
 
 

@@ -114,8 +114,7 @@ def test_the_filter_and_mangle_chains_read_as_specified() -> None:
         "-m set --match-set KUBE-EXTERNAL-IP dst,dst -j RETURN",
         "-m set --match-set KUBE-EXTERNAL-IP-LOCAL dst,dst -j RETURN",
         "-m set --match-set KUBE-HEALTH-CHECK-NODE-PORT dst -j RETURN",
-        "-m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst"
-        " -j REJECT --reject-with icmp-port-unreachable",
+        "-m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with icmp-port-unreachable",
     ]
     assert chain("KUBE-IPVS-OUT-FILTER") == []
     assert chain("KUBE-IPVS-SOURCE-RANGES") == [
@@ -282,9 +281,7 @@ def test_a_pod_that_reaches_itself_is_masqueraded() -> None:
 def test_a_pod_behind_a_bridge_is_masqueraded_on_its_way_to_an_external_ip() -> None:
     """IPT-24, LOC-06: the mark is set before IPT-25 and IPT-26 part bridged from routed packets."""
     tracer = node(everything())
-    assert (
-        tracer.trace(Packet(OTHER_POD, EXTERNAL_IP, 80, in_interface="cni0", from_bridge_port=True)) == MASQUERADED
-    )
+    assert tracer.trace(Packet(OTHER_POD, EXTERNAL_IP, 80, in_interface="cni0", from_bridge_port=True)) == MASQUERADED
 
 
 @pytest.mark.parametrize(

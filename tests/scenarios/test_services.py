@@ -76,9 +76,7 @@ def test_node_port_answers_on_every_node_address_of_the_family() -> None:
         ),
     ],
 )
-def test_node_port_entries_by_protocol_and_policy(
-    protocol: str, policy: str, expected: dict[str, list[str]]
-) -> None:
+def test_node_port_entries_by_protocol_and_policy(protocol: str, policy: str, expected: dict[str, list[str]]) -> None:
     """SET-10 to SET-15."""
     web = service(type="NodePort", external_policy=policy, ports=[port(80, protocol=protocol, node_port=30080)])
     found = {k: v for k, v in sets_in_use(plan(web)).items() if "NODE-PORT" in k}
@@ -157,8 +155,7 @@ def test_external_ip_of_another_node_is_left_out_and_reported() -> None:
     state = plan(service(external_ips=["192.168.60.3"]), node=node)
     assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
     assert problems(state) == [
-        "Service shop/web: spec.externalIPs 192.168.60.3 is an address of another node; "
-        "it is served on that node only"
+        "Service shop/web: spec.externalIPs 192.168.60.3 is an address of another node; it is served on that node only"
     ]
 
 
@@ -213,9 +210,7 @@ def test_of_two_services_on_one_address_and_port_the_older_one_wins() -> None:
     """DEV-14, SVC-19: the loser's entries go with its virtual server, and it is reported."""
     old = service("shop/old", "10.96.0.1", external_ips=["198.51.100.7"], created_at="2025-01-01T00:00:00Z")
     new = service("shop/new", "10.96.0.2", external_ips=["198.51.100.7"], external_policy="Local")
-    state = plan(
-        [new, old], endpoint_slice("10.244.0.11", of="shop/old"), endpoint_slice("10.244.0.12", of="shop/new")
-    )
+    state = plan([new, old], endpoint_slice("10.244.0.11", of="shop/old"), endpoint_slice("10.244.0.12", of="shop/new"))
     assert real_servers(state, "198.51.100.7:80/TCP") == ["10.244.0.11:8080"]
     assert entries(state, "KUBE-EXTERNAL-IP") == ["198.51.100.7,tcp:80"]
     assert entries(state, "KUBE-EXTERNAL-IP-LOCAL") == []
