@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import socket
-import struct
+import threading
 from collections.abc import Iterator, Sequence
 
 from pyroute2.netlink import NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL
@@ -22,10 +22,10 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_LINK,
 )
 
-from ipvsagent.errors import AcknowledgementsLost, KernelError, NotFound, kernel_error
+from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import HEADER, LOST, Message, NetlinkSocket
+from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket, grow_buffers, split
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation
@@ -37,6 +37,10 @@ class AddressDriver:
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(NETLINK_ROUTE)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
 
     def list_links(self) -> list[Link]:
         """As in `api.Addresses`."""
@@ -69,11 +73,9 @@ class AddressDriver:
         return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
 
     def _index(self, link_name: str) -> int:
-        # By name through the kernel, in this thread's namespace; the index changes when the interface is made anew.
-        try:
-            return socket.if_nametoindex(link_name)
-        except OSError as error:
-            raise NotFound("find interface", link_name, errno.ENODEV) from error
+        # Asked for each time: the index changes when the interface is made anew.
+        request = Message(RTM_GETLINK, codec.encode_link(link_name))
+        return codec.decode_link(self._netlink.ask(request, operation="find interface", subject=link_name)).index
 
 
 def _message(operation: AddressOperation, index: int) -> Message:
@@ -92,37 +94,53 @@ def _error(operation: AddressOperation, answer: int) -> KernelError:
 class RtnetlinkMonitor:
     """Notifications about addresses, and about one dummy interface.
 
+    One thread reads; any thread may close.
+
     Args:
         dummy_name: the interface whose losses are told as `DummyInterfaceChanged`; it may appear later.
     """
 
     def __init__(self, dummy_name: str) -> None:
         self._dummy_name = dummy_name
+        self._reading = threading.Lock()
+        self._closed = False
+        self._addresses = AddressDriver()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
         )
-        _grow_buffer(self._socket)
+        grow_buffers(self._socket)  # own bulk changes come back as notifications: thousands at once
         self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
-        # Asked for after the subscription, so no interface is missed in between.
-        links = AddressDriver().list_links()
-        self._dummy_index = next((link.index for link in links if link.name == dummy_name), None)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        # Asked for after the subscription, so that no interface is missed in between.
+        self._dummy_index = self._find_dummy()
 
     def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
         """As in `api.AddressMonitor`; empty only after `close`."""
-        while True:
-            ready = select.select([self._socket.fileno(), self._wake_read], [], [])[0]
-            if self._wake_read in ready:
-                return []
-            events = self._take()
-            if events:
-                return events
+        with self._reading:
+            while not self._closed:
+                self._poll.poll()
+                events = [] if self._closed else self._take()
+                if events:
+                    return events
+        return []
 
     def close(self) -> None:
-        """As in `api.AddressMonitor`."""
+        """As in `api.AddressMonitor`. Returns when the pending `read` has ended."""
+        if self._closed:
+            return
+        self._closed = True
         os.write(self._wake_write, b"x")
+        with self._reading:
+            self._socket.close()
+            self._addresses.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _take(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
+        """What the notifications that wait mean, each thing said once."""
         node_changed = gone = False
         removed: dict[Address, None] = {}
         try:
@@ -140,8 +158,7 @@ class RtnetlinkMonitor:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise kernel_error("read notifications", "", error.errno or 0) from error
-            # Some were lost: everything may have changed, and saying so is harmless.
-            return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]
+            return self._start_again()
         events: list[NodeAddressesChanged | DummyInterfaceChanged] = []
         if node_changed:
             events.append(NodeAddressesChanged())
@@ -149,15 +166,36 @@ class RtnetlinkMonitor:
             events.append(DummyInterfaceChanged(tuple(removed), gone))
         return events
 
+    def _start_again(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
+        """Some notifications were lost: everything may have changed, and saying so is harmless."""
+        while True:
+            try:
+                for _ in self._messages():
+                    pass  # older than what is read now
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise kernel_error("read notifications", "", error.errno or 0) from error
+                continue
+            break
+        self._dummy_index = self._find_dummy()
+        return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]
+
+    def _find_dummy(self) -> int | None:
+        while True:
+            try:
+                links = self._addresses.list_links()
+            except DumpInterrupted:
+                continue
+            return next((link.index for link in links if link.name == self._dummy_name), None)
+
     def _link(self, kind: int, link: Link) -> bool:
         """Keep track of the dummy interface; answer whether it went."""
-        if kind == RTM_NEWLINK:
-            if link.name == self._dummy_name:
-                self._dummy_index = link.index
+        if kind == RTM_NEWLINK and link.name == self._dummy_name:
+            self._dummy_index = link.index
             return False
         if link.index != self._dummy_index:
             return False
-        self._dummy_index = None
+        self._dummy_index = None  # deleted, or renamed
         return True
 
     def _messages(self) -> Iterator[tuple[int, bytes]]:
@@ -167,18 +205,9 @@ class RtnetlinkMonitor:
                 data = self._socket.recv(1 << 17)
             except BlockingIOError:
                 return
-            offset = 0
-            while offset + HEADER.size <= len(data):
-                length, kind = HEADER.unpack_from(data, offset)[:2]
-                if kind in (RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK, RTM_DELLINK):
-                    yield kind, data[offset + HEADER.size : offset + length]
-                offset += (length + 3) & ~3
+            for kind, _, _, payload in split(data):
+                if kind in _KINDS:
+                    yield kind, payload
 
 
-def _grow_buffer(monitor: socket.socket) -> None:
-    """Own bulk changes come back as notifications: thousands at once."""
-    size = struct.pack("=i", 8 << 20)
-    try:
-        monitor.setsockopt(socket.SOL_SOCKET, 33, size)  # SO_RCVBUFFORCE
-    except PermissionError:
-        monitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+_KINDS = frozenset((RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK, RTM_DELLINK))

@@ -23,6 +23,9 @@ from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
 
+_Run = list[int]
+"""Places in a batch of operations that share a message."""
+
 
 class IpSetDriver:
     """The ipsets of the creating thread's network namespace."""
@@ -31,6 +34,10 @@ class IpSetDriver:
         # Error answers repeat the request, and in it the number of the entry that failed: so no NETLINK_CAP_ACK.
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, capped_answers=False)
         self._revisions: dict[tuple[str, int | None], int] = {}
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
 
     def list_sets(self) -> list[ObservedSet]:
         """As in `api.IpSets`."""
@@ -62,31 +69,44 @@ class IpSetDriver:
         self._request(request, "swap ipsets", f"{first} and {second}")
 
     def apply(self, operations: Sequence[EntryOperation]) -> Results:
-        """As in `api.IpSets`."""
+        """As in `api.IpSets`.
+
+        Sets do not depend on one another: operations keep their order within each set only.
+        """
         results: Results = [None] * len(operations)
-        waiting = list(_runs(operations))
-        while waiting:
-            answers = self._netlink.execute_with_answers([_run_message(operations, run) for run in waiting])
-            again = []
-            for run, (number, answer) in zip(waiting, answers, strict=True):
-                if number:
-                    again += self._conclude(operations, run, number, answer, results)
-            waiting = again
+        # The first failing entry ends its message. What stands behind it in its set is sent again, an entry a message,
+        # so that however many fail there are two rounds; entries that were in already do not mind.
+        again = self._round(operations, _runs(operations), results)
+        self._round(operations, [[index] for index in again], results)
         return results
 
-    def _conclude(
-        self, operations: Sequence[EntryOperation], run: range, number: int, answer: bytes, results: Results
-    ) -> list[range]:
-        """Note the failure of a message; answer what of it the kernel has not looked at and must be sent again."""
-        line = 0 if number == LOST else codec.decode_line_number(answer)
-        if not 1 <= line <= len(run):  # the message as a whole
-            for index in run:
-                results[index] = _error(str(operations[index]), number)
-            return []
-        failed = run[line - 1]
-        results[failed] = _error(str(operations[failed]), number)
-        rest = range(failed + 1, run.stop)
-        return [rest] if rest else []
+    def _round(self, operations: Sequence[EntryOperation], runs: Sequence[_Run], results: Results) -> list[int]:
+        """Send each run as a message and note the results.
+
+        Returns:
+            The operations to send again: those of the same set behind an entry that ended its message early.
+        """
+        answers = self._netlink.execute_with_answers([_run_message(operations, run) for run in runs])
+        cut_short: set[str] = set()
+        again: list[int] = []
+        for run, (number, answer) in zip(runs, answers, strict=True):
+            set_name = operations[run[0]].entry.set_name
+            if set_name in cut_short:
+                again += run
+                continue
+            line = codec.decode_line_number(answer) if number > 0 else 0
+            if not 1 <= line <= len(run):  # the message as a whole
+                for index in run:
+                    results[index] = _error(str(operations[index]), number) if number else None
+                continue
+            for index in run[: line - 1]:
+                results[index] = None
+            failed = run[line - 1]
+            results[failed] = _error(str(operations[failed]), number)
+            if len(run) > 1:
+                cut_short.add(set_name)
+                again += run[line:]
+        return again
 
     def _revision(self, spec: SetSpec) -> int:
         key = (spec.type.value, spec.family)
@@ -106,24 +126,23 @@ def _message(command: int, payload: bytes, flags: int = 0) -> Message:
     return Message(codec.message_type(command), payload, flags)
 
 
-def _runs(operations: Sequence[EntryOperation]) -> list[range]:
-    """Cut a batch into runs of the same kind on the same set, each small enough for one message."""
-    runs = []
-    start = 0
-    for index in range(1, len(operations) + 1):
+def _runs(operations: Sequence[EntryOperation]) -> list[_Run]:
+    """Sort a batch by set, and cut it into runs of the same kind, each small enough for one message."""
+    by_set: dict[str, list[_Run]] = {}
+    for index, operation in enumerate(operations):
+        runs = by_set.setdefault(operation.entry.set_name, [])
         if (
-            index == len(operations)
-            or index - start == codec.ENTRIES_PER_MESSAGE
-            or type(operations[index]) is not type(operations[start])
-            or operations[index].entry.set_name != operations[start].entry.set_name
+            not runs
+            or len(runs[-1]) == codec.ENTRIES_PER_MESSAGE
+            or type(operations[runs[-1][0]]) is not type(operation)
         ):
-            runs.append(range(start, index))
-            start = index
-    return runs
+            runs.append([])
+        runs[-1].append(index)
+    return [run for runs in by_set.values() for run in runs]
 
 
-def _run_message(operations: Sequence[EntryOperation], run: range) -> Message:
-    first = operations[run.start]
+def _run_message(operations: Sequence[EntryOperation], run: _Run) -> Message:
+    first = operations[run[0]]
     command = constants.IPSET_CMD_ADD if isinstance(first, AddEntry) else constants.IPSET_CMD_DEL
     entries = [operations[i].entry for i in run]
     return _message(command, codec.encode_entries(first.entry.set_name, entries))
