@@ -13,7 +13,7 @@ from ipvsagent import __version__
 from ipvsagent.config.load import LoadedConfiguration
 from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
-from ipvsagent.errors import ConfigurationError, NodeUnusable, NotPermitted, NotSupported
+from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
 from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.kernel.api import AddressMonitor, Drivers, Rules
 from ipvsagent.kernel.ipsets import IpSetDriver
@@ -30,9 +30,12 @@ from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
+
+_CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
@@ -54,23 +57,32 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
     Raises:
         NodeUnusable: no address family can be served, the process lacks a capability or the kernel IPVS.
     """
+    require_net_admin()
     modules = ModuleDriver()
-    try:
-        modules.load("ip_vs")
-        drivers = Drivers(
+    load_ipvs(modules)
+    with needed_from_node():
+        return Drivers(
             ipvs=IpvsDriver(),
             addresses=AddressDriver(),
             ip_sets=IpSetDriver(),
-            rules={},
+            rules=_open_rules(settings, log),
             sysctls=SysctlDriver(),
             modules=modules,
         )
-        drivers.rules.update(_open_rules(settings, log))
-    except NotPermitted as error:
+
+
+def require_net_admin() -> None:
+    """Say at once, in one sentence, what every operation would fail for otherwise.
+
+    Raises:
+        NodeUnusable: the process lacks the capability NET_ADMIN.
+    """
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii")
+    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    if not effective >> _CAP_NET_ADMIN & 1:
         raise NodeUnusable(
-            f"{error.operation} is not permitted", "run as root, or with the capability NET_ADMIN"
-        ) from error
-    return drivers
+            "this process may not change the node's network", "run as root, or with capability NET_ADMIN"
+        )
 
 
 def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
@@ -153,20 +165,24 @@ class Agent:
             SourceError: the folder of manifests cannot be read, or there is no access to an API server.
         """
         self._protect_from_oom()
-        self.reconciler.start()
-        self._monitor_thread.start()
-        self._source.start()
-        if self._configuration:
-            self._configuration.start()
+        self._source.start()  # objects are read while the node is prepared
         try:
+            self.reconciler.start()
+            self._monitor_thread.start()
+            if self._configuration:
+                self._configuration.start()
             self.reconciler.run()
         finally:
-            if self._configuration:
-                self._configuration.stop()
-            self._source.stop()
-            self._monitor.close()
-            self._monitor_thread.join()
+            self._end_threads()
         self._log.info("stopped; the kernel state stays in place")
+
+    def _end_threads(self) -> None:
+        self._source.stop()
+        if self._configuration and self._configuration.is_alive():
+            self._configuration.stop()
+        self._monitor.close()
+        if self._monitor_thread.is_alive():
+            self._monitor_thread.join()
 
     def _protect_from_oom(self) -> None:
         try:
@@ -194,22 +210,18 @@ def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) 
     Raises:
         NodeUnusable: the process lacks a capability.
     """
-    try:
-        cleanup = Cleanup(
-            _ipvs_if_any(),
-            AddressDriver(),
-            IpSetDriver(),
-            rules=_installed_rules(),
-            rule_sets={r.family: r for r in plan_rule_sets(settings, None, Family)},
-            exclude=settings.exclude_networks,
-            all_virtual_servers=all_virtual_servers,
-            dry_run=dry_run,
-        )
-        cleanup.run()
-    except NotPermitted as error:
-        raise NodeUnusable(
-            f"{error.operation} is not permitted", "run as root, or with the capability NET_ADMIN"
-        ) from error
+    require_net_admin()
+    cleanup = Cleanup(
+        _ipvs_if_any(),
+        AddressDriver(),
+        IpSetDriver(),
+        rules=_installed_rules(),
+        rule_sets={r.family: r for r in plan_rule_sets(settings, None, Family)},
+        exclude=settings.exclude_networks,
+        all_virtual_servers=all_virtual_servers,
+        dry_run=dry_run,
+    )
+    cleanup.run()
     return cleanup
 
 

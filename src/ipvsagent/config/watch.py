@@ -45,6 +45,10 @@ class ConfigurationWatcher:
         self._stopping.set()
         self._thread.join()
 
+    def is_alive(self) -> bool:
+        """Whether it follows the file now."""
+        return self._thread.is_alive()
+
     def check(self) -> None:
         """Look once."""
         content = self._read()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import AlreadyExists, Busy, KernelError, NodeUnusable, NotFound, NotPermitted, ToolMissing
-from ipvsagent.kernel.api import Drivers, IpSets
+from ipvsagent.kernel.api import Drivers, IpSets, Modules
 from ipvsagent.log import Logger
 from ipvsagent.model.ops import AddEntry
 from ipvsagent.model.rules import RuleSet
@@ -31,16 +31,27 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
     Raises:
         NodeUnusable: the node lacks something that nothing can be done without.
     """
-    try:
+    with needed_from_node():
         load_modules(drivers, settings, log)
         write_sysctls(drivers, settings, log)
         ensure_dummy(drivers)
         for rule_set in rules:
             ensure_sets(drivers, rule_set)
             ensure_rules(drivers, rule_set)
+
+
+@contextlib.contextmanager
+def needed_from_node() -> Iterator[None]:
+    """Turn the kernel's refusal of something indispensable into one sentence with a remedy.
+
+    Raises:
+        NodeUnusable: in the place of any `KernelError`.
+    """
+    try:
+        yield
     except NotPermitted as error:
         raise NodeUnusable(
-            f"the kernel refused to {error.operation} {error.subject}".rstrip(),
+            f"not permitted: {error}",
             "run as root, or with the capability NET_ADMIN (and SYS_MODULE where modules are not loaded yet)",
         ) from error
     except ToolMissing as error:
@@ -49,15 +60,25 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
         raise NodeUnusable(f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view") from error
 
 
+def load_ipvs(modules: Modules) -> None:
+    """Load IPVS.
+
+    Raises:
+        NodeUnusable: it cannot be had.
+    """
+    with needed_from_node():
+        try:
+            modules.load("ip_vs")
+        except NotFound as error:
+            raise NodeUnusable(
+                "this kernel has no module `ip_vs`, without which nothing can be balanced",
+                "install the full kernel package of the distribution (its modules hold `ip_vs`)",
+            ) from error
+
+
 def load_modules(drivers: Drivers, settings: Settings, log: Logger) -> None:
     """Load IPVS and the scheduler's module; refuse a scheduler that this kernel lacks (DEV-35)."""
-    try:
-        drivers.modules.load("ip_vs")
-    except NotFound as error:
-        raise NodeUnusable(
-            "this kernel has no module `ip_vs`, without which nothing can be balanced",
-            "install the full kernel package of the distribution (its modules hold `ip_vs`)",
-        ) from error
+    load_ipvs(drivers.modules)
     check_scheduler(drivers, settings.scheduler)
     try:
         drivers.modules.load("nf_conntrack")

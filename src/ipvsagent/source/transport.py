@@ -128,7 +128,9 @@ class KubernetesTransport:
             else:
                 load_kubeconfig(client_configuration=configuration)
         except (config.ConfigException, OSError, ValueError) as error:
-            raise SourceError(f"no access to an API server: {error}") from error
+            raise SourceError(
+                f"no access to an API server: {error}\nhint: give `--kubeconfig FILE`, or `--manifests DIR` without one"
+            ) from error
         if self._server:
             configuration.host = self._server.rstrip("/")
         configuration.keep_alive = True  # a dead connection must not look like a quiet cluster
