@@ -1,0 +1,203 @@
+"""Servers that say who they are, and clients that ask them.
+
+A server answers each line with ``NAME CLIENT PORT``: its own name, and the address and source port that the request
+seemed to come from. It listens on TCP, UDP and, where the kernel can, SCTP, for both families.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from lab.namespaces import Namespace
+
+Protocol = Literal["tcp", "udp", "sctp"]
+TIMEOUT_SECONDS = 10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0
+_QUESTION = b"who\n"
+_MAPPED = "::ffff:"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request."""
+
+    pod: str
+    client: str  # the client's address as the pod saw it
+    client_port: int
+
+
+class Connection:
+    """A client's socket, kept open between requests. Use it as a context manager.
+
+    Args:
+        where: namespace of the client.
+        source_port: port to send from; 0 takes any.
+
+    Raises:
+        OSError: there is no way to the server, or it refuses (TCP and SCTP).
+    """
+
+    def __init__(
+        self,
+        where: Namespace,
+        protocol: Protocol,
+        address: str,
+        port: int,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        source_port: int = 0,
+    ) -> None:
+        with where.inside():
+            self._socket = _make_socket(protocol, socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            self._socket.settimeout(timeout)
+            if source_port:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._socket.bind(("", source_port))
+            self._socket.connect((address, port))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def ask(self) -> Answer:
+        """Send one request and wait for its answer.
+
+        Raises:
+            OSError: refused, reset, or no answer in time (`TimeoutError`).
+        """
+        self._socket.send(_QUESTION)
+        text = self._socket.recv(4096).decode()
+        if not text:
+            raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
+        pod, client, port = text.split()
+        return Answer(pod, client.removeprefix(_MAPPED), int(port))
+
+
+def ask(
+    where: Namespace,
+    protocol: Protocol,
+    address: str,
+    port: int,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    source_port: int = 0,
+) -> Answer:
+    """Send one request over a socket of its own; raises OSError as `Connection` does."""
+    with Connection(where, protocol, address, port, timeout=timeout, source_port=source_port) as connection:
+        return connection.ask()
+
+
+def count_by_pod(answers: Iterable[Answer]) -> Counter[str]:
+    """How many answers came from which pod."""
+    return Counter(a.pod for a in answers)
+
+
+def clients(answers: Iterable[Answer]) -> set[str]:
+    """The client addresses that the pods saw."""
+    return {a.client for a in answers}
+
+
+class Servers:
+    """Servers in any number of namespaces, served by one thread until `close`."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._sockets: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, name="servers")
+
+    def add(self, where: Namespace, name: str, port: int) -> None:
+        """Listen in a namespace on all protocols; only before `start`."""
+        for protocol in ("tcp", "udp", "sctp"):
+            self._listen(where, name, protocol, port)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all servers and their connections."""
+        self._wake_writer.close()
+        self._thread.join()
+        for sock in (*self._sockets, self._wake_reader):
+            sock.close()
+        self._selector.close()
+
+    def _listen(self, where: Namespace, name: str, protocol: Protocol, port: int) -> None:
+        with where.inside():
+            try:
+                sock = _make_socket(protocol, socket.AF_INET6)
+            except OSError as error:
+                if protocol == "sctp" and error.errno == errno.EPROTONOSUPPORT:
+                    return  # a kernel without SCTP sockets
+                raise
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("::", port))  # serves IPv4, too, as mapped addresses
+        if protocol == "udp":
+            self._watch(sock, lambda: self._answer_datagram(sock, name))
+        else:
+            sock.listen(512)
+            self._watch(sock, lambda: self._accept(sock, name))
+
+    def _watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
+        sock.setblocking(False)
+        self._sockets.append(sock)
+        self._selector.register(sock, selectors.EVENT_READ, ready)
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    return
+                with contextlib.suppress(OSError):  # a client that went away is no concern of the others
+                    key.data()
+
+    def _accept(self, listener: socket.socket, name: str) -> None:
+        connection, peer = listener.accept()
+        self._watch(connection, lambda: self._answer_stream(connection, name, peer))
+
+    def _answer_stream(self, connection: socket.socket, name: str, peer: tuple[str, int]) -> None:
+        try:
+            request = connection.recv(4096)
+            if request:
+                connection.sendall(_answer(name, peer) * request.count(b"\n"))
+                return
+        except ConnectionError:
+            pass
+        self._selector.unregister(connection)
+        self._sockets.remove(connection)
+        connection.close()
+
+    @staticmethod
+    def _answer_datagram(sock: socket.socket, name: str) -> None:
+        _, peer = sock.recvfrom(2048)
+        sock.sendto(_answer(name, peer), peer)
+
+
+def _answer(name: str, peer: tuple[str, int]) -> bytes:
+    return f"{name} {peer[0]} {peer[1]}\n".encode()
+
+
+def _make_socket(protocol: Protocol, family: socket.AddressFamily) -> socket.socket:
+    if protocol == "udp":
+        return socket.socket(family, socket.SOCK_DGRAM)
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP if protocol == "sctp" else 0)

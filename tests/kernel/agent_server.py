@@ -1,0 +1,97 @@
+"""A process that has imported the whole agent and starts copies of itself in network namespaces.
+
+In an emulated guest it takes ten seconds to import what the agent needs, and a moment to fork. This program is
+started once a test session, before there is any thread in it or in its parent.
+
+    python agent_server.py DESCRIPTOR
+
+It reads requests from a socket until that closes. A request is JSON, ``{"argv": [...], "environment": {...}}``, and
+comes with four file descriptors: the network namespace, stdout, stderr, and a pipe to which ``pid NUMBER`` and, when
+the command has ended, ``exit STATUS`` are written. All that it started ends with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import NoReturn
+
+import ipvsagent.agent  # noqa: F401 - imported for its copies
+import ipvsagent.cli.cleanup
+import ipvsagent.cli.plan
+import ipvsagent.cli.run  # noqa: F401
+from ipvsagent.cli.main import main
+
+_CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def serve(control: socket.socket) -> None:
+    """Start a keeper for each request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers need no waiting for
+    control.sendall(b"ready")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 4)
+        if not message:
+            return
+        if os.fork() == 0:
+            control.close()
+            keep(json.loads(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def keep(request: dict[str, object], namespace: int, stdout: int, stderr: int, status: int) -> NoReturn:
+    """Start the command, wait for it and report how it ended."""
+    _end_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _end_with_parent()
+        become(request, namespace, stdout, stderr)
+    os.write(status, f"pid {pid}\n".encode())
+    _, word = os.waitpid(pid, 0)
+    os.write(status, f"exit {os.waitstatus_to_exitcode(word)}\n".encode())
+    os._exit(0)
+
+
+def become(request: dict[str, object], namespace: int, stdout: int, stderr: int) -> NoReturn:
+    """Run one command in the namespace and end with its exit code."""
+    code = 70
+    try:
+        if _libc.setns(namespace, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        for descriptor in (namespace, stdout, stderr):
+            os.close(descriptor)
+        argv, environment = request["argv"], request["environment"]
+        assert isinstance(argv, list)
+        assert isinstance(environment, dict)
+        os.environ.update(environment)
+        sys.argv = ["ipvsagent", *argv]
+        code = main(argv)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:  # noqa: BLE001 - as the interpreter would
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,68 @@
+"""Tests with real packets, in a guest kernel that has IPVS: `make test-kernel`.
+
+A plain `pytest` leaves them out. ``IPVSAGENT_NATIVE=1`` runs them on this machine's own kernel, as root; it loads
+modules, and everything else stays within network namespaces of the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
+
+from kernel.node import Node
+from kernel.processes import AgentServer
+from lab.topology import load_modules
+
+_CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
+_HAS_NFT = os.environ.get("IN_GUEST") != "uml"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave the tests of this folder out where there is no guest."""
+    return None if _CAN_RUN or collection_path.name == "conftest.py" else True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how to run what was left out."""
+    if not _CAN_RUN:
+        terminalreporter.write_line("tests/kernel was left out: it needs a guest; run `make test-kernel`")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `every_variant` with each iptables variant that this kernel has."""
+    if "every_variant" in metafunc.fixturenames:
+        metafunc.parametrize("variant", ["legacy", "nft"] if _HAS_NFT else ["legacy"])
+
+
+@pytest.fixture
+def every_variant() -> None:
+    """Asks for a run with each iptables variant."""
+
+
+@pytest.fixture
+def variant() -> str:
+    """The iptables variant of tests for which it makes no difference."""
+    return "nft" if _HAS_NFT else "legacy"
+
+
+@pytest.fixture(scope="session")
+def agent_server() -> Iterator[AgentServer]:
+    """The prepared agent process; starts before any test makes a thread."""
+    load_modules()
+    server = AgentServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def node(agent_server: AgentServer, tmp_path: Path, variant: str) -> Iterator[Node]:
+    """A fresh node without any Service and without an agent."""
+    made = Node(agent_server, tmp_path, variant)
+    yield made
+    made.close()
