@@ -22,9 +22,7 @@ SERVICES: list[Service] = [
     service("shop/b", "10.96.0.2", external_ips=[SHARED_VIP], external_policy="Local"),
     service("shop/b", "10.96.0.2", external_ips=[SHARED_VIP], ports=[port(80), port(81, name="x")]),
     service("shop/b", "10.96.0.2", type="NodePort", ports=[port(80, node_port=30080)]),
-    service(
-        "shop/c", "10.96.0.3", type="LoadBalancer", load_balancer_ips=[SHARED_VIP], source_ranges=["10.0.0.0/8"]
-    ),
+    service("shop/c", "10.96.0.3", type="LoadBalancer", load_balancer_ips=[SHARED_VIP], source_ranges=["10.0.0.0/8"]),
     service("shop/c", SHARED_VIP),
 ]
 SLICES: list[list[EndpointSlice]] = [
@@ -39,9 +37,7 @@ def _plan(of: Service, slices: list[EndpointSlice]) -> ServicePlan:
     return plan_service(of, owned, node=NODE, settings=Settings())
 
 
-step = st.tuples(st.sampled_from(SERVICES), st.sampled_from(SLICES)) | st.sampled_from(
-    ["shop/a", "shop/b", "shop/c"]
-)
+step = st.tuples(st.sampled_from(SERVICES), st.sampled_from(SLICES)) | st.sampled_from(["shop/a", "shop/b", "shop/c"])
 
 
 @settings(max_examples=300)
@@ -78,9 +74,7 @@ def test_a_change_names_everything_that_it_changes_and_nothing_else_changes(
     for item in steps:
         before = (dict(desired.virtual_servers), set(desired.addresses), set(desired.entries))
         touched = (
-            desired.replace(key(item), None)
-            if isinstance(item, str)
-            else desired.replace(item[0].key, _plan(*item))
+            desired.replace(key(item), None) if isinstance(item, str) else desired.replace(item[0].key, _plan(*item))
         )
         after = (dict(desired.virtual_servers), set(desired.addresses), set(desired.entries))
         changed = {k for k in before[0].keys() | after[0].keys() if before[0].get(k) != after[0].get(k)}

@@ -116,6 +116,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
+        self.node.settle()
         self.node.kernel.clear_log()
         self._restart()
         assert self.node.operations() == []
@@ -128,6 +129,7 @@ class AnyHistory(RuleBasedStateMachine):
     def equals_planning_from_scratch(self) -> None:
         if not hasattr(self, "services"):
             return
+        self.node.settle()
         kernel = new_kernel()
         for link, item in self.node.kernel.addresses.held:
             if link == "eth0":

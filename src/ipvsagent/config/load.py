@@ -80,9 +80,16 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     flags = _flags(ipvs)
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
     strict_local = top.boolean("strictLocalPolicy")
+    drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     settings = read_common(top, ipvs, iptables)
     findings.problems += top.unknown()
-    return replace(settings, scheduler_flags=flags, iptables_variant=variant, strict_local_policy=strict_local)
+    return replace(
+        settings,
+        scheduler_flags=flags,
+        iptables_variant=variant,
+        strict_local_policy=strict_local,
+        drain_timeout_seconds=drain_timeout,
+    )
 
 
 def _flags(ipvs: Section) -> int | None:

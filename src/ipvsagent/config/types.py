@@ -77,6 +77,7 @@ class Settings(Struct, frozen=True):
     strict_arp: bool = False  # CFG-24
     exclude_networks: tuple[Network, ...] = ()  # CFG-23, DEV-28
     timeouts: Timeouts = Timeouts()
+    drain_timeout_seconds: float = 900.0  # ours, DEV-19: how long a removed real server may keep its connections
     sync_period_seconds: float = 30.0  # CFG-21: upper bound of one round of verification
     min_sync_period_seconds: float = 0.0  # CFG-22: changes within it are gathered
     masquerade_bit: int = 14  # CFG-30

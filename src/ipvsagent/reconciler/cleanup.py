@@ -91,8 +91,7 @@ class Cleanup:
         by_mark = ipvs.count_virtual_servers() - sum(len(key.address) == 4 for key in keys)  # it counts IPv4 only
         if by_mark > 0:
             self.found.append(f"{by_mark} virtual servers by firewall mark")
-        if keys or by_mark > 0:
-            self._do(ipvs.flush)
+        self._do(ipvs.flush)  # in any case: those by IPv6 firewall mark show in no count
 
     def _remove_dummy(self) -> None:
         addresses = self._addresses

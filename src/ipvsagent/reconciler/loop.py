@@ -40,6 +40,7 @@ from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.order import first_sync_order
 from ipvsagent.reconciler.prepare import (
@@ -110,6 +111,7 @@ class Reconciler:
         self._rules: tuple[RuleSet, ...] = ()
         self._first_sync_done = False
         self._reported: frozenset[Problem] = frozenset()
+        self._drain = Drain()
         self._replan_all = False
         self._pass_ended = -math.inf
         self._tasks: dict[str, Callable[[], object]] = {
@@ -175,12 +177,13 @@ class Reconciler:
             else:
                 self._write(self._plan_dirty())
                 self._retry()
+                self._drain_further()
         self._publish()
 
     def next_wakeup(self) -> float | None:
         """Seconds until something is due without an event; None if nothing is."""
-        due = self._retries.next_time()
-        return None if due is None else max(0.0, due - self._clock())
+        times = [t for t in (self._retries.next_time(), self._drain.next_time()) if t is not None]
+        return max(0.0, min(times) - self._clock()) if times else None
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -323,7 +326,20 @@ class Reconciler:
                 self._well(item)
         for item, error in outcome.failures.items():
             self._failed(item, error)
+        for key, servers in outcome.draining.items():
+            self._drain.begin(key, servers, self._clock())
         self._recover(outcome)
+
+    def _drain_further(self) -> None:
+        errors = self._drain.tick(
+            self._drivers.ipvs,
+            self._desired,
+            self._writer.ledger,
+            now=self._clock(),
+            limit_seconds=self._settings.drain_timeout_seconds,
+        )
+        if errors:
+            self._failed(_READ_KERNEL, errors[0])
 
     def _recover(self, outcome: Outcome) -> None:
         if outcome.dummy_missing:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound
 from ipvsagent.kernel.api import Drivers
@@ -23,7 +26,7 @@ from ipvsagent.model.ops import (
     RemoveAddress,
     RemoveEntry,
 )
-from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
+from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.reconciler.diff import diff_virtual_server
 from ipvsagent.reconciler.ledger import Ledger
@@ -42,11 +45,22 @@ class Outcome:
         failures: the first error of each item that is not as it should be.
         drift: whether the kernel turned out to differ from the ledger, so that it has to be read again.
         dummy_missing: whether the dummy interface is gone.
+        draining: real servers that drain now, by virtual server.
     """
 
     failures: dict[Item, KernelError] = field(default_factory=dict)
     drift: bool = False
     dummy_missing: bool = False
+    draining: dict[VirtualServerKey, tuple[RealServer, ...]] = field(default_factory=dict)
+
+
+class _Span(NamedTuple):
+    """One virtual server's part of a batch."""
+
+    key: VirtualServerKey
+    start: int
+    end: int
+    draining: tuple[RealServer, ...]
 
 
 class Writer:
@@ -85,42 +99,45 @@ class Writer:
 
     def _write_batch(self, keys: Iterable[VirtualServerKey], outcome: Outcome) -> None:
         batch: list[IpvsOperation] = []
-        spans: list[tuple[VirtualServerKey, int, int]] = []
+        spans: list[_Span] = []
         for key in keys:
             wanted = self._desired.virtual_servers.get(key)
-            operations = diff_virtual_server(self.ledger.virtual_servers.get(key), wanted)
+            operations, draining = diff_virtual_server(self.ledger.virtual_servers.get(key), wanted)
             if operations:
-                spans.append((key, len(batch), len(batch) + len(operations)))
+                spans.append(_Span(key, len(batch), len(batch) + len(operations), draining))
                 batch += operations
             elif wanted is not None:
-                self._in_sync(key)
+                self._in_sync(key, draining, outcome)
         if not batch:
             return
         results = self._drivers.ipvs.apply(batch)
-        for key, start, end in spans:
-            self._conclude(key, batch[start:end], results[start:end], outcome)
+        for span in spans:
+            self._conclude(span, batch[span.start : span.end], results[span.start : span.end], outcome)
 
-    def _in_sync(self, key: VirtualServerKey) -> None:
+    def _in_sync(self, key: VirtualServerKey, draining: tuple[RealServer, ...], outcome: Outcome) -> None:
         """Let the ledger share the desired value; what a Service claims is not foreign any more."""
         wanted = self._desired.virtual_servers.get(key)
         if wanted is None:
             self.ledger.virtual_servers.pop(key, None)
+        elif draining:
+            outcome.draining[key] = draining
+            self.ledger.virtual_servers[key] = replace(wanted, real_servers=(*wanted.real_servers, *draining))
         else:
             self.ledger.virtual_servers[key] = wanted
         self.ledger.foreign.discard(key)
 
     def _conclude(
         self,
-        key: VirtualServerKey,
+        span: _Span,
         operations: Sequence[IpvsOperation],
         results: Sequence[KernelError | None],
         outcome: Outcome,
     ) -> None:
         first = next((r for r in results if r is not None), None)
         if first is None:
-            self._in_sync(key)
+            self._in_sync(span.key, span.draining, outcome)
             return
-        outcome.failures[key] = first
+        outcome.failures[span.key] = first
         if isinstance(operations[0], AddVirtualServer) and results[0] is not None:
             # Nothing else of this virtual server can have worked; NotFound is an unknown scheduler here.
             outcome.drift |= isinstance(results[0], AlreadyExists | AcknowledgementsLost)

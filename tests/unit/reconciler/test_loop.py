@@ -68,12 +68,15 @@ def test_one_endpoint_more_is_one_message_among_five_hundred_services() -> None:
     assert node.operations() == ["add real server 10.244.0.12:8080 to 10.96.0.78:80/TCP"]
     node.kernel.clear_log()
     node.hear(Changed(endpoint_slice("10.244.0.12", of="shop/s77")))
+    assert node.operations() == ["set weight 0 of real server 10.244.0.11:8080 of 10.96.0.78:80/TCP"]
+    node.kernel.clear_log()
+    node.settle()
     assert node.operations() == ["remove real server 10.244.0.11:8080 of 10.96.0.78:80/TCP"]
     node.kernel.clear_log()
     node.hear(Changed(endpoint_slice("10.244.0.13", of="shop/s77")))
     assert node.operations() == [
         "add real server 10.244.0.13:8080 to 10.96.0.78:80/TCP",
-        "remove real server 10.244.0.12:8080 of 10.96.0.78:80/TCP",
+        "set weight 0 of real server 10.244.0.12:8080 of 10.96.0.78:80/TCP",
     ]
 
 

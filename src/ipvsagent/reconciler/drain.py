@@ -1,0 +1,102 @@
+"""Real servers that are on their way out: weight 0 until idle or at their deadline (rules GT, DEV-18, DEV-19).
+
+What drains is told by the difference of two things that are known anyway: the kernel holds it, the desired state does
+not. This class adds only since when, and looks at connection counts of the virtual servers concerned, and of no others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ipvsagent.errors import KernelError
+from ipvsagent.kernel.api import Ipvs
+from ipvsagent.model.address import Address
+from ipvsagent.model.ops import RemoveRealServer
+from ipvsagent.model.state import RealServer, VirtualServerKey
+from ipvsagent.planner.desired import Desired
+from ipvsagent.reconciler.ledger import Ledger
+
+TICK_SECONDS = 1.0
+
+
+class Draining(NamedTuple):
+    """One real server that drains."""
+
+    key: VirtualServerKey
+    address: Address
+    port: int
+
+
+class Drain:
+    """All real servers that drain; times are those of a monotonic clock in seconds."""
+
+    def __init__(self) -> None:
+        self._since: dict[Draining, float] = {}
+        self._next_tick: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def begin(self, key: VirtualServerKey, servers: Iterable[RealServer], now: float) -> None:
+        """Note real servers that were given weight 0; one that drains already keeps its time."""
+        for server in servers:
+            self._since.setdefault(Draining(key, server.address, server.port), now)
+        if self._since and self._next_tick is None:
+            self._next_tick = now + TICK_SECONDS
+
+    def next_time(self) -> float | None:
+        """When to call `tick` again; None if nothing drains."""
+        return self._next_tick
+
+    def tick(
+        self, ipvs: Ipvs, desired: Desired, ledger: Ledger, *, now: float, limit_seconds: float
+    ) -> list[KernelError]:
+        """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
+
+        Args:
+            limit_seconds: how long a real server may drain at most.
+
+        Returns:
+            Errors that say that the kernel differs from the ledger.
+        """
+        if self._next_tick is None or now < self._next_tick:
+            return []
+        self._since = {d: since for d, since in self._since.items() if _still_drains(d, desired, ledger)}
+        finished = [d for d in self._since if now - self._since[d] >= limit_seconds]
+        waiting = [d for d in self._since if d not in set(finished)]
+        with contextlib.suppress(KernelError):  # the counts come with the next tick
+            finished += _idle(ipvs, waiting)
+        operations = [RemoveRealServer(*d) for d in finished]
+        results = ipvs.apply(operations) if operations else []
+        errors = []
+        for item, operation, error in zip(finished, operations, results, strict=True):
+            if error is None:
+                ledger.acknowledge([operation])
+                del self._since[item]
+            else:
+                errors.append(error)
+        self._next_tick = now + TICK_SECONDS if self._since else None
+        return errors
+
+
+def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
+    held, wanted = ledger.virtual_servers.get(item.key), desired.virtual_servers.get(item.key)
+    if held is None or wanted is None:
+        return False
+    at = (item.address, item.port)
+    return at in {(s.address, s.port) for s in held.real_servers} and at not in {
+        (s.address, s.port) for s in wanted.real_servers
+    }
+
+
+def _idle(ipvs: Ipvs, waiting: list[Draining]) -> list[Draining]:
+    """Those without connections, and those that are gone, which the removal will tell."""
+    idle = []
+    for key in dict.fromkeys(d.key for d in waiting):
+        busy = {
+            (s.address, s.port) for s in ipvs.list_real_servers(key) if s.active_connections or s.inactive_connections
+        }
+        idle += [d for d in waiting if d.key == key and (d.address, d.port) not in busy]
+    return idle

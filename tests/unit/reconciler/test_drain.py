@@ -1,0 +1,124 @@
+"""Real servers on their way out (rules GT, DEV-18, DEV-19)."""
+
+from __future__ import annotations
+
+from builders import endpoint_slice, key, port, service
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Protocol
+from ipvsagent.model.events import Changed, Deleted
+from ipvsagent.model.objects import EndpointPort, Kind
+from unit.reconciler.node import FakeNode
+
+WEB = "10.96.0.10:80/TCP"
+OLD = "10.244.0.11:8080"
+
+
+def draining_node(settings: Settings | None = None, *, active: int = 1) -> FakeNode:
+    """A node on which one of two real servers has just been removed while it has connections."""
+    node = FakeNode(settings=settings)
+    node.hear_all([service()], [endpoint_slice("10.244.0.11", "10.244.0.12")])
+    node.kernel.set_connections(WEB, OLD, active=active, inactive=0)
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    return node
+
+
+def pass_seconds(node: FakeNode, seconds: float) -> None:
+    """Let time pass in steps of what the owner thread waits for."""
+    end = node.clock.now + seconds
+    while True:
+        wait = node.reconciler.next_wakeup()
+        if wait is None or node.clock.now + wait > end:
+            break
+        node.clock.now += wait
+        node.reconciler.reconcile()
+    node.clock.now = end
+
+
+def test_a_removed_real_server_keeps_its_connections_until_they_end() -> None:
+    """GT-03, GT-05: weight 0 first; removed at the first look that finds it idle."""
+    node = draining_node()
+    assert node.operations() == [f"set weight 0 of real server {OLD} of {WEB}"]
+    pass_seconds(node, 30)
+    assert len(node.operations()) == 1
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=2)
+    pass_seconds(node, 5)
+    assert len(node.operations()) == 1
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=0)
+    pass_seconds(node, 2)
+    assert node.operations()[1:] == [f"remove real server {OLD} of {WEB}"]
+    assert node.reconciler.next_wakeup() is None
+
+
+def test_the_deadline_holds() -> None:
+    """DEV-19: an idle but open connection does not keep a real server for ever."""
+    node = draining_node(Settings(drain_timeout_seconds=60))
+    pass_seconds(node, 58)
+    assert len(node.operations()) == 1
+    pass_seconds(node, 4)
+    assert node.operations()[1:] == [f"remove real server {OLD} of {WEB}"]
+
+
+def test_an_endpoint_that_returns_gets_its_weight_back_in_place() -> None:
+    """GT-07 as changed by DEV-18: never removed and added."""
+    node = draining_node()
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("10.244.0.11", "10.244.0.12")))
+    assert node.operations() == [f"set weight 1 of real server {OLD} of {WEB}"]
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=0)
+    pass_seconds(node, 5)
+    assert len(node.operations()) == 1
+    assert node.reconciler.next_wakeup() is None
+
+
+def test_other_changes_leave_a_draining_real_server_alone() -> None:
+    """GT-06."""
+    node = draining_node()
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("10.244.0.12", "10.244.0.13")))
+    assert node.operations() == [f"add real server 10.244.0.13:8080 to {WEB}"]
+
+
+def test_a_draining_real_server_found_at_start_goes_on_draining() -> None:
+    """GT-08 as changed by DEV-19: the state is rebuilt from weight 0."""
+    before = draining_node()
+    before.kernel.clear_log()
+    node = FakeNode(before.kernel)
+    node.hear_all([service()], [endpoint_slice("10.244.0.12")])
+    assert node.operations() == []
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=0)
+    pass_seconds(node, 2)
+    assert node.operations() == [f"remove real server {OLD} of {WEB}"]
+
+
+def test_udp_and_sctp_real_servers_go_at_once() -> None:
+    """GT-02."""
+    node = FakeNode()
+    ports = [port(53, name="u", protocol="UDP"), port(53, name="s", protocol="SCTP")]
+    slice_ports = [EndpointPort("u", Protocol.UDP, 53), EndpointPort("s", Protocol.SCTP, 53)]
+    node.hear_all([service(ports=ports)], [endpoint_slice("10.244.0.11", "10.244.0.12", ports=slice_ports)])
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("10.244.0.12", ports=slice_ports)))
+    assert node.operations() == [
+        "remove real server 10.244.0.11:53 of 10.96.0.10:53/UDP",
+        "remove real server 10.244.0.11:53 of 10.96.0.10:53/SCTP",
+    ]
+
+
+def test_a_removed_service_takes_its_draining_real_servers_along() -> None:
+    """VS-08, DEV-20: deliberate."""
+    node = draining_node()
+    node.hear(Deleted(Kind.SERVICE, key("shop/web")))
+    assert node.kernel.ipvs.list_virtual_servers() == []
+    pass_seconds(node, 2)
+    assert node.status().synchronised
+    assert node.reconciler.next_wakeup() is None
+
+
+def test_a_draining_real_server_that_somebody_removed_is_forgotten() -> None:
+    """GT-10: the kernel is read again and the state is right."""
+    node = draining_node()
+    node.kernel.ipvs.flush()
+    node.settle()
+    assert node.status().synchronised
+    assert [str(r.address) for r in node.kernel.ipvs.list_virtual_servers()[0].real_servers] == ["10.244.0.12"]
