@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from ipvsagent.errors import Busy, ToolFailed
+from ipvsagent.kernel.fake_journal import Journal
 from ipvsagent.model.address import Family
-from ipvsagent.model.rules import BuiltinJump, InSet, Jump, Rule, RuleSet, Table
+from ipvsagent.model.rules import InSet, Jump, Rule, RuleSet, Table, TableRules
 
 Place = tuple[Table, str]
+"""A chain: its table and its name."""
+
+_VERDICTS = {"ACCEPT", "DROP", "RETURN"}
 
 
 class FakeRules:
-    """Chains with their rules, and the rules of built-in chains, ours and those of others.
+    """Chains with their rules, and the rules of built-in chains, ours and those of others; implements `api.Rules`.
+
+    A rule has to refer to chains and ipsets that exist, and is then counted by them: that is how the real tables
+    refuse.
 
     Args:
-        record: called with a text for each commit.
-        set_names: the ipsets that exist now.
+        set_names: answers which ipsets there are.
+
+    Attributes:
+        chains: the rules of chains that somebody made.
+        builtin: the rules of built-in chains; one that was never used may be absent.
     """
 
-    def __init__(
-        self, family: Family, *, record: Callable[[str], None], set_names: Callable[[], Collection[str]]
-    ) -> None:
+    def __init__(self, family: Family, journal: Journal, *, set_names: Callable[[], Collection[str]]) -> None:
         self._family = family
-        self._record = record
+        self._journal = journal
         self._set_names = set_names
         self.chains: dict[Place, tuple[Rule, ...]] = {}
         self.builtin: dict[Place, list[Rule]] = {}
@@ -40,38 +48,16 @@ class FakeRules:
 
     def matches(self, rules: RuleSet) -> bool:
         """As in `api.Rules`."""
-        return all(self.chains.get((t.table, c.name)) == c.rules for t in rules.tables for c in t.chains) and all(
-            self.builtin.get((t.table, j.builtin), []).count(j.rule) == 1 for t in rules.tables for j in t.jumps
-        )
+        return all(self._table_matches(table) for table in rules.tables)
 
     def replace(self, rules: RuleSet) -> None:
         """As in `api.Rules`."""
-        missing = {
-            m.set_name
-            for t in rules.tables
-            for c in t.chains
-            for r in c.rules
-            for m in r.matches
-            if isinstance(m, InSet)
-        }
-        missing -= set(self._set_names())
-        if missing:
-            raise ToolFailed("replace rules", detail=f"Set {min(missing)} doesn't exist.")
         for table in rules.tables:
-            self.chains.update({(table.table, c.name): c.rules for c in table.chains})
-            for builtin in dict.fromkeys(j.builtin for j in table.jumps):
-                jumps = [j for j in table.jumps if j.builtin == builtin]
-                self._insert(self.builtin.setdefault((table.table, builtin), []), jumps)
-            self._record(f"commit {self._family.label} {table.table}")
-
-    def _insert(self, present: list[Rule], jumps: list[BuiltinJump]) -> None:
-        absent = []
-        for jump in jumps:
-            while present.count(jump.rule) > 1:
-                present.remove(jump.rule)
-            if jump.rule not in present:
-                absent.append(jump.rule)
-        present[:0] = absent
+            self._check(table)
+        for table in rules.tables:
+            if not self._table_matches(table):
+                self._write(table)
+                self._journal.record(f"commit {self._family.label} {table.table}")
 
     def list_ours(self, rules: RuleSet) -> list[str]:
         """As in `api.Rules`."""
@@ -79,45 +65,96 @@ class FakeRules:
         for table in rules.tables:
             found += [f"{table.table} {c.name}" for c in table.chains if (table.table, c.name) in self.chains]
             found += [
-                f"{table.table} {j.builtin} jump to {_target(j.rule)}"
+                f"{table.table} {j.builtin} -j {_destination(j.rule)}"
                 for j in table.jumps
                 if j.rule in self.builtin.get((table.table, j.builtin), [])
             ]
         return found
 
     def remove(self, rules: RuleSet) -> None:
-        """As in `api.Rules`."""
-        for table in rules.tables:
-            ours = {c.name for c in table.chains}
-            if not ours & {name for t, name in self.chains if t is table.table}:
-                continue
-            for jump in table.jumps:
-                present = self.builtin.get((table.table, jump.builtin), [])
-                present[:] = [r for r in present if r != jump.rule]
-            self._remove_chains(table.table, ours)
-            self._record(f"remove {self._family.label} {table.table}")
+        """As in `api.Rules`.
 
-    def _remove_chains(self, table: Table, ours: set[str]) -> None:
-        for name in ours & {n for t, n in self.chains if t is table}:
-            users = [
-                n for (t, n), rules in self.builtin.items() if t is table and any(_target(r) == name for r in rules)
-            ]
-            if users:
-                self.chains[table, name] = ()
-                raise Busy("remove chain", name, detail=f"a foreign rule of {users[0]} jumps to it")
-            del self.chains[table, name]
+        Raises:
+            Busy: a chain was emptied but stays, because a rule that is not ours leads there.
+        """
+        kept: list[str] = []
+        for table in rules.tables:
+            before = self.snapshot()
+            kept += self._remove(table)
+            if self.snapshot() != before:
+                self._journal.record(f"remove {self._family.label} {table.table}")
+        if kept:
+            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours lead there")
 
     def references(self, set_name: str) -> int:
-        """Number of rules that match a set."""
+        """How many rules match a set."""
         every = (*self.chains.values(), *self.builtin.values())
-        return sum(
-            1 for rules in every for r in rules for m in r.matches if isinstance(m, InSet) and m.set_name == set_name
-        )
+        return sum(set_name in _sets_of(rule) for rules in every for rule in rules)
 
     def snapshot(self) -> object:
         """A comparable value of the whole state."""
         return dict(self.chains), {at: tuple(rules) for at, rules in self.builtin.items() if rules}
 
+    def _table_matches(self, table: TableRules) -> bool:
+        return all(self.chains.get((table.table, c.name)) == c.rules for c in table.chains) and all(
+            self.builtin.get((table.table, j.builtin), []).count(j.rule) == 1 for j in table.jumps
+        )
 
-def _target(rule: Rule) -> str:
+    def _check(self, table: TableRules) -> None:
+        """Refuse rules that refer to a set or a chain that is not there."""
+        chains = {name for t, name in self.chains if t is table.table} | {c.name for c in table.chains} | _VERDICTS
+        for rule in _rules_of(table):
+            for name in _sets_of(rule):
+                if name not in self._set_names():
+                    raise ToolFailed("replace rules", detail=f"set {name} does not exist")
+            if isinstance(rule.target, Jump) and rule.target.chain not in chains:
+                raise ToolFailed("replace rules", detail=f"chain {rule.target.chain} does not exist")
+
+    def _write(self, table: TableRules) -> None:
+        self.chains.update({(table.table, c.name): c.rules for c in table.chains})
+        absent: dict[str, list[Rule]] = {}
+        for jump in table.jumps:
+            present = self.builtin.setdefault((table.table, jump.builtin), [])
+            if jump.rule in present:
+                first = present.index(jump.rule)
+                present[first + 1 :] = [r for r in present[first + 1 :] if r != jump.rule]
+            else:
+                absent.setdefault(jump.builtin, []).append(jump.rule)
+        for builtin, rules in absent.items():
+            self.builtin[table.table, builtin][:0] = rules
+
+    def _remove(self, table: TableRules) -> list[str]:
+        """Remove what is ours in one table.
+
+        Returns:
+            The chains that stay, empty.
+        """
+        for jump in table.jumps:
+            present = self.builtin.get((table.table, jump.builtin), [])
+            present[:] = [r for r in present if r != jump.rule]
+        ours = {c.name for c in table.chains if (table.table, c.name) in self.chains}
+        self.chains.update({(table.table, name): () for name in ours})
+        needed = {
+            _destination(rule)
+            for place, rules in (*self.chains.items(), *self.builtin.items())
+            if place[0] is table.table
+            for rule in rules
+        }
+        for name in ours - needed:
+            del self.chains[table.table, name]
+        return [f"{table.table} {c.name}" for c in table.chains if c.name in ours & needed]
+
+
+def _rules_of(table: TableRules) -> Iterator[Rule]:
+    for chain in table.chains:
+        yield from chain.rules
+    for jump in table.jumps:
+        yield jump.rule
+
+
+def _sets_of(rule: Rule) -> set[str]:
+    return {m.set_name for m in rule.matches if isinstance(m, InSet)}
+
+
+def _destination(rule: Rule) -> str:
     return rule.target.chain if isinstance(rule.target, Jump) else ""
