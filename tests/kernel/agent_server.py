@@ -21,7 +21,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-import ipvsagent.agent  # noqa: F401 - imported for its copies
+import ipvsagent.agent
 import ipvsagent.cli.cleanup
 import ipvsagent.cli.plan
 import ipvsagent.cli.run  # noqa: F401

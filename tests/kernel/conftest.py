@@ -15,9 +15,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
 
+from lab.topology import load_modules
+
 from kernel.node import Node
 from kernel.processes import AgentServer
-from lab.topology import load_modules
 
 _CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
 _HAS_NFT = os.environ.get("IN_GUEST") != "uml"

@@ -28,7 +28,7 @@ def service(
     *cluster_ips: str,
     ports: Sequence[Manifest] = ({"port": 80, "protocol": "TCP"},),
     type: str = "ClusterIP",  # noqa: A002 - the field's own name
-    **spec: object,
+    **spec: Any,
 ) -> Manifest:
     """A Service of the namespace `shop`."""
     return {

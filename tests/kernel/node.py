@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kernel.manifests import ManifestFolder
-from kernel.manifests import node as node_manifest
-from kernel.processes import AgentServer, Command, wait_for
 from lab.namespaces import Namespace
 from lab.topology import CLUSTER_NETWORKS, NODE_NAME, POD_ADDRESSES, POD_ADDRESSES_6, POD_PORT, Topology
 from lab.traffic import Answer, Connection, Protocol, ask
 
-_SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)(?: persistent (\d+))?")
-_REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +(\S+) +(\d+) +(\d+) +(\d+)")
+from kernel.manifests import ManifestFolder
+from kernel.manifests import node as node_manifest
+from kernel.processes import AgentServer, Command, wait_for
+
+_SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)")
+_REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 
 
@@ -28,9 +29,7 @@ class TableEntry:
     """A virtual server as ``/proc/net/ip_vs`` shows it."""
 
     scheduler: str
-    persistence_timeout_seconds: int
     weights: dict[str, int] = field(default_factory=dict)  # by real server
-    active: dict[str, int] = field(default_factory=dict)  # active connections by real server
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Node:
         """Kill what still runs, end the servers and drop the namespaces."""
         for command in self._commands:
             command.end()
-            print(f"{command.words}:\n{command.stdout}{command.stderr}")  # pytest shows it with a failure
+            print(f"{command.words}:\n{command.stdout}{command.stderr}")  # noqa: T201 - pytest shows it with a failure
         self.topology.close()
 
     # What is where
@@ -134,6 +133,10 @@ class Node:
         """Start ``ipvsagent run``."""
         return self._start(self.run_words, environment)
 
+    def start_agent_with_api(self, kubeconfig: Path) -> Command:
+        """Start ``ipvsagent run`` so that it follows an API server."""
+        return self._start(["run", "--kubeconfig", str(kubeconfig), *self._common_words], None)
+
     def call(self, *words: str, environment: Mapping[str, str] | None = None) -> Result:
         """Run a command of the agent's to its end."""
         command = self._start(words, environment)
@@ -156,16 +159,14 @@ class Node:
         except FileNotFoundError:
             return {}  # the module is not loaded yet
         found: dict[str, TableEntry] = {}
-        entry = TableEntry("", 0)
+        entry = TableEntry("")
         for line in text.splitlines():
             if service := _SERVICE_LINE.match(line):
-                protocol, address, port, scheduler, timeout = service.groups()
-                entry = TableEntry(scheduler, int(timeout or 0))
+                protocol, address, port, scheduler = service.groups()
+                entry = TableEntry(scheduler)
                 found[f"{_endpoint(address, port)}/{protocol.lower()}"] = entry
             elif real := _REAL_LINE.match(line):
-                name = _endpoint(real[1], real[2])
-                entry.weights[name] = int(real[4])
-                entry.active[name] = int(real[5])
+                entry.weights[_endpoint(real[1], real[2])] = int(real[3])
         return found
 
     def has_address(self, address: str) -> bool:
