@@ -21,6 +21,9 @@ import sys
 import traceback
 from typing import NoReturn
 
+import kubernetes.client
+import kubernetes.config  # noqa: F401 - imported here once, needed by those that follow an API server
+
 import ipvsagent.agent
 import ipvsagent.cli.cleanup
 import ipvsagent.cli.plan

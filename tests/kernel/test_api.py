@@ -1,0 +1,109 @@
+"""The agent follows an API server: objects over HTTP in, packets out."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from lab.topology import POD_ADDRESSES
+from lab.traffic import count_by_pod
+
+from apiserver.server import ApiServer
+from faults.test_api_source import kubeconfig
+from kernel.manifests import endpoint_slice, service
+from kernel.manifests import node as node_manifest
+from kernel.node import Node
+from kernel.processes import wait_for
+
+VIP, OTHER_VIP = "10.96.0.10", "10.96.0.11"
+WEB = f"{VIP}:80/tcp"
+
+
+@pytest.fixture
+def api(node: Node) -> Iterator[ApiServer]:
+    """An API server on the node's loopback interface, and an agent that follows it."""
+    with node.topology.node.inside():
+        server = ApiServer()
+    with server:
+        server.put(node_manifest(), service("web", VIP), endpoint_slice("web", "p1", "p2"))
+        node.start_agent_with_api(kubeconfig(node.folder / "kubeconfig", server.url))
+        node.wait_for_service(WEB, "p1", "p2")
+        yield server
+
+
+def test_services_created_changed_and_deleted_over_the_api_are_followed_by_packets(node: Node, api: ApiServer) -> None:
+    """SYN-04, SVC-17: packets reach what the API says, and nothing else."""
+    assert count_by_pod(node.many("client", "tcp", VIP, 80, count=4)) == Counter(p1=2, p2=2)
+    api.put(service("other", OTHER_VIP), endpoint_slice("other", "p3"))
+    node.wait_for_service(f"{OTHER_VIP}:80/tcp", "p3")
+    assert count_by_pod(node.many("p1", "tcp", OTHER_VIP, 80, count=2)) == Counter(p3=2)
+    api.put(endpoint_slice("web", "p2", "p3"))
+    _wait_for_takers(node, "p2", "p3")
+    assert count_by_pod(node.many("node", "tcp", VIP, 80, count=4)) == Counter(p2=2, p3=2)
+    api.delete("Service", "other")
+    wait_for(lambda: f"{OTHER_VIP}:80/tcp" not in node.table() and not node.has_address(OTHER_VIP), "it is gone")
+    with pytest.raises(OSError, match=r"refused|unreachable|timed out|No route"):
+        node.ask("node", "tcp", OTHER_VIP, 80)
+
+
+def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api: ApiServer) -> None:
+    """GT-03, design section 2: add before drain; a client that never stops sees no failure."""
+    api.put(endpoint_slice("web", "p1"))
+    _wait_for_takers(node, "p1")
+    failures: list[OSError] = []
+    answers: Counter[str] = Counter()
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            try:
+                answers[node.ask("client", "tcp", VIP, 80).pod] += 1
+            except OSError as error:
+                failures.append(error)
+
+    client = threading.Thread(target=send)
+    client.start()
+    try:
+        for _ in range(2):
+            for old, new in (("p1", "p2"), ("p2", "p3"), ("p3", "p1")):
+                api.put(endpoint_slice("web", old, new))
+                _wait_for_more(answers, new)
+                api.put(endpoint_slice("web", new))
+                _wait_for_takers(node, new)
+    finally:
+        over.set()
+        client.join()
+    assert failures == []
+    assert set(answers) == {"p1", "p2", "p3"}
+
+
+def test_the_kernel_state_outlives_the_api_server(node: Node, api: ApiServer) -> None:
+    """Loss of the API server: packets still arrive; on return the agent resumes where it was."""
+    before = node.state()
+    api.end_watches()
+    api.tokens = set()  # whatever the agent asks now is refused
+    api.end_watches()
+    assert count_by_pod(node.many("client", "tcp", VIP, 80, count=4)) == Counter(p1=2, p2=2)
+    assert node.state() == before
+    api.tokens = None
+    api.put(endpoint_slice("web", "p3"))
+    _wait_for_takers(node, "p3")
+    assert count_by_pod(node.many("client", "tcp", VIP, 80, count=2)) == Counter(p3=2)
+
+
+def _takers(node: Node) -> list[str]:
+    """The pods that take new connections; those that drain have weight 0."""
+    pods = {f"{address}:8080": pod for pod, address in POD_ADDRESSES.items()}
+    entry = node.table().get(WEB)
+    return sorted(pods[server] for server, weight in entry.weights.items() if weight) if entry else []
+
+
+def _wait_for_takers(node: Node, *pods: str) -> None:
+    wait_for(lambda: _takers(node) == sorted(pods), f"{', '.join(pods)} alone take new connections")
+
+
+def _wait_for_more(answers: Counter[str], pod: str) -> None:
+    before = answers[pod]
+    wait_for(lambda: answers[pod] > before, f"{pod} answers")
