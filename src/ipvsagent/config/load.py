@@ -52,7 +52,7 @@ def parse_configuration(text: str) -> LoadedConfiguration:
     """
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: a date such as 2026-99-99
         raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
     if value is None:
         return LoadedConfiguration(Settings())

@@ -12,6 +12,7 @@ from ipvsagent.model.address import Address, Network
 T = TypeVar("T")
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns))")
+LONGEST_SECONDS = 2**31 - 1
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -93,6 +94,11 @@ class Section:
         if seconds < 0:
             self._wrong(name, f"`{value}` is negative")
             return default
+        if seconds > LONGEST_SECONDS:
+            self._wrong(
+                name, f"`{str(value)[:32]}` is longer than {LONGEST_SECONDS}s, which is all that the kernel takes"
+            )
+            return default
         return seconds
 
     def whole_seconds(self, name: str, default: int = 0) -> int:
@@ -104,8 +110,12 @@ class Section:
         value = self._take(name)
         if value is None:
             return ()
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        if not isinstance(value, list):
             self._wrong(name, f"must be a list of strings, not {_kind(value)}")
+            return ()
+        odd = [v for v in value if not isinstance(v, str)]
+        if odd:
+            self._wrong(name, f"must be a list of strings; {_kind(odd[0])} is not one")
             return ()
         return tuple(value)
 
@@ -210,5 +220,7 @@ def _kind(value: object) -> str:
             return "a list"
         case dict():
             return "a mapping"
+        case None:
+            return "null"
         case _:
             return type(value).__name__

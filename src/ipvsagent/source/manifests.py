@@ -91,16 +91,18 @@ class ManifestSource:
         for path in gone & self._missing:
             self._forget(path, touched)
         self._missing = gone - self._missing
-        for path, stamp in present.items():
-            known = self._files.get(path)
-            if known is None or known.stamp != stamp:
-                self._read(path, stamp, touched)
+        for path in sorted(p for p, stamp in present.items() if self._changed(p, stamp)):
+            self._read(path, present[path], touched)
         if self._listed:
             self._tell(touched)
         else:
             self._listed = True
             for event in self._lists():
                 self._put(event)
+
+    def _changed(self, path: Path, stamp: Stamp) -> bool:
+        known = self._files.get(path)
+        return known is None or known.stamp != stamp
 
     def _find(self) -> Found | None:
         """The files; None, with a report, if the folder itself cannot be read."""
