@@ -132,7 +132,9 @@ class ManifestSource:
         young = abs(time.time_ns() - stamp[1]) < YOUNG_NANOSECONDS
         content = read_manifest(path)
         known = self._files.setdefault(path, _Known(UNREAD, {}))
-        outcomes = {_place(o): o for o in reversed(content.outcomes)}  # the first of a file's doubles counts
+        outcomes: dict[Place, Outcome] = {}
+        for outcome in content.outcomes:
+            outcomes.setdefault(_place(outcome), outcome)
         if known.outcomes.keys() - outcomes.keys() and known.doubted != stamp:
             known.doubted = stamp
             return
@@ -141,7 +143,7 @@ class ManifestSource:
         if not content.complete:
             return
         old, known.outcomes = known.outcomes, outcomes
-        for place in old.keys() | outcomes.keys():
+        for place in dict.fromkeys((*old, *outcomes)):
             if old.get(place) != outcomes.get(place):
                 touched[place] = None
                 self._hold(place, path, held=place in outcomes)
