@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import NODE, addresses, endpoint, endpoint_slice, port, service
-from ipvsagent.config.types import Settings
-from ipvsagent.model.address import Family
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.model.address import Family, Network
 from ipvsagent.planner.facts import NodeFacts
 from scenarios.facts import bound, entries, plan, problems, real_servers, sets_in_use, virtual_servers
 
@@ -149,14 +149,41 @@ def test_external_ip_that_is_a_node_address_is_served_but_not_bound() -> None:
     assert entries(state, "KUBE-IPVS-IPS") == ["10.96.0.10"]
 
 
-def test_external_ip_of_another_node_is_left_out_and_reported() -> None:
-    """Design, section 4: it is served only on the node that owns it."""
-    node = NodeFacts(name="node-1", other_node_addresses=frozenset(addresses("192.168.60.3")))
-    state = plan(service(external_ips=["192.168.60.3"]), node=node)
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("192.168.60.3", "is an address of another node"),
+        ("192.168.60.4", "is an address of the API server"),
+        ("10.244.7.7", "lies in the cluster CIDR 10.244.0.0/16"),
+    ],
+)
+@pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
+def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_reported(
+    address: str, words: str, field: str
+) -> None:
+    """Design, section 4: taking it would cut this node off from its owner."""
+    node = NodeFacts(
+        name="node-1",
+        other_node_addresses=frozenset(addresses("192.168.60.3")),
+        api_server_addresses=frozenset(addresses("192.168.60.4")),
+    )
+    settings = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"),)))
+    given = [address] if field == "spec.externalIPs" else []
+    state = plan(
+        service(external_ips=given, load_balancer_ips=[] if given else [address]), node=node, settings=settings
+    )
     assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
-    assert problems(state) == [
-        "Service shop/web: spec.externalIPs 192.168.60.3 is an address of another node; it is served on that node only"
-    ]
+    assert bound(state) == ["10.96.0.10"]
+    assert problems(state) == [f"Service shop/web: {field} {address} {words}; it is not served here"]
+
+
+def test_an_external_address_of_this_node_is_served_whoever_else_claims_it() -> None:
+    """ADR-04: a control plane node is both an API server's and this node's."""
+    own = addresses("192.168.60.1")
+    node = NodeFacts(name="node-1", addresses=frozenset(own), api_server_addresses=frozenset(own))
+    state = plan(service(external_ips=["192.168.60.1"]), node=node)
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP", "192.168.60.1:80/TCP"]
+    assert problems(state) == []
 
 
 def test_external_ips_can_be_switched_off() -> None:

@@ -13,9 +13,9 @@ from ipvsagent.cli.settings import load_settings
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Address, Family, Network
-from ipvsagent.model.objects import EndpointSlice, KubernetesObject, Node, Service
+from ipvsagent.model.objects import EndpointSlice, Node, Service
 from ipvsagent.model.state import DesiredState
-from ipvsagent.planner.facts import NodeFacts, choose_node_port_addresses, usable_node_addresses
+from ipvsagent.planner.facts import NodeFacts, api_server_addresses, choose_node_port_addresses, usable_node_addresses
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
 from ipvsagent.source.manifests import read_objects
 
@@ -28,10 +28,11 @@ def run(options: argparse.Namespace) -> int:
     name = options.node_name.strip().lower()
     nodes = [o for o in objects if isinstance(o, Node)]
     node = next((n for n in nodes if n.name == name), None)
-    facts = _facts(name, node, nodes, addresses, settings)
+    slices = [o for o in objects if isinstance(o, EndpointSlice)]
+    facts = _facts(name, nodes, slices, addresses, settings)
     desired = plan_all(
         (o for o in objects if isinstance(o, Service)),
-        (o for o in objects if isinstance(o, EndpointSlice)),
+        slices,
         facts=facts,
         settings=settings,
     )
@@ -56,11 +57,16 @@ def _node_addresses(words: Iterable[str]) -> tuple[Address, ...]:
 
 
 def _facts(
-    name: str, node: Node | None, nodes: Sequence[KubernetesObject], given: tuple[Address, ...], settings: Settings
+    name: str,
+    nodes: Sequence[Node],
+    slices: Sequence[EndpointSlice],
+    given: tuple[Address, ...],
+    settings: Settings,
 ) -> NodeFacts:
+    node = next((n for n in nodes if n.name == name), None)
     internal = node.addresses if node else given
     addresses = usable_node_addresses(given or internal)
-    others = {a for n in nodes if isinstance(n, Node) and n is not node for a in n.addresses}
+    others = {a for n in nodes if n is not node for a in n.addresses}
     return NodeFacts(
         name=name,
         zone=node.zone if node else "",
@@ -70,6 +76,7 @@ def _facts(
         ),
         internal_addresses=internal,
         other_node_addresses=frozenset(others),
+        api_server_addresses=api_server_addresses(slices),
     )
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ipvsagent.config.types import NodePortAddresses
 from ipvsagent.model.address import Address, Family
+from ipvsagent.model.objects import EndpointSlice, ObjectKey
 
 
 class NodeFacts(Struct, frozen=True):
@@ -21,6 +22,7 @@ class NodeFacts(Struct, frozen=True):
         node_port_addresses: those on which NodePorts answer, sorted (section 9).
         internal_addresses: addresses of the Node object (SYN-03, LB-03).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
+        api_server_addresses: where the API server answers; never bound either, or this node would lose it.
     """
 
     name: str
@@ -30,6 +32,16 @@ class NodeFacts(Struct, frozen=True):
     node_port_addresses: tuple[Address, ...] = ()
     internal_addresses: tuple[Address, ...] = ()
     other_node_addresses: frozenset[Address] = frozenset()
+    api_server_addresses: frozenset[Address] = frozenset()
+
+
+KUBERNETES_API = ObjectKey("default", "kubernetes")
+"""The Service whose endpoints are the API servers."""
+
+
+def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
+    """The API servers' own addresses, from all slices, of which those of `KUBERNETES_API` count."""
+    return frozenset(e.address for piece in slices if piece.service == KUBERNETES_API for e in piece.endpoints)
 
 
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:

@@ -107,33 +107,45 @@ def _context(
     family = cluster_ip.family
     external_ips: tuple[Address, ...] = ()
     if settings.allow_external_ips:
-        external_ips = _bindable(service, "spec.externalIPs", service.external_ips, family, node, problems)
-    balancer_ips = _bindable(service, "status.loadBalancer.ingress", service.load_balancer_ips, family, node, problems)
+        candidates = [a for a in service.external_ips if a.family is family]
+        external_ips = _takeable(service, "spec.externalIPs", candidates, node, settings, problems)
+    candidates = [a for a in service.load_balancer_ips if a.family is family]
+    balancer_ips = _takeable(service, "status.loadBalancer.ingress", candidates, node, settings, problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
     return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
 
 
-def _bindable(
+def _takeable(
     service: Service,
     field: str,
     addresses: Sequence[Address],
-    family: Family,
     node: NodeFacts,
+    settings: Settings,
     problems: list[Problem],
 ) -> tuple[Address, ...]:
-    """Leave out addresses that this node must not take: those of other nodes (design, section 4)."""
+    """Leave out addresses that belong to somebody else: taking them would cut this node off (design, section 4)."""
     usable = []
     for address in addresses:
-        if address.family is not family:
-            continue
-        if address in node.other_node_addresses and address not in node.addresses:
-            reason = f"{address} is an address of another node; it is served on that node only"
-            problems.append(Problem("Service", str(service.key), field, reason))
+        owner = _other_owner(address, node, settings)
+        if owner:
+            problems.append(Problem("Service", str(service.key), field, f"{address} {owner}; it is not served here"))
         else:
             usable.append(address)
     return tuple(usable)
+
+
+def _other_owner(address: Address, node: NodeFacts, settings: Settings) -> str:
+    """Whom an external address belongs to; empty if this node may take it. Its own addresses it may always serve."""
+    if address in node.addresses:
+        return ""
+    if address in node.other_node_addresses:
+        return "is an address of another node"
+    if address in node.api_server_addresses:
+        return "is an address of the API server"
+    network = settings.cluster_network(address.family)
+    return f"lies in the cluster CIDR {network}" if network is not None and address in network else ""
 
 
 def _health_check_port(service: Service) -> int:

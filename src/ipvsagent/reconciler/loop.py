@@ -35,7 +35,13 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.status import Status
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import NodeFacts, choose_node_port_addresses, usable_node_addresses
+from ipvsagent.planner.facts import (
+    KUBERNETES_API,
+    NodeFacts,
+    api_server_addresses,
+    choose_node_port_addresses,
+    usable_node_addresses,
+)
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
@@ -267,6 +273,7 @@ class Reconciler:
             ),
             internal_addresses=internal,
             other_node_addresses=frozenset(others),
+            api_server_addresses=api_server_addresses(self._cache.slices_of(KUBERNETES_API)),
         )
         if facts != self._facts:
             self._facts = facts
@@ -281,6 +288,7 @@ class Reconciler:
             self._failed(_READ_KERNEL, error)
             return
         self._well(_READ_KERNEL)
+        self._attempt(_READ_ADDRESSES)
         dirty = [key for key in self._cache.dirty if key in self._cache.services]
         self._cache.dirty.clear()
         self._replan_all = False
@@ -298,6 +306,8 @@ class Reconciler:
 
     def _plan_dirty(self) -> Touched:
         dirty = self._cache.dirty
+        if KUBERNETES_API in dirty:
+            self._attempt(_READ_ADDRESSES)  # the API servers' addresses are among the facts
         if self._replan_all:
             self._replan_all = False
             dirty.update(dict.fromkeys(self._cache.services))

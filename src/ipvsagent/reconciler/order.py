@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from ipvsagent.model.objects import EndpointSlice, ObjectKey, Service
 from ipvsagent.planner.endpoints import is_local
+from ipvsagent.planner.facts import KUBERNETES_API
 
-KUBERNETES_API = ObjectKey("default", "kubernetes")
 DNS_PORT = 53
 
 

@@ -272,3 +272,20 @@ def test_the_loser_of_a_conflict_takes_over_when_the_winner_leaves() -> None:
     assert "add real server 10.244.0.12:8080 to 198.51.100.7:80/TCP" in node.operations()
     assert "remove virtual server 198.51.100.7:80/TCP" not in node.operations()
     assert node.status().problems == ()
+
+
+def test_an_external_address_goes_when_the_api_server_turns_out_to_own_it() -> None:
+    """Design, section 4: the endpoints of default/kubernetes are followed live."""
+    node = FakeNode()
+    api = service("default/kubernetes", "10.96.0.1", ports=[port(443, name="https")])
+    node.hear_all(
+        [api, service(external_ips=["198.51.100.7"])], [endpoint_slice("192.168.60.9", of="default/kubernetes")]
+    )
+    assert node.status().problems == ()
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("198.51.100.7", of="default/kubernetes")))
+    assert "remove virtual server 198.51.100.7:80/TCP" in node.operations()
+    assert "remove address 198.51.100.7" in node.operations()
+    assert [str(p) for p in node.status().problems] == [
+        "Service shop/web: spec.externalIPs 198.51.100.7 is an address of the API server; it is not served here"
+    ]
