@@ -147,6 +147,10 @@ class FakeKernel:
         """Somebody else changes a forwarding method."""
         self._edit(key, real_server, forwarding_method=method)
 
+    def set_thresholds(self, key: str, real_server: str, *, upper: int, lower: int) -> None:
+        """Somebody else changes the connection thresholds."""
+        self._edit(key, real_server, upper_threshold=upper, lower_threshold=lower)
+
     def set_connections(self, key: str, real_server: str, *, active: int, inactive: int) -> None:
         """Clients connect and leave."""
         self._edit(key, real_server, active_connections=active, inactive_connections=inactive)
@@ -168,6 +172,10 @@ class FakeKernel:
             held.chains[table, chain] += (rule,)
         else:
             held.builtin.setdefault((table, chain), []).append(rule)
+
+    def delete_rule(self, family: Family, table: Table, chain: str, rule: Rule) -> None:
+        """Somebody else takes the first such rule out of a built-in chain."""
+        self.rules[family].builtin[table, chain].remove(rule)
 
     def _references(self, set_name: str) -> int:
         return sum(driver.references(set_name) for driver in self.rules.values())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import NotSupported, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.fake_journal import Journal
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
@@ -91,12 +91,11 @@ class FakeIpvs:
     def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
         """As in `api.Ipvs`."""
         self._require()
-        new = (timeouts.tcp_seconds, timeouts.tcp_fin_seconds, timeouts.udp_seconds)
-        if min(new) < 0:
-            raise kernel_error("set IPVS timeouts", "", errno.EINVAL)
         old = self._timeouts
         self._timeouts = IpvsTimeouts(
-            new[0] or old.tcp_seconds, new[1] or old.tcp_fin_seconds, new[2] or old.udp_seconds
+            timeouts.tcp_seconds or old.tcp_seconds,
+            timeouts.tcp_fin_seconds or old.tcp_fin_seconds,
+            timeouts.udp_seconds or old.udp_seconds,
         )
         self._journal.record("set timeouts")
 
@@ -146,8 +145,16 @@ class FakeIpvs:
         adding = isinstance(operation, AddRealServer)
         if adding == (place in real_servers):
             return errno.EEXIST if adding else errno.ENOENT
+        if adding and not _can_be_reached(server.address):
+            return errno.EINVAL
         known = real_servers.get(place, ObservedRealServer(*place))
         real_servers[place] = replace(
             known, weight=server.weight, forwarding_method=0, upper_threshold=0, lower_threshold=0
         )
         return 0
+
+
+def _can_be_reached(address: Address) -> bool:
+    """Whether the kernel takes an address for that of one host; it asks about new real servers only."""
+    link_local_6 = address.is_link_local and address.family is Family.IPV6
+    return not (address.is_multicast or address.is_unspecified or link_local_6)
