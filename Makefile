@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 GUEST_TESTS := tests/kernel $(wildcard tests/contract)
-PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
+# The guest sees this tree read-only.
+GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo clean compile
@@ -23,15 +24,15 @@ lint: setup ## formatting, style, types, import directions
 test-unit: setup ## tests that need no guest, on this machine
 	$(PYTHON) -m pytest </dev/null
 
-# The guest sees this tree read-only: what is compiled here need not be compiled there, at each start.
+# What is compiled here need not be compiled in the guest, at each start.
 compile: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab </dev/null
 
 test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
-	lab/boot.sh -k qemu -t 1100 -o lab/out -- $(PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
+	lab/boot.sh -k qemu -t 1100 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
-	lab/boot.sh -k uml -t 600 -o lab/out -- $(PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
 test: lint test-unit test-kernel ## everything
 
