@@ -25,6 +25,7 @@ _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
             "need to insmod",
             "can't initialize",
             "failed to initialize nft",
+            "rule set generation id: invalid argument",  # a kernel without nf_tables
         ),
     ),
 )
