@@ -15,6 +15,9 @@ from ipvsagent.model.objects import ObjectKey
 from ipvsagent.model.state import FrontendKind, VirtualServerKey
 
 
+_YOUNGEST = "9999"  # after every RFC 3339 time
+
+
 class Claim(NamedTuple):
     """One Service's claim; the smaller one wins."""
 
@@ -25,7 +28,8 @@ class Claim(NamedTuple):
     @classmethod
     def of(cls, kind: FrontendKind, created_at: str, service: ObjectKey) -> Claim:
         """Make the claim of a frontend."""
-        return cls(0 if kind is FrontendKind.CLUSTER_IP else 1, created_at, service)
+        # An unknown age is the youngest: it must not take anything from a Service whose age is known.
+        return cls(0 if kind is FrontendKind.CLUSTER_IP else 1, created_at or _YOUNGEST, service)
 
 
 class Claims:

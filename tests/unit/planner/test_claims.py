@@ -52,3 +52,11 @@ def test_the_owner_does_not_depend_on_the_order_of_events(order: list[str], leav
     staying = sorted(set("abcd") - leaving)
     assert claims.owner(WEB) == key(f"shop/{staying[0]}")
     assert [c.service.name for c in claims.losers().get(WEB, [])] == staying[1:]
+
+
+def test_a_service_of_unknown_age_takes_nothing_from_one_whose_age_is_known() -> None:
+    """DEV-14: manifests need not carry a creationTimestamp."""
+    claims = Claims()
+    claims.enter(WEB, _claim("shop/a", ""))
+    claims.enter(WEB, _claim("shop/b", "2026-01-01T00:00:00Z"))
+    assert claims.owner(WEB) == key("shop/b")
