@@ -8,12 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ipvsagent.errors import KernelError, NotFound, NotPermitted, ToolMissing
+from ipvsagent.errors import KernelError, NotFound, NotPermitted, ToolMissing, kernel_error
 
 _PROGRAM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 _SCHEDULER_MODULE = re.compile(r"(?:^|/)ip_vs_([a-z]+)\.ko")
 _LOADED_SCHEDULER = re.compile(r"^ip_vs_([a-z]+) ", re.MULTILINE)
-_NO_SCHEDULERS = {"ftp", "pe"}  # ip_vs_ftp is a protocol helper; ip_vs_pe_sip a persistence engine
+_UNKNOWN_MODULE = re.compile(r"[Mm]odule \S+ not found")  # kmod's words, and busybox's
+_NO_SCHEDULERS = {"ftp"}  # a protocol helper; the persistence engine ip_vs_pe_sip does not fit the pattern
 
 
 class ModuleDriver:
@@ -23,21 +24,34 @@ class ModuleDriver:
         proc: where the process file system is mounted.
         sys: where the kernel's objects are mounted.
         modules: folder of this kernel's modules; None: the running kernel's.
+        program_folders: where `modprobe` is looked for after PATH, with colons in between.
     """
 
-    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), modules: Path | None = None) -> None:
+    def __init__(
+        self,
+        proc: Path = Path("/proc"),
+        sys: Path = Path("/sys"),
+        modules: Path | None = None,
+        *,
+        program_folders: str = _PROGRAM_FOLDERS,
+    ) -> None:
         self._proc = proc
         self._sys = sys
         self._modules = modules or Path("/lib/modules") / os.uname().release
+        self._program_folders = program_folders
 
     def load(self, name: str) -> None:
         """As in `api.Modules`."""
         if self._is_present(name):
             return
-        program = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:{_PROGRAM_FOLDERS}")
+        program = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:{self._program_folders}")
         if program is None:
             raise ToolMissing("load module", name, detail="`modprobe` is not installed (package `kmod`)")
-        done = subprocess.run([program, "--", name], capture_output=True, text=True, check=False)
+        words = [program, "--", name]
+        try:
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise kernel_error("load module", name, error.errno or 0, f"`{program}`: {error.strerror}") from error
         if done.returncode:
             raise _load_error(name, done.stderr)
 
@@ -60,7 +74,7 @@ class ModuleDriver:
 
 def _load_error(name: str, words: str) -> KernelError:
     line = next(iter(words.strip().splitlines()), "")
-    if "not found" in words:
+    if _UNKNOWN_MODULE.search(words):
         return NotFound("load module", name, detail=line)
     if "Operation not permitted" in words or "Permission denied" in words:
         return NotPermitted("load module", name, detail=line)

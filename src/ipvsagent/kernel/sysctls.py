@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ipvsagent.errors import kernel_error
@@ -27,6 +28,11 @@ class SysctlDriver:
     def write(self, key: str, value: str) -> None:
         """As in `api.Sysctls`."""
         try:
-            (self._root / key).write_text(value, encoding="ascii")
+            # No O_CREAT: what it makes of a missing file depends on the file system.
+            descriptor = os.open(self._root / key, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, value.encode("ascii"))
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise kernel_error("write kernel setting", key, error.errno or 0) from error
