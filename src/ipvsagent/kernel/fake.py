@@ -46,6 +46,8 @@ _SYSCTLS = {
     "net/ipv4/ip_forward": "0",
     "net/ipv4/conf/all/arp_ignore": "0",
     "net/ipv4/conf/all/arp_announce": "0",
+}
+_CONNTRACK_SYSCTLS = {
     "net/netfilter/nf_conntrack_max": "65536",
     "net/netfilter/nf_conntrack_tcp_timeout_established": "432000",
     "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "60",
@@ -222,6 +224,9 @@ class FakeModules:
         self._kernel.modules_loaded.add(name)
         if name == "ip_vs":
             self._kernel.sysctls.values.update(_IPVS_SYSCTLS)
+            self.load("nf_conntrack")  # ip_vs depends on it
+        elif name == "nf_conntrack":
+            self._kernel.sysctls.values.update(_CONNTRACK_SYSCTLS)
 
     def available_schedulers(self) -> list[str]:
         """As in `api.Modules`."""
