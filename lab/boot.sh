@@ -51,9 +51,10 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# Command and status pass through a folder of this run alone, so that runs may share an OUTDIR.
+control=$scratch/control
 out=${out:-$scratch/out}
-mkdir -p "$out" && out=$(readlink -f "$out") || fail "cannot make $out"
-rm -f "$out/.rc"
+mkdir -p "$control" "$out" && out=$(readlink -f "$out") || fail "cannot make $out"
 
 # What the guest runs: the caller's words, quoted. The command line of a kernel is short, so they go into a file.
 {
@@ -63,8 +64,8 @@ rm -f "$out/.rc"
     echo "cd $(printf %q "$PWD")"
     printf '%q ' "$@"
     echo '</dev/null'
-    echo 'echo $? > "$OUT/.rc"; sync'
-} >"$out/.cmd"
+    echo "echo \$? > $(printf %q "$control/rc"); sync"
+} >"$control/command"
 
 # Run "$@" in a session of its own, its output through the pipe $1, for at most $limit seconds. A session, so that
 # all of QEMU's helpers can be ended; a pipe, because QEMU truncates a plain file that is its stdout.
@@ -107,7 +108,7 @@ boot_qemu() {
     local reader=$!
     # 9p: with the virtiofsd of some releases vng only loses 3 s trying.
     in_session "$scratch/console" vng -r "$kernel" "${accelerator[@]}" --user root --force-9p \
-        --cpus 2 --memory 2G --rwdir="$out" -- "bash $(printf %q "$out/.cmd")"
+        --cpus 2 --memory 2G --rwdir="$control" --rwdir="$out" -- "bash $(printf %q "$control/command")"
     wait "$reader"
 }
 
@@ -172,9 +173,9 @@ mount -t proc proc proc; mount -t sysfs sys sys; mount -t devtmpfs dev dev
 mkdir -p dev/shm dev/pts lib/modules/${modules##*/}
 mount -t tmpfs tmp run; mount -t tmpfs tmp dev/shm; mount -t devpts pts dev/pts
 mount --bind $modules lib/modules/${modules##*/}
-mkdir -p .$out; mount -t hostfs -o $out none .$out
+for folder in $control $out; do mkdir -p .\$folder; mount -t hostfs -o \$folder none .\$folder; done
 # exec: process 1 shares its root with the kernel's own modprobe
-exec chroot . /bin/bash -c 'ip link set lo up; bash $out/.cmd 2>&1 | cat; exec halt -f >/dev/null 2>&1' </dev/null
+exec chroot . /bin/bash -c 'ip link set lo up; bash $control/command 2>&1 | cat; exec halt -f >/dev/null 2>&1' </dev/null
 INIT
     chmod +x "$scratch/init"
 }
@@ -196,11 +197,10 @@ boot_uml() {
 
 "boot_$kind"
 rc=125
-if [ -s "$out/.rc" ]; then
-    rc=$(cat "$out/.rc")
+if [ -s "$control/rc" ]; then
+    rc=$(cat "$control/rc")
 elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
     rc=124
     echo "${0##*/}: the guest was ended after $limit s" >&2
 fi
-rm -f "$out/.rc" "$out/.cmd"
 exit "$rc"
