@@ -195,12 +195,15 @@ boot_uml() {
     wait "$reader"
 }
 
-"boot_$kind"
-rc=125
-if [ -s "$control/rc" ]; then
-    rc=$(cat "$control/rc")
-elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
-    rc=124
-    echo "${0##*/}: the guest was ended after $limit s" >&2
-fi
-exit "$rc"
+# In braces: bash reads all of it before it begins, so that this file may change meanwhile.
+{
+    "boot_$kind"
+    rc=125
+    if [ -s "$control/rc" ]; then
+        rc=$(cat "$control/rc")
+    elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
+        rc=124
+        echo "${0##*/}: the guest was ended after $limit s" >&2
+    fi
+    exit "$rc"
+}
