@@ -30,6 +30,7 @@ from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -136,7 +137,8 @@ class Agent:
             random_fully=supports_random_fully(),
             log=log,
         )
-        self._monitor: AddressMonitor = RtnetlinkMonitor(DUMMY_INTERFACE)
+        with needed_from_node():
+            self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
         self._source: ManifestSource | ApiSource
         if manifests is not None:

@@ -225,7 +225,7 @@ def test_every_fault_of_a_watch_ends_in_the_right_state(cluster: Cluster, fault:
     cluster.server.put(service("c", "10.96.0.3"), endpoint_slice("c", ["10.244.1.4"]))
     cluster.server.delete("Service", "a")
     cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"], ip3=["10.244.1.4"])
-    assert not cluster.server.faults
+    wait_for(lambda: not cluster.server.faults, "the fault")
     assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from ipvsagent.model.objects import ObjectKey
 from ipvsagent.model.state import FrontendKind, VirtualServerKey
 
-
 _YOUNGEST = "9999"  # after every RFC 3339 time
 
 

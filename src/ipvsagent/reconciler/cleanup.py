@@ -7,6 +7,7 @@ Order: virtual servers, dummy interface, rules, sets. The traces that tell our v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from ipvsagent.errors import AgentError, KernelError, NotFound, NotSupported
 from ipvsagent.kernel.api import Addresses, IpSets, Ipvs, Rules
@@ -17,6 +18,7 @@ from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.sets import set_specs
 from ipvsagent.reconciler.adopt import read_kernel
 from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.patience import patiently
 
 
 class Cleanup:
@@ -70,9 +72,7 @@ class Cleanup:
         if self._ipvs is None:
             return
         try:
-            ledger = read_kernel(
-                self._ipvs, self._addresses, self._ip_sets, families=tuple(Family), exclude=self._exclude
-            )
+            ledger = patiently(partial(self._read_kernel, self._ipvs))
         except KernelError as error:
             self.failed.append(str(error))
             return
@@ -85,6 +85,9 @@ class Cleanup:
             results = self._ipvs.apply([RemoveVirtualServer(key) for key in keys])
             self._note_failures(r for r in results if not isinstance(r, NotFound))
 
+    def _read_kernel(self, ipvs: Ipvs) -> Ledger:
+        return read_kernel(ipvs, self._addresses, self._ip_sets, families=tuple(Family), exclude=self._exclude)
+
     def _flush(self, ipvs: Ipvs, ledger: Ledger) -> None:
         keys = sorted(ledger.virtual_servers, key=str)
         self.found += [f"virtual server {key}" for key in keys]
@@ -95,11 +98,11 @@ class Cleanup:
 
     def _remove_dummy(self) -> None:
         addresses = self._addresses
-        links = {link.name: link for link in addresses.list_links()}
+        links = {link.name: link for link in patiently(addresses.list_links)}
         link = links.get(DUMMY_INTERFACE)
         if link is None or link.kind != "dummy":
             return
-        held = [a.address for a in addresses.list_addresses() if a.link_name == DUMMY_INTERFACE]
+        held = [a.address for a in patiently(addresses.list_addresses) if a.link_name == DUMMY_INTERFACE]
         kept = [a for a in held if any(a in n for n in self._exclude)]
         if not kept:
             self.found.append(f"interface {DUMMY_INTERFACE} with {len(held)} addresses")
@@ -125,7 +128,7 @@ class Cleanup:
 
     def _remove_sets(self) -> None:
         try:
-            present = {s.name for s in self._ip_sets.list_sets()}
+            present = {s.name for s in patiently(self._ip_sets.list_sets)}
         except NotSupported:
             return
         except KernelError as error:

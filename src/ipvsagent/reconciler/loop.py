@@ -145,7 +145,7 @@ class Reconciler:
         """
         self._rules = self._plan_rules()
         prepare_node(self._drivers, self._settings, self._rules, self._log)
-        self._read_node_addresses()
+        self._attempt(_READ_ADDRESSES)
 
     def run(self) -> None:
         """Work until `Stop` comes; the kernel state stays as it is then."""

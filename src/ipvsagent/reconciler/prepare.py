@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -21,6 +22,7 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs
 from ipvsagent.planner.sysctls import Sysctl, plan_sysctls
+from ipvsagent.reconciler.patience import patiently
 
 _TEMPORARY_SET = "KUBE-IPVSAGENT-TEMP"
 
@@ -34,10 +36,10 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
     with needed_from_node():
         load_modules(drivers, settings, log)
         write_sysctls(drivers, settings, log)
-        ensure_dummy(drivers)
+        patiently(lambda: ensure_dummy(drivers))
         for rule_set in rules:
-            ensure_sets(drivers, rule_set)
-            ensure_rules(drivers, rule_set)
+            patiently(partial(ensure_sets, drivers, rule_set))
+            patiently(partial(ensure_rules, drivers, rule_set))
 
 
 @contextlib.contextmanager
