@@ -17,7 +17,7 @@ from pathlib import Path
 from lab.namespaces import Namespace
 
 SLOW_GUEST = os.environ.get("IN_GUEST") == "qemu"
-PATIENCE_SECONDS = 60.0 if SLOW_GUEST else 20.0
+PATIENCE_SECONDS = 120.0 if SLOW_GUEST else 30.0
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = PATIENCE_SECONDS) -> None:
