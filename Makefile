@@ -37,6 +37,7 @@ test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-
 test: lint test-unit test-kernel ## everything
 
 demo: compile ## show the agent at work in a guest, with real traffic
+	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
 	@lab/boot.sh -k qemu -t 400 -- env IPVSAGENT_TERMINAL=$$([ -t 1 ] && echo 1) $(PYTHON) -m lab.demo
 
 clean: ## remove what was built; packages stay
