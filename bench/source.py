@@ -17,10 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests")]
-
-from apiserver.objects import endpoint_slice, node, service
-
 PAGE = 500
 
 
@@ -31,6 +27,9 @@ def address(first: int, number: int) -> str:
 
 def pages(services: int, endpoints: int) -> dict[str, list[bytes]]:
     """Encoded pages by path."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from apiserver.objects import endpoint_slice, node, service
+
     lists: dict[str, list[dict[str, Any]]] = {
         "/api/v1/services": [service(f"service-{i}", address(10, i)) for i in range(services)],
         "/apis/discovery.k8s.io/v1/endpointslices": [

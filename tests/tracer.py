@@ -196,9 +196,7 @@ def _in_entry(entry: str, directions: list[str], packet: Packet) -> bool:
     """Whether the packet's fields, taken in these directions, are those of a set entry."""
     parts = entry.split(",")
     assert len(parts) == len(directions), f"{entry} is matched by {directions}"
-    return all(
-        _in_part(part, direction == "src", packet) for part, direction in zip(parts, directions, strict=True)
-    )
+    return all(_in_part(part, direction == "src", packet) for part, direction in zip(parts, directions, strict=True))
 
 
 def _in_part(part: str, source: bool, packet: Packet) -> bool:
