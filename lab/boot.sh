@@ -42,8 +42,16 @@ case $kind in qemu | uml) ;; *) usage ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)
 group=
+# All that a process has started, by its number: UML makes a session of its own, which no group covers.
+family() {
+    local child
+    echo "$1"
+    for child in $(pgrep -P "$1"); do
+        family "$child"
+    done
+}
 finish() {
-    [ -n "$group" ] && kill -KILL -- "-$group" 2>/dev/null
+    [ -n "$group" ] && kill -KILL $(family "$group") -- "-$group" 2>/dev/null
     rm -rf "$scratch"
 }
 trap finish EXIT
