@@ -167,10 +167,12 @@ class Agent:
             SourceError: the folder of manifests cannot be read, or there is no access to an API server.
         """
         self._protect_from_oom()
-        self._source.start()  # objects are read while the node is prepared
         try:
+            # Before any connection is made: the first rules switch connection tracking on, and a connection that is
+            # open then may be taken for another one and hang.
             self.reconciler.start()
             self._monitor_thread.start()
+            self._source.start()
             if self._configuration:
                 self._configuration.start()
             self.reconciler.run()
