@@ -38,7 +38,7 @@ test: lint test-unit test-kernel ## everything
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
-	@lab/boot.sh -k qemu -t 400 -- env IPVSAGENT_TERMINAL=$$([ -t 1 ] && echo 1) $(PYTHON) -m lab.demo
+	@lab/boot.sh -k qemu -t 900 -- env IPVSAGENT_TERMINAL=$$([ -t 1 ] && echo 1) $(PYTHON) -m lab.demo
 
 bench: setup ## what a large cluster costs: CPU time and memory of each stage
 	$(PYTHON) -m bench.source </dev/null
