@@ -25,7 +25,7 @@ PROGRAM = str(Path(sys.executable).with_name("ipvsagent"))
 VIP, PORT, NODE_PORT = "10.96.0.10", 80, 30080
 SERVED = (f"{VIP}:{PORT}", f"{NODE_ADDRESS}:{NODE_PORT}")
 REQUESTS = 120  # of each client in each step; can be shared evenly by three and by four
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 240.0  # starting Python takes long in an emulated guest on a busy machine
 
 
 class Screen:
