@@ -22,6 +22,7 @@ from ipvsagent.source.backoff import Backoff
 from ipvsagent.source.decode import DecodeResult, NotUsed, Unusable, Usable, decode_json
 from ipvsagent.source.transport import Answer, Transport
 
+STOP_SECONDS = 2.0
 PAGE_SIZE = 500
 LIST_TIMEOUT_SECONDS = 60.0
 WATCH_SECONDS = (300, 600)  # the server ends a watch after a random time between these
@@ -311,18 +312,24 @@ class ApiSource:
         page_size: int = PAGE_SIZE,
     ) -> None:
         self._transport = transport
+        self._put = put
         self._stopping = threading.Event()
         self._reflectors = [
             Reflector(
-                r, transport, put, sleep=lambda seconds: self._stopping.wait(seconds * patience), page_size=page_size
+                r,
+                transport,
+                self._put_unless_stopping,
+                sleep=lambda seconds: self._stopping.wait(seconds * patience),
+                page_size=page_size,
             )
             for r in resources(node_name)
         ]
+        self._threads = [threading.Thread(target=self._follow, args=(r,), daemon=True) for r in self._reflectors]
 
     def start(self) -> None:
         """Begin to list and watch."""
-        for reflector in self._reflectors:
-            threading.Thread(target=self._follow, args=(reflector,), daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def silence_seconds(self) -> float:
         """How long ago the server last answered as it should, for the resource for which that is longest."""
@@ -330,9 +337,15 @@ class ApiSource:
         return max(now - reflector.last_contact for reflector in self._reflectors)
 
     def stop(self) -> None:
-        """End it; a watch that waits for the server ends with the process."""
+        """End it. A thread that is about to connect has two seconds, then it ends with the process."""
         self._stopping.set()
         self._transport.close()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+
+    def _put_unless_stopping(self, event: Event) -> None:
+        if not self._stopping.is_set():  # connections that are ended on purpose are no problem to report
+            self._put(event)
 
     def _follow(self, reflector: Reflector) -> None:
         while not self._stopping.is_set():

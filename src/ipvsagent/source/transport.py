@@ -7,6 +7,7 @@ import, so it is imported only when an API server is really used.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class Transport(Protocol):
         """Read the configuration again, after the server refused the credentials."""
 
     def close(self) -> None:
-        """End all connections; pending reads fail."""
+        """End all connections for good; pending reads fail, and so does every later request."""
 
 
 class KubernetesTransport:
@@ -75,6 +76,9 @@ class KubernetesTransport:
         self._kubeconfig = kubeconfig
         self._server = server
         self._client = self._connect()
+        self._lock = threading.Lock()
+        self._open: set[Any] = set()  # responses that are being read, guarded by the lock
+        self._closed = False
 
     def get(
         self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
@@ -89,6 +93,10 @@ class KubernetesTransport:
 
     def close(self) -> None:
         """As in `Transport`."""
+        with self._lock:
+            self._closed = True
+            for response in self._open:
+                response.shutdown()  # wakes the thread that reads it, which then closes it
         self._client.rest_client.close()
 
     @contextmanager
@@ -110,8 +118,14 @@ class KubernetesTransport:
         except (HTTPError, OSError, ValueError) as error:
             raise SourceError(f"API server {client.configuration.host}: {error}") from error
         try:
+            with self._lock:
+                if self._closed:
+                    raise SourceError("the connection to the API server is closed")
+                self._open.add(response)
             yield _HttpAnswer(response)
         finally:
+            with self._lock:
+                self._open.discard(response)
             response.close()
 
     def _connect(self) -> Any:
