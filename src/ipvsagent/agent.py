@@ -16,6 +16,7 @@ from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
 from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.kernel.api import AddressMonitor, Drivers, Rules
+from ipvsagent.kernel.conntrack import ConntrackDriver
 from ipvsagent.kernel.ipsets import IpSetDriver
 from ipvsagent.kernel.iptables_legacy import LegacyRules
 from ipvsagent.kernel.iptables_nft import NftRules
@@ -69,6 +70,7 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
             rules=_open_rules(settings, log),
             sysctls=SysctlDriver(),
             modules=modules,
+            conntrack=ConntrackDriver(),
         )
 
 

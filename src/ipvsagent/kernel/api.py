@@ -20,6 +20,7 @@ from msgspec import Struct
 from ipvsagent.errors import KernelError
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
+from ipvsagent.model.flows import Flow
 from ipvsagent.model.ops import AddressOperation, EntryOperation, IpvsOperation
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import (
@@ -186,6 +187,16 @@ class Modules(Protocol):
         """IPVS schedulers that this kernel has, loaded or loadable, sorted."""
 
 
+class Conntrack(Protocol):
+    """The flows that this network namespace tracks (ctnetlink)."""
+
+    def list_flows(self, family: Family) -> list[Flow]:
+        """The UDP and SCTP flows of one family, in no order."""
+
+    def delete(self, flows: Sequence[Flow]) -> Results:
+        """Forget flows; their next packet begins a new one. `NotFound` if a flow has gone, or is not the same one."""
+
+
 class Drivers(Struct):
     """All drivers of one network namespace.
 
@@ -199,3 +210,4 @@ class Drivers(Struct):
     rules: dict[Family, Rules]
     sysctls: Sysctls
     modules: Modules
+    conntrack: Conntrack

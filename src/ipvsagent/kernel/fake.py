@@ -5,7 +5,8 @@ missing, no set destroyed while a rule matches it, and so on), because a permiss
 suite runs on this and on the real kernel. It also records every modifying message in `log`, so that tests can say
 what a change cost.
 
-One module holds each of its tables: `fake_ipvs`, `fake_addresses`, `fake_ipsets`, `fake_rules`.
+One module holds each of its tables: `fake_ipvs`, `fake_addresses`, `fake_ipsets`, `fake_rules`,
+`fake_conntrack`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import NotFound, kernel_error
 from ipvsagent.kernel.api import Drivers, Rules
 from ipvsagent.kernel.fake_addresses import FakeAddresses, FakeMonitor
+from ipvsagent.kernel.fake_conntrack import FakeConntrack
 from ipvsagent.kernel.fake_ipsets import FakeIpSets
 from ipvsagent.kernel.fake_ipvs import FakeIpvs
 from ipvsagent.kernel.fake_journal import Journal, LogEntry
@@ -61,7 +63,7 @@ class FakeKernel:
     """One network namespace with its tables.
 
     Attributes:
-        ipvs, addresses, ip_sets, rules, sysctls, modules: the drivers.
+        ipvs, addresses, ip_sets, rules, sysctls, modules, conntrack: the drivers.
         modules_available: modules that can be loaded.
         modules_loaded: modules that are.
     """
@@ -74,6 +76,7 @@ class FakeKernel:
         self.modules = FakeModules(self)
         self.ipvs = FakeIpvs(self._journal, modules=self.modules_loaded, schedulers=self.modules.available_schedulers)
         self.addresses = FakeAddresses(self._journal)
+        self.conntrack = FakeConntrack(self._journal)
         self.ip_sets = FakeIpSets(self._journal, references=self._references)
         self.rules = {
             family: FakeRules(family, self._journal, set_names=lambda: self.ip_sets.sets) for family in Family
@@ -82,7 +85,7 @@ class FakeKernel:
     def drivers(self) -> Drivers:
         """All drivers of this kernel."""
         rules = cast("dict[Family, Rules]", dict(self.rules))
-        return Drivers(self.ipvs, self.addresses, self.ip_sets, rules, self.sysctls, self.modules)
+        return Drivers(self.ipvs, self.addresses, self.ip_sets, rules, self.sysctls, self.modules, self.conntrack)
 
     def monitor(self, dummy_name: str = DUMMY_INTERFACE) -> FakeMonitor:
         """A monitor that hears what happens from now on."""

@@ -46,6 +46,7 @@ from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.order import first_sync_order
@@ -69,6 +70,7 @@ _READ_ADDRESSES = "read node addresses"
 _WRITE_RULES = "write rules"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
+_CLEAN_FLOWS = "delete stale flows"
 
 
 class Reconfigure(Struct, frozen=True):
@@ -118,6 +120,7 @@ class Reconciler:
         self._first_sync_done = False
         self._reported: frozenset[Problem] = frozenset()
         self._drain = Drain()
+        self._stale_flows = StaleFlows(drivers.conntrack)
         self._replan_all = False
         self._pass_ended = -math.inf
         self._tasks: dict[str, Callable[[], object]] = {
@@ -126,6 +129,7 @@ class Reconciler:
             _WRITE_RULES: self._write_rules,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: lambda: ensure_dummy(drivers),
+            _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
 
@@ -184,6 +188,8 @@ class Reconciler:
                 self._write(self._plan_dirty())
                 self._retry()
                 self._drain_further()
+            if self._stale_flows and _CLEAN_FLOWS not in self._retries:
+                self._attempt(_CLEAN_FLOWS)
         self._publish()
 
     def next_wakeup(self) -> float | None:
@@ -296,6 +302,7 @@ class Reconciler:
         for step in _steps(first_sync_order(services, self._node_name), SERVICES_PER_STEP):
             self._write(self._plan(step))
         self._first_sync_done = True
+        self._stale_flows.note_all(self._writer.ledger)
         self._write(self._everything())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
@@ -329,7 +336,9 @@ class Reconciler:
     def _write(self, touched: Touched) -> None:
         if not touched:
             return
+        held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
         outcome = self._writer.write(touched)
+        self._stale_flows.note(held, self._writer.ledger)
         items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
         for item in items:
             if item not in outcome.failures:
@@ -339,6 +348,11 @@ class Reconciler:
         for key, servers in outcome.draining.items():
             self._drain.begin(key, servers, self._clock())
         self._recover(outcome)
+
+    def _clean_flows(self) -> None:
+        deleted = self._stale_flows.clean(self._writer.ledger)
+        if deleted:
+            self._log.debug("stale flows deleted", count=deleted)
 
     def _drain_further(self) -> None:
         errors = self._drain.tick(

@@ -1,0 +1,42 @@
+"""The flows of connection tracking, over ctnetlink (module nf_conntrack_netlink, which the kernel loads by itself)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyroute2.netlink import NETLINK_NETFILTER
+
+from ipvsagent.errors import AcknowledgementsLost, KernelError, kernel_error
+from ipvsagent.kernel import conntrack_codec as codec
+from ipvsagent.kernel.api import Results
+from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
+from ipvsagent.model.address import Family
+from ipvsagent.model.flows import Flow
+
+
+class ConntrackDriver:
+    """The tracked flows of the creating thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def list_flows(self, family: Family) -> list[Flow]:
+        """As in `api.Conntrack`."""
+        request = Message(codec.LIST, codec.encode_list(family))
+        payloads = self._netlink.dump(request, operation="list flows", subject=family.label)
+        return [flow for p in payloads if (flow := codec.decode_flow(p, family)) is not None]
+
+    def delete(self, flows: Sequence[Flow]) -> Results:
+        """As in `api.Conntrack`."""
+        answers = self._netlink.execute([Message(codec.DELETE, codec.encode_delete(f)) for f in flows])
+        return [_error(f, a) if a else None for f, a in zip(flows, answers, strict=True)]
+
+
+def _error(flow: Flow, number: int) -> KernelError:
+    if number == LOST:
+        return AcknowledgementsLost("delete flow", str(flow))
+    return kernel_error("delete flow", str(flow), number)

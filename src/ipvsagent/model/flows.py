@@ -1,0 +1,44 @@
+"""Flows of the kernel's connection tracking, as far as cleaning up needs them."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address, Family, Protocol
+from ipvsagent.model.state import VirtualServerKey, endpoint_text
+
+
+class Flow(Struct, frozen=True, gc=False):
+    """One tracked flow, in both directions; ports in host byte order.
+
+    The original direction is the client's first packet, the reply direction what the kernel expects as the answer.
+    With IPVS in between, the reply comes from the real server; without, from the address that the client asked (CT-08).
+    """
+
+    protocol: Protocol
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+    reply_source: Address
+    reply_source_port: int
+    reply_destination: Address
+    reply_destination_port: int
+    id: int = 0  # the kernel's number of this very flow, in host byte order; 0: unknown
+
+    @property
+    def family(self) -> Family:
+        """The family of its addresses."""
+        return self.destination.family
+
+    @property
+    def frontend(self) -> VirtualServerKey:
+        """The virtual server that its packets are for, if there is one."""
+        return VirtualServerKey(self.protocol, self.destination, self.destination_port)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.protocol.word} {endpoint_text(self.source, self.source_port)}"
+            f" to {endpoint_text(self.destination, self.destination_port)}"
+            f" answered by {endpoint_text(self.reply_source, self.reply_source_port)}"
+        )

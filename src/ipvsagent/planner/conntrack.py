@@ -1,0 +1,39 @@
+"""Which flows of connection tracking are stale (rules CT-03 to CT-08, with DEV-21 and DEV-22).
+
+UDP and SCTP clients that go on sending keep their flow alive, and with it the real server that it was bound to. Once
+that one is gone, their packets go nowhere until the flow goes, too. TCP needs none of this: the client notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ipvsagent.model.address import Address, Protocol
+from ipvsagent.model.flows import Flow
+from ipvsagent.model.state import VirtualServerKey
+
+CLEANED_PROTOCOLS = (Protocol.UDP, Protocol.SCTP)
+"""Protocols without a connection that ends when its other side goes; TCP flows are never touched."""
+
+Place = tuple[Address, int]
+"""Address and port (host byte order) of a real server."""
+
+
+def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Collection[Place]]) -> list[Flow]:
+    """Choose the flows to certain frontends that lead elsewhere than to one of their real servers.
+
+    A frontend is matched by its exact address, port and protocol, node ports included: they are virtual servers on
+    node addresses (CT-04, DEV-22). Flows that were never translated have the frontend itself as the answering side,
+    and are stale as well (CT-08).
+
+    Args:
+        frontends: those concerned, each with its real servers; with none, all of its flows are stale (DEV-21).
+    """
+    stale = []
+    for flow in flows:
+        if flow.protocol not in CLEANED_PROTOCOLS:
+            continue
+        kept = frontends.get(flow.frontend)
+        if kept is not None and (flow.reply_source, flow.reply_source_port) not in kept:
+            stale.append(flow)
+    return stale

@@ -1,0 +1,46 @@
+"""The conntrack driver on this machine's kernel."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+
+import pytest
+from msgspec.structs import replace
+
+from ipvsagent.errors import NotFound
+from ipvsagent.kernel.conntrack import ConntrackDriver
+from ipvsagent.model.address import Address, Family
+
+_MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+"""A rule that makes the kernel track flows in its network namespace."""
+
+
+@pytest.mark.parametrize(
+    ("family", "program", "host"),
+    [(Family.IPV4, "iptables-legacy", "127.0.0.1"), (Family.IPV6, "ip6tables-legacy", "::1")],
+)
+@pytest.mark.usefixtures("network_namespace")
+def test_flow_is_listed_and_deleted_but_not_under_another_number(family: Family, program: str, host: str) -> None:
+    """CT-05, CT-07: only the very flow that was listed goes; one that has gone is NotFound."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run([program, "-w", "5", *_MATCH], check=True)
+    driver = ConntrackDriver()
+    with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
+        server.bind((host, 0))
+        client.connect(server.getsockname()[:2])
+        client.send(b"x")
+        assert server.recv(1) == b"x"
+        (flow,) = driver.list_flows(family)
+        place = (Address.parse(host), server.getsockname()[1])
+    assert (flow.destination, flow.destination_port) == place
+    assert (flow.reply_source, flow.reply_source_port) == place
+    (refused,) = driver.delete([replace(flow, id=flow.id ^ 1)])
+    assert isinstance(refused, NotFound)
+    done, gone = driver.delete([flow, flow])
+    assert done is None
+    assert isinstance(gone, NotFound)
+    assert gone.errno == errno.ENOENT
+    assert driver.list_flows(family) == []
+    driver.close()
