@@ -48,6 +48,12 @@ class Ipvs(Protocol):
     def list_real_servers(self, key: VirtualServerKey) -> list[ObservedRealServer]:
         """The real servers of one virtual server; empty also where there is no such virtual server."""
 
+    def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
+        """One virtual server with its real servers; None if there is none."""
+
+    def list_keys(self) -> set[VirtualServerKey]:
+        """The keys of all virtual servers by address."""
+
     def count_virtual_servers(self) -> int:
         """The number of IPv4 virtual servers, those by firewall mark included, at a cost of O(1).
 

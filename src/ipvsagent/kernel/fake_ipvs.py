@@ -66,6 +66,15 @@ class FakeIpvs:
         self._require()
         return list(self.table[key][1].values()) if key in self.table else []
 
+    def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
+        """As in `api.Ipvs`."""
+        return next((s for s in self.list_virtual_servers() if s.key == key), None)
+
+    def list_keys(self) -> set[VirtualServerKey]:
+        """As in `api.Ipvs`."""
+        self._require()
+        return set(self.table)
+
     def count_virtual_servers(self) -> int:
         """As in `api.Ipvs`."""
         self._require()

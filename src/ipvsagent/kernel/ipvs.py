@@ -70,6 +70,20 @@ class IpvsDriver:
         payloads = self._netlink.dump(request, operation="list real servers of", subject=str(key))
         return [codec.decode_real_server(p, key.address.family) for p in payloads]
 
+    def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
+        """As in `api.Ipvs`."""
+        request = Message(self._family, codec.get_virtual_server(key))
+        try:
+            server = codec.decode_virtual_server(self._netlink.ask(request, operation="look at", subject=str(key)))
+        except NotFound:
+            return None
+        return server and structs.replace(server, real_servers=tuple(self.list_real_servers(key)))
+
+    def list_keys(self) -> set[VirtualServerKey]:
+        """As in `api.Ipvs`."""
+        payloads = self._netlink.dump(Message(self._family, codec.LIST_SERVICES), operation="list virtual servers")
+        return {server.key for server in map(codec.decode_virtual_server, payloads) if server}
+
     def count_virtual_servers(self) -> int:
         """As in `api.Ipvs`."""
         try:

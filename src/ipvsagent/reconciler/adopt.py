@@ -39,16 +39,16 @@ def read_kernel(
     ledger = Ledger()
     for family in families:
         for spec in sets.set_specs(family):
-            ledger.entries.update(_entries(ip_sets, spec))
+            ledger.entries.replace(spec.name, list_entries(ip_sets, spec))
     listed = addresses.list_addresses()
     on_dummy = {a.address for a in listed if a.link_name == DUMMY_INTERFACE}
-    ledger.addresses = {a for a in on_dummy if not _is_excluded(a, exclude)}
+    ledger.addresses = {a for a in on_dummy if not is_excluded(a, exclude)}
     node_addresses = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
     traces = _Traces(on_dummy, ledger.entries, node_addresses)
     for observed in ipvs.list_virtual_servers():
         key = observed.key
-        ledger.virtual_servers[key] = from_observed(observed)
-        if _is_excluded(key.address, exclude) or key not in traces:
+        ledger.hold(from_observed(observed))
+        if is_excluded(key.address, exclude) or key not in traces:
             ledger.foreign.add(key)
     return ledger
 
@@ -58,14 +58,16 @@ def addresses_on_dummy(addresses: Addresses) -> set[Address]:
     return {a.address for a in addresses.list_addresses() if a.link_name == DUMMY_INTERFACE}
 
 
-def _entries(ip_sets: IpSets, spec: SetSpec) -> Iterable[SetEntry]:
+def list_entries(ip_sets: IpSets, spec: SetSpec) -> Sequence[SetEntry]:
+    """The entries of a set; a missing one counts as empty."""
     try:
         return ip_sets.list_entries(spec)
     except NotFound:
         return ()
 
 
-def _is_excluded(address: Address, networks: Sequence[Network]) -> bool:
+def is_excluded(address: Address, networks: Sequence[Network]) -> bool:
+    """Whether virtual servers and dummy addresses at an address are left alone (VS-08, ADR-07, DEV-28)."""
     return (address.family is Family.IPV6 and address.is_link_local) or any(address in n for n in networks)
 
 

@@ -6,9 +6,11 @@ little more than holding one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from itertools import chain
 
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
@@ -32,11 +34,41 @@ UNUSABLE_WEIGHT = -1
 """Weight that stands for "must be set anew": an adopted real server with wrong method or thresholds (DEV-17)."""
 
 
+class EntryTable:
+    """The entries of our ipsets, kept by set so that the number of each set's is known at once."""
+
+    def __init__(self) -> None:
+        self._by_set: dict[str, set[SetEntry]] = {}
+
+    def __contains__(self, entry: SetEntry) -> bool:
+        return entry in self._by_set.get(entry.set_name, ())
+
+    def __iter__(self) -> Iterator[SetEntry]:
+        return chain.from_iterable(self._by_set.values())
+
+    def add(self, entry: SetEntry) -> None:
+        """Note an entry."""
+        self._by_set.setdefault(entry.set_name, set()).add(entry)
+
+    def discard(self, entry: SetEntry) -> None:
+        """Forget an entry, if it is there."""
+        self._by_set.get(entry.set_name, set()).discard(entry)
+
+    def of(self, set_name: str) -> AbstractSet[SetEntry]:
+        """The entries of one set."""
+        return self._by_set.get(set_name, frozenset())
+
+    def replace(self, set_name: str, entries: Iterable[SetEntry]) -> None:
+        """Take these for the entries of a set."""
+        self._by_set[set_name] = set(entries)
+
+
 class Ledger:
     """The kernel's state as far as it is known.
 
     Attributes:
-        virtual_servers: every virtual server, those of others included.
+        virtual_servers: every virtual server, those of others included; changed by `hold` and `forget` only.
+        counted: how many of them are of IPv4, which the kernel counts, too.
         foreign: keys of virtual servers that others made; they are changed only when a Service claims them and
             never removed.
         addresses: on the dummy interface.
@@ -45,9 +77,23 @@ class Ledger:
 
     def __init__(self) -> None:
         self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
+        self.counted = 0
         self.foreign: set[VirtualServerKey] = set()
         self.addresses: set[Address] = set()
-        self.entries: set[SetEntry] = set()
+        self.entries = EntryTable()
+
+    def hold(self, server: VirtualServer) -> None:
+        """Note a virtual server with all that it has."""
+        key = server.key
+        if key not in self.virtual_servers:
+            self.counted += key.address.family is Family.IPV4
+        self.virtual_servers[key] = server
+
+    def forget(self, key: VirtualServerKey) -> None:
+        """Note that there is no such virtual server any more."""
+        if self.virtual_servers.pop(key, None) is not None:
+            self.counted -= key.address.family is Family.IPV4
+        self.foreign.discard(key)
 
     def acknowledge(self, operations: Iterable[IpvsOperation]) -> None:
         """Record operations on virtual servers, in the order they were carried out."""
@@ -60,8 +106,7 @@ class Ledger:
                 held = self.virtual_servers.get(virtual_server.key)
                 self._put(virtual_server, held.real_servers if held else ())
             case RemoveVirtualServer(key):
-                self.virtual_servers.pop(key, None)
-                self.foreign.discard(key)
+                self.forget(key)
             case AddRealServer(key, server) | ChangeRealServer(key, server):
                 held = self.virtual_servers[key]
                 self._put(held, (*_without(held.real_servers, server.address, server.port), server))
@@ -70,12 +115,14 @@ class Ledger:
                 self._put(held, _without(held.real_servers, address, port))
 
     def _put(self, settings: VirtualServer, real_servers: tuple[RealServer, ...]) -> None:
-        self.virtual_servers[settings.key] = VirtualServer(
-            settings.key,
-            settings.scheduler,
-            settings.flags,
-            settings.persistence_timeout_seconds,
-            real_servers,
+        self.hold(
+            VirtualServer(
+                settings.key,
+                settings.scheduler,
+                settings.flags,
+                settings.persistence_timeout_seconds,
+                real_servers,
+            )
         )
 
 

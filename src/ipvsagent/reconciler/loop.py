@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError, KernelError, NodeUnusable
+from ipvsagent.errors import AgentError, KernelError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
@@ -30,44 +30,39 @@ from ipvsagent.model.events import (
     SourceProblems,
     Stop,
 )
-from ipvsagent.model.objects import Node, ObjectKey, Problem
+from ipvsagent.model.objects import Problem
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.status import Status
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import (
-    KUBERNETES_API,
-    NodeFacts,
-    api_server_addresses,
-    choose_node_port_addresses,
-    usable_node_addresses,
-)
+from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
+from ipvsagent.reconciler.facts import own_node, read_facts
+from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
-from ipvsagent.reconciler.order import first_sync_order
+from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
     check_scheduler,
     ensure_dummy,
     ensure_rules,
+    ensure_sets,
     prepare_node,
     write_sysctls,
 )
-from ipvsagent.reconciler.retry import RetrySchedule
+from ipvsagent.reconciler.verify import Verification
 from ipvsagent.reconciler.writer import Item, Outcome, Writer
-
-SERVICES_PER_STEP = 256
-"""Services planned and written together; in a first sync the first step reaches the kernel before the next."""
-
 
 # Work that concerns the whole node, by the name under which its failure is reported and retried.
 _READ_KERNEL = "read the kernel"
 _READ_ADDRESSES = "read node addresses"
 _WRITE_RULES = "write rules"
+_CREATE_SETS = "create ipsets"
+_CHECK_RULES = "check rules"
+_VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
@@ -112,21 +107,24 @@ class Reconciler:
         self._queue: queue.SimpleQueue[Event | Reconfigure] = queue.SimpleQueue()
         self._cache = ObjectCache()
         self._desired = Desired()
-        self._writer = Writer(drivers, self._desired, Ledger())
-        self._facts = NodeFacts(node_name, families=families)
-        self._retries: RetrySchedule[Item | str] = RetrySchedule()
-        self._failures: dict[Item | str, AgentError] = {}
+        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks)
+        self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families))
+        self._failures = Failures(log, clock)
+        self._verification = Verification(drivers, families)
         self._rules: tuple[RuleSet, ...] = ()
+        self._rules_checked = 0
         self._first_sync_done = False
         self._reported: frozenset[Problem] = frozenset()
         self._drain = Drain()
         self._stale_flows = StaleFlows(drivers.conntrack)
-        self._replan_all = False
         self._pass_ended = -math.inf
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
             _READ_ADDRESSES: self._read_node_addresses,
             _WRITE_RULES: self._write_rules,
+            _CHECK_RULES: self._check_rules,
+            _CREATE_SETS: self._create_sets,
+            _VERIFY: self._verify,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: lambda: ensure_dummy(drivers),
             _CLEAN_FLOWS: self._clean_flows,
@@ -188,21 +186,30 @@ class Reconciler:
                 self._write(self._plan_dirty())
                 self._retry()
                 self._drain_further()
-            if self._stale_flows and _CLEAN_FLOWS not in self._retries:
+                if _VERIFY not in self._failures:
+                    self._attempt(_VERIFY)
+            if self._stale_flows and _CLEAN_FLOWS not in self._failures:
                 self._attempt(_CLEAN_FLOWS)
         self._publish()
 
-    def next_wakeup(self) -> float | None:
-        """Seconds until something is due without an event; None if nothing is."""
-        times = [t for t in (self._retries.next_time(), self._drain.next_time()) if t is not None]
-        return max(0.0, min(times) - self._clock()) if times else None
+    def next_wakeup(self, *, verification: bool = False) -> float | None:
+        """Seconds until something is due without an event; None if nothing is.
+
+        Args:
+            verification: whether verification counts, which is always due again.
+        """
+        times = [self._failures.next_time(), self._drain.next_time()]
+        if verification:
+            times.append(self._verification.next_time())
+        due = [t for t in times if t is not None]
+        return max(0.0, min(due) - self._clock()) if due else None
 
     # -- events ------------------------------------------------------------------------------------------------
 
     def _gather(self) -> list[Event | Reconfigure]:
         """Wait for events or for something that is due; changes within the minimum period go together (SYN-06)."""
         try:
-            events = [self._queue.get(timeout=self.next_wakeup())]
+            events = [self._queue.get(timeout=self.next_wakeup(verification=True))]
         except queue.Empty:
             return []
         not_before = self._pass_ended + self._settings.min_sync_period_seconds
@@ -223,7 +230,7 @@ class Reconciler:
             try:
                 lost = ledger.addresses - addresses_on_dummy(self._drivers.addresses)
             except KernelError as error:
-                self._failed(_READ_KERNEL, error)
+                self._failures.failed(_READ_KERNEL, error)
         if not lost:
             return  # our own removals, which are no longer in the ledger
         self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=len(lost))
@@ -239,7 +246,8 @@ class Reconciler:
             self._log.error("new configuration refused; the old one stays in force", error=error)
             return
         self._settings = settings
-        self._replan_all = True
+        self._writer.exclude = settings.exclude_networks
+        self._planning.plan_all_next()
         self._attempt(_WRITE_SYSCTLS)
         self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
@@ -252,11 +260,9 @@ class Reconciler:
 
     # -- node facts --------------------------------------------------------------------------------------------
 
-    def _own_node(self) -> Node | None:
-        return self._cache.nodes.get(ObjectKey("", self._node_name))
-
     def _plan_rules(self) -> tuple[RuleSet, ...]:
-        return plan_rule_sets(self._settings, self._own_node(), self._families, random_fully=self._random_fully)
+        node = own_node(self._cache, self._node_name)
+        return plan_rule_sets(self._settings, node, self._families, random_fully=self._random_fully)
 
     def _node_changed(self) -> None:
         if self._plan_rules() != self._rules:
@@ -264,74 +270,37 @@ class Reconciler:
         self._attempt(_READ_ADDRESSES)
 
     def _read_node_addresses(self) -> None:
-        listed = self._drivers.addresses.list_addresses()
-        addresses = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
-        node = self._own_node()
-        internal = node.addresses if node else ()
-        others = {a for n in self._cache.nodes.values() if n is not node for a in n.addresses}
-        facts = NodeFacts(
-            name=self._node_name,
-            zone=node.zone if node else "",
+        facts = read_facts(
+            self._drivers.addresses,
+            self._cache,
+            node_name=self._node_name,
             families=self._families,
-            addresses=addresses,
-            node_port_addresses=choose_node_port_addresses(
-                self._settings.node_port_addresses, addresses, internal_addresses=internal
-            ),
-            internal_addresses=internal,
-            other_node_addresses=frozenset(others),
-            api_server_addresses=api_server_addresses(self._cache.slices_of(KUBERNETES_API)),
+            settings=self._settings,
         )
-        if facts != self._facts:
-            self._facts = facts
-            self._replan_all = True
+        self._planning.learn(facts)
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
     def _first_sync(self) -> None:
-        try:
-            self._writer.ledger = self._read_ledger()
-        except KernelError as error:
-            self._failed(_READ_KERNEL, error)
+        if not self._attempt(_READ_KERNEL):
             return
-        self._well(_READ_KERNEL)
         self._attempt(_READ_ADDRESSES)
-        dirty = [key for key in self._cache.dirty if key in self._cache.services]
-        self._cache.dirty.clear()
-        self._replan_all = False
-        services = [(self._cache.services[key], self._cache.slices_of(key)) for key in dirty]
-        for step in _steps(first_sync_order(services, self._node_name), SERVICES_PER_STEP):
-            self._write(self._plan(step))
+        for step in self._planning.first_steps():
+            self._write(self._planning.plan(step, self._settings))
         self._first_sync_done = True
         self._stale_flows.note_all(self._writer.ledger)
         self._write(self._everything())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
-            services=len(services),
+            services=len(self._desired),
             virtual_servers=len(self._desired.virtual_servers),
             failures=len(self._failures),
         )
 
     def _plan_dirty(self) -> Touched:
-        dirty = self._cache.dirty
-        if KUBERNETES_API in dirty:
+        if KUBERNETES_API in self._cache.dirty:
             self._attempt(_READ_ADDRESSES)  # the API servers' addresses are among the facts
-        if self._replan_all:
-            self._replan_all = False
-            dirty.update(dict.fromkeys(self._cache.services))
-        keys = list(dirty)
-        dirty.clear()
-        return self._plan(keys)
-
-    def _plan(self, services: Iterable[ObjectKey]) -> Touched:
-        touched = Touched()
-        for key in services:
-            service = self._cache.services.get(key)
-            plan = None
-            if service is not None:
-                slices = self._cache.slices_of(key)
-                plan = plan_service(service, slices, node=self._facts, settings=self._settings)
-            touched.update(self._desired.replace(key, plan))
-        return touched
+        return self._planning.plan_dirty(self._settings)
 
     def _write(self, touched: Touched) -> None:
         if not touched:
@@ -342,9 +311,9 @@ class Reconciler:
         items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
         for item in items:
             if item not in outcome.failures:
-                self._well(item)
+                self._failures.well(item)
         for item, error in outcome.failures.items():
-            self._failed(item, error)
+            self._failures.failed(item, error)
         for key, servers in outcome.draining.items():
             self._drain.begin(key, servers, self._clock())
         self._recover(outcome)
@@ -363,19 +332,18 @@ class Reconciler:
             limit_seconds=self._settings.drain_timeout_seconds,
         )
         if errors:
-            self._failed(_READ_KERNEL, errors[0])
+            self._failures.failed(_READ_KERNEL, errors[0])
 
     def _recover(self, outcome: Outcome) -> None:
         if outcome.dummy_missing:
             self._attempt(_CREATE_DUMMY)
             self._writer.ledger.addresses.clear()
         if outcome.drift:
-            self._failed(_READ_KERNEL, next(iter(outcome.failures.values())))
+            self._failures.failed(_READ_KERNEL, next(iter(outcome.failures.values())))
 
     def _retry(self) -> None:
-        due = self._retries.take_due(self._clock())
         touched = Touched()
-        for item in due:
+        for item in self._failures.take_due():
             match item:
                 case VirtualServerKey():
                     touched.virtual_servers[item] = None
@@ -390,17 +358,46 @@ class Reconciler:
         self._write(touched)
 
     def _reread(self) -> None:
-        self._writer.ledger = self._read_ledger()
-
-    def _read_ledger(self) -> Ledger:
         drivers = self._drivers
-        return read_kernel(
+        ledger = read_kernel(
             drivers.ipvs,
             drivers.addresses,
             drivers.ip_sets,
             families=self._families,
             exclude=self._settings.exclude_networks,
         )
+        self._verification.begin(ledger, self._clock())
+        self._writer.ledger = ledger
+
+    def _check_rules(self) -> None:
+        """One family at a time, in turn."""
+        self._rules_checked += 1
+        for rules in self._rules[self._rules_checked % len(self._rules) :][:1]:
+            if ensure_rules(self._drivers, rules):
+                self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
+
+    def _create_sets(self) -> None:
+        for rules in self._rules:
+            ensure_sets(self._drivers, rules)
+
+    def _verify(self) -> None:
+        finding = self._verification.tick(
+            self._writer.ledger, now=self._clock(), exclude=self._settings.exclude_networks
+        )
+        if finding is None:
+            return
+        if finding.sets_missing:
+            self._attempt(_CREATE_SETS)
+            self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
+        if finding.check_rules:
+            self._attempt(_CHECK_RULES)
+            self._attempt(_WRITE_SYSCTLS)
+        touched = finding.touched
+        if finding.unknown and self._attempt(_READ_KERNEL):
+            touched = self._everything()
+        if touched:
+            self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
+            self._write(touched)
 
     def _everything(self) -> Touched:
         """All that is desired and all that is held: the differences between the two are found among them."""
@@ -413,25 +410,9 @@ class Reconciler:
 
     # -- failures and status -----------------------------------------------------------------------------------
 
-    def _attempt(self, name: str) -> None:
+    def _attempt(self, name: str) -> bool:
         """Do something that concerns the whole node; a failure is retried."""
-        try:
-            self._tasks[name]()
-        except (KernelError, NodeUnusable) as error:
-            self._failed(name, error)
-        else:
-            self._well(name)
-
-    def _failed(self, item: Item | str, error: AgentError) -> None:
-        if str(self._failures.get(item)) != str(error):
-            self._log.warning("not written, will be retried", item=item, error=error)
-        self._failures[item] = error
-        self._retries.failed(item, self._clock())
-
-    def _well(self, item: Item | str) -> None:
-        if self._failures.pop(item, None) is not None:
-            self._log.info("written after a failure", item=item)
-            self._retries.succeeded([item])
+        return self._failures.attempt(name, self._tasks[name])
 
     def _publish(self) -> None:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
@@ -443,10 +424,6 @@ class Reconciler:
             synchronised=self._first_sync_done and not self._failures,
             services=len(self._desired),
             virtual_servers=len(self._desired.virtual_servers),
-            failures=tuple(f"{item}: {error}" for item, error in self._failures.items()),
+            failures=self._failures.texts(),
             problems=tuple(sorted(problems)),
         )
-
-
-def _steps(keys: list[ObjectKey], size: int) -> Iterable[list[ObjectKey]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))

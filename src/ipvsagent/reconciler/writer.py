@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound
 from ipvsagent.kernel.api import Drivers
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Network
 from ipvsagent.model.ops import (
     AddAddress,
     AddEntry,
@@ -28,6 +28,7 @@ from ipvsagent.model.ops import (
 )
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.reconciler.adopt import is_excluded
 from ipvsagent.reconciler.diff import diff_virtual_server
 from ipvsagent.reconciler.ledger import Ledger
 
@@ -64,12 +65,17 @@ class _Span(NamedTuple):
 
 
 class Writer:
-    """Brings the kernel from the ledger's state to the desired one, for given items only."""
+    """Brings the kernel from the ledger's state to the desired one, for given items only.
 
-    def __init__(self, drivers: Drivers, desired: Desired, ledger: Ledger) -> None:
+    Attributes:
+        exclude: networks in which nothing is ever removed (DEV-28).
+    """
+
+    def __init__(self, drivers: Drivers, desired: Desired, ledger: Ledger, exclude: Sequence[Network] = ()) -> None:
         self._drivers = drivers
         self._desired = desired
         self.ledger = ledger
+        self.exclude = exclude
 
     def write(self, touched: Touched) -> Outcome:
         """Write whatever differs among the items touched; items in sync cost no message."""
@@ -81,10 +87,17 @@ class Writer:
         surplus = [
             k
             for k in touched.virtual_servers
-            if k not in desired.virtual_servers and k in ledger.virtual_servers and k not in ledger.foreign
+            if k not in desired.virtual_servers
+            and k in ledger.virtual_servers
+            and k not in ledger.foreign
+            and not is_excluded(k.address, self.exclude)
         ]
         binding = [a for a in touched.addresses if a in desired.addresses and a not in ledger.addresses]
-        unbinding = [a for a in touched.addresses if a not in desired.addresses and a in ledger.addresses]
+        unbinding = [
+            a
+            for a in touched.addresses
+            if a not in desired.addresses and a in ledger.addresses and not is_excluded(a, self.exclude)
+        ]
         self._write_entries([AddEntry(e) for e in appearing], outcome)
         self._write_virtual_servers(present, outcome)
         self._write_addresses([AddAddress(a) for a in binding], outcome)
@@ -118,12 +131,12 @@ class Writer:
         """Let the ledger share the desired value; what a Service claims is not foreign any more."""
         wanted = self._desired.virtual_servers.get(key)
         if wanted is None:
-            self.ledger.virtual_servers.pop(key, None)
+            self.ledger.forget(key)
         elif draining:
             outcome.draining[key] = draining
-            self.ledger.virtual_servers[key] = replace(wanted, real_servers=(*wanted.real_servers, *draining))
+            self.ledger.hold(replace(wanted, real_servers=(*wanted.real_servers, *draining)))
         else:
-            self.ledger.virtual_servers[key] = wanted
+            self.ledger.hold(wanted)
         self.ledger.foreign.discard(key)
 
     def _conclude(

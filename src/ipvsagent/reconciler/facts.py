@@ -1,0 +1,49 @@
+"""What the planner has to know of this node, from the objects heard of and the kernel's addresses."""
+
+from __future__ import annotations
+
+from ipvsagent.config.types import Settings
+from ipvsagent.kernel.api import Addresses
+from ipvsagent.model.address import Family
+from ipvsagent.model.objects import Node, ObjectKey
+from ipvsagent.model.state import DUMMY_INTERFACE
+from ipvsagent.planner.facts import (
+    KUBERNETES_API,
+    NodeFacts,
+    api_server_addresses,
+    choose_node_port_addresses,
+    usable_node_addresses,
+)
+from ipvsagent.reconciler.cache import ObjectCache
+
+
+def own_node(cache: ObjectCache, node_name: str) -> Node | None:
+    """This node's object, if it was heard of."""
+    return cache.nodes.get(ObjectKey("", node_name))
+
+
+def read_facts(
+    addresses: Addresses, cache: ObjectCache, *, node_name: str, families: tuple[Family, ...], settings: Settings
+) -> NodeFacts:
+    """Put the facts together (SYN-03, NP-01 to NP-07).
+
+    Raises:
+        KernelError: the addresses could not be listed.
+    """
+    listed = addresses.list_addresses()
+    usable = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
+    node = own_node(cache, node_name)
+    internal = node.addresses if node else ()
+    others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
+    return NodeFacts(
+        name=node_name,
+        zone=node.zone if node else "",
+        families=families,
+        addresses=usable,
+        node_port_addresses=choose_node_port_addresses(
+            settings.node_port_addresses, usable, internal_addresses=internal
+        ),
+        internal_addresses=internal,
+        other_node_addresses=frozenset(others),
+        api_server_addresses=api_server_addresses(cache.slices_of(KUBERNETES_API)),
+    )

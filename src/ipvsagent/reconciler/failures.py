@@ -1,0 +1,68 @@
+"""What could not be written, why, and when it is tried again; reported when it begins and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ipvsagent.errors import AgentError, KernelError, NodeUnusable
+from ipvsagent.log import Logger
+from ipvsagent.reconciler.retry import RetrySchedule
+from ipvsagent.reconciler.writer import Item
+
+Failing = Item | str
+"""An item that is written by itself, or the name of a task that concerns the whole node."""
+
+
+class Failures:
+    """Everything that is not as it should be, each with its last error (DEV-07).
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, log: Logger, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self._errors: dict[Failing, AgentError] = {}
+        self._retries: RetrySchedule[Failing] = RetrySchedule()
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._errors
+
+    def attempt(self, name: str, task: Callable[[], object]) -> bool:
+        """Do something that concerns the whole node; answer whether it worked. A failure is retried."""
+        try:
+            task()
+        except (KernelError, NodeUnusable) as error:
+            self.failed(name, error)
+            return False
+        self.well(name)
+        return True
+
+    def failed(self, item: Failing, error: AgentError) -> None:
+        """Note a failure; one that says nothing new is not logged again."""
+        if str(self._errors.get(item)) != str(error):
+            self._log.warning("not written, will be retried", item=item, error=error)
+        self._errors[item] = error
+        self._retries.failed(item, self._clock())
+
+    def well(self, item: Failing) -> None:
+        """Note that an item is as it should be."""
+        if self._errors.pop(item, None) is not None:
+            self._log.info("written after a failure", item=item)
+            self._retries.succeeded([item])
+
+    def take_due(self) -> list[Failing]:
+        """What is to be tried again now."""
+        return self._retries.take_due(self._clock())
+
+    def next_time(self) -> float | None:
+        """When something is to be tried again."""
+        return self._retries.next_time()
+
+    def texts(self) -> tuple[str, ...]:
+        """Each failing item with its error."""
+        return tuple(f"{item}: {error}" for item, error in self._errors.items())

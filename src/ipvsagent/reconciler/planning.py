@@ -1,0 +1,68 @@
+"""Which Services have to be planned anew, and what their plans touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ipvsagent.config.types import Settings
+from ipvsagent.model.objects import ObjectKey
+from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.planner.facts import NodeFacts
+from ipvsagent.planner.services import plan_service
+from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.order import first_sync_order
+
+SERVICES_PER_STEP = 256
+"""Services planned and written together; in a first sync the first step reaches the kernel before the next."""
+
+
+class Planning:
+    """The objects, the desired state that follows from them, and the Services whose plans are out of date.
+
+    Attributes:
+        facts: set by `learn` only.
+    """
+
+    def __init__(self, cache: ObjectCache, desired: Desired, facts: NodeFacts) -> None:
+        self._cache = cache
+        self._desired = desired
+        self._all = False
+        self.facts = facts
+
+    def learn(self, facts: NodeFacts) -> None:
+        """Take new facts about the node; all plans are out of date if they differ."""
+        self._all |= facts != self.facts
+        self.facts = facts
+
+    def plan_all_next(self) -> None:
+        """Consider all plans out of date."""
+        self._all = True
+
+    def first_steps(self) -> Iterable[list[ObjectKey]]:
+        """All Services in the order in which a first sync takes them, a step at a time."""
+        known = [key for key in self._cache.dirty if key in self._cache.services]
+        self._cache.dirty.clear()
+        self._all = False
+        keys = first_sync_order([(self._cache.services[k], self._cache.slices_of(k)) for k in known], self.facts.name)
+        return (keys[start : start + SERVICES_PER_STEP] for start in range(0, len(keys), SERVICES_PER_STEP))
+
+    def plan_dirty(self, settings: Settings) -> Touched:
+        """Plan all Services whose plans are out of date."""
+        dirty = self._cache.dirty
+        if self._all:
+            self._all = False
+            dirty.update(dict.fromkeys(self._cache.services))
+        keys = list(dirty)
+        dirty.clear()
+        return self.plan(keys, settings)
+
+    def plan(self, services: Iterable[ObjectKey], settings: Settings) -> Touched:
+        """Plan these Services; those that are gone leave nothing."""
+        touched = Touched()
+        for key in services:
+            service = self._cache.services.get(key)
+            plan = None
+            if service is not None:
+                plan = plan_service(service, self._cache.slices_of(key), node=self.facts, settings=settings)
+            touched.update(self._desired.replace(key, plan))
+        return touched
