@@ -33,6 +33,7 @@ from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
@@ -143,10 +144,14 @@ class Agent:
             self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
         self._source: ManifestSource | ApiSource
+        self._announcer: Announcer | None = None
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
-            self._source = ApiSource(KubernetesTransport(settings.kubeconfig, server), name, self.reconciler.put)
+            transport = KubernetesTransport(settings.kubeconfig, server)
+            self._source = ApiSource(transport, name, self.reconciler.put)
+            self._announcer = Announcer(transport, name, log)
+            self.reconciler.announce = self._announcer.announce
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
@@ -175,6 +180,8 @@ class Agent:
             self.reconciler.start()
             self._monitor_thread.start()
             self._source.start()
+            if self._announcer:
+                self._announcer.start()
             if self._configuration:
                 self._configuration.start()
             self.reconciler.run()
@@ -184,6 +191,8 @@ class Agent:
 
     def _end_threads(self) -> None:
         self._source.stop()
+        if self._announcer:
+            self._announcer.stop()
         if self._configuration and self._configuration.is_alive():
             self._configuration.stop()
         self._monitor.close()

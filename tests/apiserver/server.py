@@ -93,6 +93,7 @@ class ApiServer:
         self.tokens = tokens
         self.faults: deque[Fault] = deque()
         self.requests: list[str] = []
+        self.events: list[Json] = []
         self.bookmark_seconds = bookmark_seconds
         self._state = _State()
         self._changed = threading.Condition()
@@ -172,6 +173,15 @@ class ApiServer:
             self._changed.notify_all()
 
     # -- what requests need --------------------------------------------------------------------------------------
+
+    def take_event(self, event: Json) -> bool:
+        """Keep an Event that a client creates; False if there is one of that name."""
+        with self._changed:
+            names = {(e["metadata"]["namespace"], e["metadata"]["name"]) for e in self.events}
+            if (event["metadata"]["namespace"], event["metadata"]["name"]) in names:
+                return False
+            self.events.append(event)
+            return True
 
     def take_fault(self, verb: str, kind: str) -> Fault | None:
         """The next fault, if it is for this request."""
@@ -264,6 +274,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._list(kind, query, fault)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def do_POST(self) -> None:
+        """Create an Event."""
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.api.requests.append(f"POST {self.path}")
+        assert self.path == f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
+        self._status(*((201, "created") if self.api.take_event(event) else (409, "already exists")))
 
     def _instead(self, fault: Fault) -> bool:
         if fault.stall_seconds:

@@ -19,9 +19,11 @@ import pytest
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer, Fault
 from ipvsagent.model.events import Stop
+from ipvsagent.model.objects import Problem
+from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
-from unit.reconciler.node import FakeNode
+from unit.reconciler.node import FakeNode, SilentLogger
 
 DEADLINE_SECONDS = 20.0
 
@@ -261,6 +263,31 @@ def test_a_lying_empty_list_is_asked_for_twice(server: ApiServer, tmp_path: Path
         server.forget_history()
         server.end_watches()
         cluster.becomes()
+
+
+def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServer, tmp_path: Path) -> None:
+    """DEV-14: the loser is told by a Warning event on the Service; the name is taken when the next node says it."""
+    config = kubeconfig(tmp_path / "kubeconfig", server.url)
+    server.put(service("late", "10.96.0.1"))
+    announcers = [
+        Announcer(KubernetesTransport(str(config)), name, SilentLogger(), pause_seconds=0) for name in ("n1", "n2")
+    ]
+    with Cluster(server, config) as cluster:
+
+        def announce(problem: Problem) -> None:
+            for announcer in announcers:
+                announcer.announce(problem)
+
+        cluster.node.reconciler.announce = announce
+        for announcer in announcers:
+            announcer.start()
+        wait_for(lambda: bool(server.events), "an event")
+        wait_for(lambda: sum("POST" in r for r in server.requests) == 2, "both nodes have said it")
+    for announcer in announcers:
+        announcer.stop()
+    (event,) = server.events
+    assert event["reason"] == "AddressConflict"
+    assert event["involvedObject"]["name"] in ("a", "late")
 
 
 def test_an_expired_token_is_read_again(tmp_path: Path) -> None:

@@ -145,12 +145,14 @@ class Problem(Struct, frozen=True, gc=False, order=True):
 
     Args:
         reason: what is wrong and what follows from it, without a final full stop.
+        label: one of InvalidObject, AddressConflict, AddressRefused.
     """
 
     kind: str  # Service, EndpointSlice, Node, or file
     name: str  # namespace/name, or the file's path
     field: str  # path of the field such as spec.ports[0].nodePort; empty for the object as a whole
     reason: str
+    label: str = "InvalidObject"  # what kind of problem, for events and metrics
 
     def __str__(self) -> str:
         where = f"{self.kind} {self.name}"

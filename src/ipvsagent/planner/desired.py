@@ -96,7 +96,7 @@ class Desired:
             owner = self._claims.owner(key)
             for claim in losers:
                 reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
-                yield Problem("Service", str(claim.service), "", reason)
+                yield Problem("Service", str(claim.service), "", reason, "AddressConflict")
 
     def problems(self) -> Iterator[Problem]:
         """Problems of all plans, conflicts included."""

@@ -130,7 +130,11 @@ def _takeable(
     for address in addresses:
         owner = _other_owner(address, node, settings)
         if owner:
-            problems.append(Problem("Service", str(service.key), field, f"{address} {owner}; it is not served here"))
+            problems.append(
+                Problem(
+                    "Service", str(service.key), field, f"{address} {owner}; it is not served here", "AddressRefused"
+                )
+            )
         else:
             usable.append(address)
     return tuple(usable)

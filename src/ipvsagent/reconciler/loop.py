@@ -130,6 +130,7 @@ class Reconciler:
             _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
+        self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
 
     # -- called by other threads -------------------------------------------------------------------------------
 
@@ -418,6 +419,7 @@ class Reconciler:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
         for problem in sorted(problems - self._reported):
             self._log.warning(str(problem))
+            self.announce(problem)
         self._reported = problems
         self.status = Status(
             complete=self._cache.complete,

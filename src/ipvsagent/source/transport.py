@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from ipvsagent.errors import SourceError
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+POST_TIMEOUT_SECONDS = 10.0
 
 
 class Answer(Protocol):
@@ -46,12 +47,19 @@ class Answer(Protocol):
 
 
 class Transport(Protocol):
-    """Sends GET requests."""
+    """Sends requests."""
 
     def get(
         self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
     ) -> AbstractContextManager[Answer]:
         """Send a request; the context gives the answer and ends the connection.
+
+        Raises:
+            SourceError: no answer came.
+        """
+
+    def post(self, path: str, body: bytes) -> int:
+        """Send JSON and return the status code; the answer's body is thrown away.
 
         Raises:
             SourceError: no answer came.
@@ -84,7 +92,13 @@ class KubernetesTransport:
         self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
     ) -> AbstractContextManager[Answer]:
         """As in `Transport`."""
-        return self._get(path, query, read_timeout_seconds)
+        return self._request("GET", f"{path}?{urlencode(query)}", read_timeout_seconds)
+
+    def post(self, path: str, body: bytes) -> int:
+        """As in `Transport`."""
+        with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
+            answer.read()
+            return answer.status
 
     def renew(self) -> None:
         """As in `Transport`."""
@@ -100,16 +114,21 @@ class KubernetesTransport:
         self._client.rest_client.close()
 
     @contextmanager
-    def _get(self, path: str, query: Mapping[str, str], read_timeout_seconds: float) -> Iterator[Answer]:
+    def _request(
+        self, method: str, path: str, read_timeout_seconds: float, body: bytes | None = None
+    ) -> Iterator[Answer]:
         from urllib3.exceptions import HTTPError
 
         client = self._client
         headers: dict[str, str] = {"Accept": "application/json", "User-Agent": client.user_agent}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
-            client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
             response = client.rest_client.pool_manager.request(
-                "GET",
-                f"{client.configuration.host}{path}?{urlencode(query)}",
+                method,
+                f"{client.configuration.host}{path}",
+                body=body,
                 headers=headers,
                 timeout=_timeout(read_timeout_seconds),
                 preload_content=False,
