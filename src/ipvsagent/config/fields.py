@@ -37,7 +37,9 @@ def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
         strict_arp=ipvs.boolean("strictARP"),
         exclude_networks=ipvs.networks("excludeCIDRs"),
         timeouts=Timeouts(
-            ipvs.whole_seconds("tcpTimeout"), ipvs.whole_seconds("tcpFinTimeout"), ipvs.whole_seconds("udpTimeout")
+            ipvs.whole_seconds("tcpTimeout"),
+            ipvs.whole_seconds("tcpFinTimeout"),
+            ipvs.whole_seconds("udpTimeout"),
         ),
         sync_period_seconds=period,
         min_sync_period_seconds=minimum,

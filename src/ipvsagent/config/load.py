@@ -81,11 +81,13 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
     strict_local = top.boolean("strictLocalPolicy")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
+    automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
     settings = read_common(top, ipvs, iptables)
     findings.problems += top.unknown()
     return replace(
         settings,
         scheduler_flags=flags,
+        timeouts=replace(settings.timeouts, automatic=automatic_timeouts),
         iptables_variant=variant,
         strict_local_policy=strict_local,
         drain_timeout_seconds=drain_timeout,

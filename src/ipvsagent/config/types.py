@@ -48,11 +48,16 @@ class NodePortAddresses(Struct, frozen=True):
 
 
 class Timeouts(Struct, frozen=True):
-    """IPVS connection timeouts in seconds (CFG-25); 0 leaves the kernel's value."""
+    """IPVS connection timeouts in seconds (CFG-25); 0 leaves the kernel's value.
+
+    Args:
+        automatic: ours: raise a TCP timeout that is not given above the host's TCP keepalive time.
+    """
 
     tcp_seconds: int = 0
     tcp_fin_seconds: int = 0
     udp_seconds: int = 0
+    automatic: bool = True
 
 
 class Conntrack(Struct, frozen=True):

@@ -44,6 +44,9 @@ _IPVS_SYSCTLS = {
     "net/ipv4/vs/expire_quiescent_template": "0",
 }
 _SYSCTLS = {
+    "net/ipv4/tcp_keepalive_time": "7200",
+    "net/ipv4/tcp_keepalive_intvl": "75",
+    "net/ipv4/tcp_keepalive_probes": "9",
     "kernel/osrelease": "6.1.0-56-amd64",
     "net/ipv4/ip_forward": "0",
     "net/ipv4/conf/all/arp_ignore": "0",

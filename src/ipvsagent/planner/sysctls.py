@@ -6,7 +6,8 @@ import re
 
 from msgspec import Struct
 
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import Settings, Timeouts
+from ipvsagent.model.state import IpvsTimeouts
 
 MAX_CONNTRACK = 1048576  # CFG-41
 
@@ -43,6 +44,27 @@ def plan_sysctls(settings: Settings, *, kernel_release: str, cpus: int) -> tuple
     if settings.strict_arp:
         wanted += [Sysctl("net/ipv4/conf/all/arp_ignore", 1), Sysctl("net/ipv4/conf/all/arp_announce", 2)]
     return (*wanted, *_conntrack_limits(settings, cpus))
+
+
+def plan_timeouts(wanted: Timeouts, present: IpvsTimeouts, *, keepalive_seconds: int) -> IpvsTimeouts:
+    """The IPVS timeouts to set; 0 where one is right already (SYS-08).
+
+    A connection that is idle for longer than IPVS remembers it is cut off without a word. The kernel's 15 minutes are
+    less than its two hours until the first keepalive probe, so an idle connection with keepalive dies through a VIP
+    although it would live without one.
+
+    Args:
+        keepalive_seconds: time until the host gives a silent peer up: probes included.
+    """
+    tcp = wanted.tcp_seconds
+    if not tcp and wanted.automatic:
+        tcp = max(present.tcp_seconds, keepalive_seconds)
+    pairs = (
+        (tcp, present.tcp_seconds),
+        (wanted.tcp_fin_seconds, present.tcp_fin_seconds),
+        (wanted.udp_seconds, present.udp_seconds),
+    )
+    return IpvsTimeouts(*(seconds if seconds != held else 0 for seconds, held in pairs))
 
 
 def _conn_reuse_mode(kernel_release: str) -> int | None:

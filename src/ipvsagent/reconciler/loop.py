@@ -50,7 +50,9 @@ from ipvsagent.reconciler.prepare import (
     ensure_dummy,
     ensure_rules,
     ensure_sets,
+    grow_set,
     prepare_node,
+    restore_sysctls,
     write_sysctls,
 )
 from ipvsagent.reconciler.verify import Verification
@@ -62,6 +64,7 @@ _READ_ADDRESSES = "read node addresses"
 _WRITE_RULES = "write rules"
 _CREATE_SETS = "create ipsets"
 _CHECK_RULES = "check rules"
+_CHECK_SYSCTLS = "check kernel settings"
 _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
@@ -126,6 +129,7 @@ class Reconciler:
             _CREATE_SETS: self._create_sets,
             _VERIFY: self._verify,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
+            _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: lambda: ensure_dummy(drivers),
             _CLEAN_FLOWS: self._clean_flows,
         }
@@ -339,6 +343,13 @@ class Reconciler:
         if outcome.dummy_missing:
             self._attempt(_CREATE_DUMMY)
             self._writer.ledger.addresses.clear()
+        for name in sorted(outcome.full_sets):
+            try:
+                size = grow_set(self._drivers, name)
+            except KernelError as error:
+                self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
+            else:
+                self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
         if outcome.drift:
             self._failures.failed(_READ_KERNEL, next(iter(outcome.failures.values())))
 
@@ -392,7 +403,7 @@ class Reconciler:
             self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
-            self._attempt(_WRITE_SYSCTLS)
+            self._attempt(_CHECK_SYSCTLS)
         touched = finding.touched
         if finding.unknown and self._attempt(_READ_KERNEL):
             touched = self._everything()

@@ -13,17 +13,19 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import Settings, Timeouts
 from ipvsagent.errors import AlreadyExists, Busy, KernelError, NodeUnusable, NotFound, NotPermitted, ToolMissing
 from ipvsagent.kernel.api import Drivers, IpSets, Modules
 from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
 from ipvsagent.model.ops import AddEntry
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.planner.sysctls import Sysctl, plan_sysctls
+from ipvsagent.planner.sysctls import Sysctl, plan_sysctls, plan_timeouts
 from ipvsagent.reconciler.patience import patiently
 
+_KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
 _TEMPORARY_SET = "KUBE-IPVSAGENT-TEMP"
 
 
@@ -106,21 +108,45 @@ def check_scheduler(drivers: Drivers, scheduler: str) -> None:
 
 def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
     """Bring kernel settings and IPVS timeouts to their values (SYS-01 to SYS-14)."""
-    release = drivers.sysctls.read("kernel/osrelease")
-    for wanted in plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1):
+    for wanted in _sysctls(drivers, settings):
         try:
             _write_sysctl(drivers, wanted, log)
         except KernelError as error:
             if wanted.required:
                 raise
             log.warning("kernel setting not written", key=wanted.key, value=wanted.value, error=error)
-    timeouts = settings.timeouts
-    request = IpvsTimeouts(timeouts.tcp_seconds, timeouts.tcp_fin_seconds, timeouts.udp_seconds)
-    if request != IpvsTimeouts():
-        try:
-            drivers.ipvs.set_timeouts(request)
-        except KernelError as error:
-            log.warning("IPVS timeouts not set", error=error)
+    try:
+        write_timeouts(drivers, settings.timeouts, log)
+    except KernelError as error:
+        log.warning("IPVS timeouts not set", error=error)
+
+
+def restore_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Bring back the kernel settings without which the data plane is wrong; limits are left to whoever tuned them."""
+    for wanted in _sysctls(drivers, settings):
+        if wanted.required:
+            _write_sysctl(drivers, wanted, log)
+
+
+def _sysctls(drivers: Drivers, settings: Settings) -> tuple[Sysctl, ...]:
+    release = drivers.sysctls.read("kernel/osrelease")
+    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1)
+
+
+def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
+    """Set the IPVS timeouts that are not as they should be (SYS-08).
+
+    Raises:
+        KernelError: they could not be read or set.
+    """
+    first, interval, probes = (int(drivers.sysctls.read(f"net/ipv4/tcp_keepalive_{n}")) for n in _KEEPALIVE)
+    present = drivers.ipvs.timeouts()
+    request = plan_timeouts(wanted, present, keepalive_seconds=first + interval * probes)
+    if request == IpvsTimeouts():
+        return
+    drivers.ipvs.set_timeouts(request)
+    after = drivers.ipvs.timeouts()
+    log.info("IPVS timeouts set", tcp=after.tcp_seconds, tcp_fin=after.tcp_fin_seconds, udp=after.udp_seconds)
 
 
 def _write_sysctl(drivers: Drivers, wanted: Sysctl, log: Logger) -> None:
@@ -193,6 +219,19 @@ def _swap_in(ip_sets: IpSets, spec: SetSpec) -> None:
     ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
     ip_sets.swap(_TEMPORARY_SET, spec.name)
     ip_sets.destroy(_TEMPORARY_SET)
+
+
+def grow_set(drivers: Drivers, name: str) -> int:
+    """Replace a full set by one of twice the size, with the same entries; answer the new size (DEV-24).
+
+    Raises:
+        KernelError: it could not be replaced; the old one stays.
+    """
+    observed = next(s for s in drivers.ip_sets.list_sets() if s.name == name)
+    spec = next(s for family in Family for s in set_specs(family) if s.name == name)
+    grown = replace(spec, max_elements=2 * observed.max_elements)
+    _swap_in(drivers.ip_sets, grown)
+    return grown.max_elements
 
 
 def ensure_rules(drivers: Drivers, rules: RuleSet) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound
+from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound, SetFull
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Address, Network
 from ipvsagent.model.ops import (
@@ -47,12 +47,14 @@ class Outcome:
         drift: whether the kernel turned out to differ from the ledger, so that it has to be read again.
         dummy_missing: whether the dummy interface is gone.
         draining: real servers that drain now, by virtual server.
+        full_sets: names of sets that have no room for another entry.
     """
 
     failures: dict[Item, KernelError] = field(default_factory=dict)
     drift: bool = False
     dummy_missing: bool = False
     draining: dict[VirtualServerKey, tuple[RealServer, ...]] = field(default_factory=dict)
+    full_sets: set[str] = field(default_factory=set)
 
 
 class _Span(NamedTuple):
@@ -189,6 +191,8 @@ class Writer:
             else:
                 outcome.failures[operation.entry] = error
                 outcome.drift |= _means_drift(error)
+                if isinstance(error, SetFull):
+                    outcome.full_sets.add(operation.entry.set_name)
 
 
 def _means_drift(error: KernelError | None) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Network, Protocol
-from ipvsagent.model.events import Deleted
+from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.ops import (
     AddEntry,
@@ -159,3 +160,16 @@ def test_a_network_excluded_later_counts_from_then_on() -> None:
     node.hear(Reconfigure(Settings(exclude_networks=(Network.parse("10.96.0.0/24"),))))
     node.hear(Deleted(Kind.SERVICE, key("shop/web")))
     assert WEB in node.kernel.ipvs.list_keys()
+
+
+def test_a_full_set_is_replaced_by_a_larger_one() -> None:
+    """DEV-24: the entries stay, the new ones fit, and the next start is content with the larger set."""
+    node = FakeNode()
+    node.hear_all([service()], [endpoint_slice("10.244.0.11")])
+    spec, entries = node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"]
+    node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"] = (replace(spec, max_elements=1), entries)
+    node.hear(Changed(service("shop/second", "10.96.0.11")))
+    node.settle()
+    assert node.status().synchronised
+    assert {e.address for e in node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"][1]} == {WEB.address, address("10.96.0.11")}
+    assert node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"][0].max_elements == 2
