@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from lab.traffic import count_by_pod
 
 from apiserver.server import ApiServer
 from faults.test_api_source import kubeconfig
+from kernel.load import Load
 from kernel.manifests import endpoint_slice, service
 from kernel.manifests import node as node_manifest
 from kernel.node import Node
@@ -52,31 +52,15 @@ def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api
     """GT-03, design section 2: add before drain; a client that never stops sees no failure."""
     api.put(endpoint_slice("web", "p1"))
     _wait_for_takers(node, "p1")
-    failures: list[OSError] = []
-    answers: Counter[str] = Counter()
-    over = threading.Event()
-
-    def send() -> None:
-        while not over.is_set():
-            try:
-                answers[node.ask("client", "tcp", VIP, 80).pod] += 1
-            except OSError as error:
-                failures.append(error)
-
-    client = threading.Thread(target=send)
-    client.start()
-    try:
+    with Load(node, "client", "tcp", VIP, 80) as load:
         for _ in range(2):
             for old, new in (("p1", "p2"), ("p2", "p3"), ("p3", "p1")):
                 api.put(endpoint_slice("web", old, new))
-                _wait_for_more(answers, new)
+                load.wait_for_more(new)
                 api.put(endpoint_slice("web", new))
                 _wait_for_takers(node, new)
-    finally:
-        over.set()
-        client.join()
-    assert failures == []
-    assert set(answers) == {"p1", "p2", "p3"}
+    assert load.failures == []
+    assert set(load.answers) == {"p1", "p2", "p3"}
 
 
 def test_the_kernel_state_outlives_the_api_server(node: Node, api: ApiServer) -> None:
@@ -102,8 +86,3 @@ def _takers(node: Node) -> list[str]:
 
 def _wait_for_takers(node: Node, *pods: str) -> None:
     wait_for(lambda: _takers(node) == sorted(pods), f"{', '.join(pods)} alone take new connections")
-
-
-def _wait_for_more(answers: Counter[str], pod: str) -> None:
-    before = answers[pod]
-    wait_for(lambda: answers[pod] > before, f"{pod} answers")
