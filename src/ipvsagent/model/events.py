@@ -62,6 +62,12 @@ class SourceProblems(Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
+class ClusterNodeAddresses(Struct, frozen=True):
+    """The addresses of all nodes of the cluster, by node name; replaces the earlier ones."""
+
+    addresses: Mapping[str, tuple[Address, ...]]
+
+
 class NodeAddressesChanged(Struct, frozen=True):
     """Addresses of this node's interfaces changed, or may have; they are to be read again."""
 
@@ -82,4 +88,14 @@ class Stop(Struct, frozen=True):
     """End the owner thread; the kernel state stays as it is."""
 
 
-Event = Listed | Changed | Deleted | Rejected | SourceProblems | NodeAddressesChanged | DummyInterfaceChanged | Stop
+Event = (
+    Listed
+    | Changed
+    | Deleted
+    | Rejected
+    | SourceProblems
+    | ClusterNodeAddresses
+    | NodeAddressesChanged
+    | DummyInterfaceChanged
+    | Stop
+)

@@ -21,6 +21,7 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.events import (
     Changed,
+    ClusterNodeAddresses,
     Deleted,
     DummyInterfaceChanged,
     Event,
@@ -168,7 +169,7 @@ class Reconciler:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
-                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems():
+                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems() | ClusterNodeAddresses():
                     self._cache.apply(event)
                 case NodeAddressesChanged():
                     self._attempt(_READ_ADDRESSES)
