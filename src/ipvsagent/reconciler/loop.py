@@ -38,7 +38,7 @@ from ipvsagent.model.status import Status
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
+from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
@@ -131,7 +131,7 @@ class Reconciler:
             _VERIFY: self._verify,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
-            _CREATE_DUMMY: lambda: ensure_dummy(drivers),
+            _CREATE_DUMMY: self._create_dummy,
             _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
@@ -229,19 +229,26 @@ class Reconciler:
                 return events
 
     def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
-        ledger = self._writer.ledger
-        lost = set(event.removed) & ledger.addresses
+        held = self._writer.ledger.addresses
+        lost = len(held)
         if event.gone:
-            self._attempt(_CREATE_DUMMY)
-            try:
-                lost = ledger.addresses - addresses_on_dummy(self._drivers.addresses)
-            except KernelError as error:
-                self._failures.failed(_READ_KERNEL, error)
-        if not lost:
-            return  # our own removals, which are no longer in the ledger
-        self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=len(lost))
-        ledger.addresses -= lost
-        self._write(Touched(addresses=dict.fromkeys(sorted(lost, key=lambda a: a.sort_key))))
+            if not self._attempt(_CREATE_DUMMY):
+                return
+        else:
+            held.difference_update(event.removed)
+        lost -= len(self._writer.ledger.addresses)
+        if lost > 0:  # else these were our own removals, which are no longer in the ledger
+            self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
+            self._write(self._unbound())
+
+    def _create_dummy(self) -> None:
+        ensure_dummy(self._drivers)
+        found = addresses_on_dummy(self._drivers.addresses)
+        self._writer.ledger.addresses = {a for a in found if not is_excluded(a, self._settings.exclude_networks)}
+
+    def _unbound(self) -> Touched:
+        missing = self._desired.addresses.keys() - self._writer.ledger.addresses
+        return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
 
     def _reconfigure(self, settings: Settings) -> None:
         if settings == self._settings:
@@ -342,8 +349,7 @@ class Reconciler:
 
     def _recover(self, outcome: Outcome) -> None:
         if outcome.dummy_missing:
-            self._attempt(_CREATE_DUMMY)
-            self._writer.ledger.addresses.clear()
+            self._failures.failed(_CREATE_DUMMY, next(iter(outcome.failures.values())))
         for name in sorted(outcome.full_sets):
             try:
                 size = grow_set(self._drivers, name)
@@ -368,6 +374,8 @@ class Reconciler:
                     self._attempt(item)
                     if item == _READ_KERNEL:
                         touched.update(self._everything())
+                    elif item == _CREATE_DUMMY:
+                        touched.update(self._unbound())
         self._write(touched)
 
     def _reread(self) -> None:
