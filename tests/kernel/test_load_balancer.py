@@ -20,14 +20,13 @@ FOR_THE_NODE = [f"{NODE_ADDRESS}/32", f"{NODE_ADDRESS_6}/128"]
 
 
 def balanced(name: str, number: int, *addresses: str, mode: str = "VIP", **spec: object) -> list[Manifest]:
-    """A load-balanced Service 10.96.2.NUMBER, dual-stack, TCP and UDP, on p1 to p3, and its slices."""
+    """A load-balanced Service 10.96.2.NUMBER, dual-stack, TCP and UDP, on p3, and its slices."""
     ports = [port(80, p, node_port=30200 + number, name=p.lower()) for p in ("TCP", "UDP")]
     cluster_ips = (f"10.96.2.{number}", f"fd00:96:2::{number}")
-    pods = ("p3",)
     return [
         with_ingress(service(name, *cluster_ips, ports=ports, type="LoadBalancer", **spec), *addresses, mode=mode),
-        endpoint_slice(name, *pods, ports=ports),
-        endpoint_slice(name, *pods, ipv6=True, ports=ports),
+        endpoint_slice(name, "p3", ports=ports),
+        endpoint_slice(name, "p3", ipv6=True, ports=ports),
     ]
 
 
