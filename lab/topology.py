@@ -44,6 +44,9 @@ _NODE_SYSCTLS = {
     "net/ipv6/conf/default/accept_dad": "0",
     "net/bridge/bridge-nf-call-iptables": "1",
     "net/bridge/bridge-nf-call-ip6tables": "1",
+    # ICMP errors are limited to a few a second for each client, which a test that is refused often would wait for.
+    "net/ipv4/icmp_ratemask": "0",
+    "net/ipv6/icmp/ratemask": "255",  # a type that does not exist
 }
 
 

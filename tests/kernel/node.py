@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,14 +126,24 @@ class Node:
                 return connection.ask().pod
         except ConnectionRefusedError:
             return REFUSED
-        except (TimeoutError, PermissionError):  # the second: dropped on its way out of this very machine
+        except TimeoutError:
             return NOTHING
 
     def outcomes(
-        self, protocol: Protocol, address: str, port: int, *, patience: float = TIMEOUT_SECONDS
+        self, protocol: Protocol, address: str, *ports: int, patience: float = TIMEOUT_SECONDS
     ) -> dict[str, str]:
-        """As `outcome`, from a pod, from the node and from outside."""
-        return {w: self.outcome(w, protocol, address, port, patience=patience) for w in ("p1", "node", "client")}
+        """As `outcome`, from a pod, from the node and from outside, all at once.
+
+        Returns:
+            By place; where the ports differ, what came of each.
+        """
+        asked = [(where, number) for where in ("p1", "node", "client") for number in ports]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            answers = pool.map(lambda a: self.outcome(a[0], protocol, address, a[1], patience=patience), asked)
+            found: dict[str, dict[int, str]] = {}
+            for (where, number), answer in zip(asked, answers, strict=True):
+                found.setdefault(where, {})[number] = answer
+        return {w: a[ports[0]] if len(set(a.values())) == 1 else str(a) for w, a in found.items()}
 
     def connect(self, where: str, protocol: Protocol, address: str, port: int) -> Connection:
         """A connection that stays open."""
