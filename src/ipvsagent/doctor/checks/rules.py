@@ -138,7 +138,7 @@ def input_vip(node: NodeSnapshot) -> Iterator[Trouble]:
         for because in _reasons(rules, packets):
             yield fail(
                 f"{rules.family.label} packets to Service addresses are dropped in INPUT: {because}",
-                _accept(rules, "-m conntrack --ctstate NEW -d SERVICE_CIDR"),
+                _accept(rules, "-d SERVICE_CIDR"),
             )
 
 
