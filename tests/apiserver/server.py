@@ -94,6 +94,7 @@ class ApiServer:
         self.faults: deque[Fault] = deque()
         self.requests: list[str] = []
         self.events: list[Json] = []
+        self.denied: set[tuple[str, str]] = set()  # verbs and resources that SelfSubjectAccessReviews deny
         self.bookmark_seconds = bookmark_seconds
         self._state = _State()
         self._changed = threading.Condition()
@@ -277,6 +278,9 @@ class _Handler(BaseHTTPRequestHandler):
             if token.strip() not in self.api.tokens:
                 self._status(401, "Unauthorized")
                 return
+        if url.path == "/version":
+            self._send(200, b"{}")
+            return
         kind = RESOURCES[url.path][0]
         verb = "watch" if query.get("watch") == "true" else "page" if "continue" in query else "list"
         fault = self.api.take_fault(verb, kind)
@@ -291,9 +295,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_POST(self) -> None:
-        """Create an Event."""
+        """Create an Event, or say what this client may do."""
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.api.requests.append(f"POST {self.path}")
+        if event["kind"] == "SelfSubjectAccessReview":
+            wanted = event["spec"]["resourceAttributes"]
+            allowed = (wanted["verb"], wanted["resource"]) not in self.api.denied
+            self._send(201, json.dumps({**event, "status": {"allowed": allowed}}).encode())
+            return
         assert self.path == f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
         self._status(*((201, "created") if self.api.take_event(event) else (409, "already exists")))
 
