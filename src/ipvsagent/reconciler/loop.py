@@ -110,7 +110,7 @@ class Reconciler:
         self._drivers = drivers
         self._settings = settings
         self._node_name = node_name
-        self._families = families
+        self._families = self.families = families
         self._random_fully = random_fully
         self._log = log
         self._clock = clock

@@ -268,11 +268,20 @@ class _OwnNumbers(Collector):
             yield CounterMetricFamily(definition.name, definition.documentation, value=total)
 
 
+_Values = (
+    Mapping[tuple[()], float]
+    | Mapping[tuple[str], float]
+    | Mapping[tuple[str, str], float]
+    | Mapping[tuple[str, ...], float]
+)
+"""Numbers by label values; no values where there are no labels."""
+
+
 def _number(name: str, value: float) -> Metric:
     return _numbers(name, {(): value})
 
 
-def _numbers(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
+def _numbers(name: str, values: _Values) -> Metric:
     definition = names.BY_NAME[name]
     kind = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
     family: CounterMetricFamily | GaugeMetricFamily = kind(name, definition.documentation, labels=definition.labels)
