@@ -8,10 +8,8 @@ them once a scrape and keep a scrape waiting while a long pass runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ipvsagent.model.objects import ObjectKey, Service
-from ipvsagent.model.state import Frontend, FrontendKind, VirtualServerKey
+from ipvsagent.model.state import Frontend, FrontendKind, ServicePlan, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.planner.desired import Desired
 from ipvsagent.reconciler.cache import ObjectCache
@@ -32,16 +30,17 @@ class PortNames:
         """All names; may be called from any thread."""
         return self._names.copy()
 
-    def note(self, service: ObjectKey, touched: Iterable[VirtualServerKey]) -> None:
+    def note(self, service: ObjectKey, before: ServicePlan | None) -> None:
         """Follow the plan of a Service that was just replaced.
 
-        A port that was renamed leaves the plan as it is, so the Service's own frontends are looked at in any case.
+        All of its frontends are looked at, also where the desired state is the same: a port may have another name,
+        a virtual server another owner.
 
         Args:
-            touched: virtual servers whose desired state or owner changed.
+            before: the plan that was replaced.
         """
         self._name_frontends(service)
-        for key in touched:
+        for key in [f.virtual_server.key for f in before.frontends] if before else []:
             owner = self._desired.owner(key)
             if owner is None:
                 self._names.pop(key, None)

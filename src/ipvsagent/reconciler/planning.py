@@ -67,7 +67,8 @@ class Planning:
             plan = None
             if service is not None:
                 plan = plan_service(service, self._cache.slices_of(key), node=self.facts, settings=settings)
+            before = self._desired.plan(key)
             changed = self._desired.replace(key, plan)
-            self.names.note(key, changed.virtual_servers)
+            self.names.note(key, before)
             touched.update(changed)
         return touched

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from statistics_bytes import connections_file, real_server_message, virtual_server_message
 
 from builders import address
 from ipvsagent.kernel import statistics_codec as codec
@@ -12,6 +11,7 @@ from ipvsagent.kernel.netlink import attribute
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.model.statistics import Counts, Place, RealServerStatistics
+from statistics_bytes import connections_file, real_server_message, virtual_server_message
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 DNS = VirtualServerKey(Protocol.UDP, address("fd00:96::53"), 53)
@@ -30,7 +30,8 @@ numbers = st.integers(0, 2**64 - 1)
 def test_counts_of_a_listing_are_those_that_the_kernel_sent(wanted: dict[VirtualServerKey, Counts]) -> None:
     """MET-20: all 64 bits, whatever the scheduler's name; a second listing, whose keys are known, gives the same."""
     payloads = [
-        virtual_server_message(key, counts, scheduler="lblcr"[: 2 + i % 4]) for i, (key, counts) in enumerate(wanted.items())
+        virtual_server_message(key, counts, scheduler="lblcr"[: 2 + i % 4])
+        for i, (key, counts) in enumerate(wanted.items())
     ]
     found, known = codec.decode_counts(payloads, {})
     assert found == wanted
