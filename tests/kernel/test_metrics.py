@@ -95,7 +95,7 @@ def _traffic(protocol: str, port_name: str) -> dict[str, str]:
 
 @pytest.mark.timeout(240)
 def test_counters_equal_the_requests_made_also_after_the_virtual_server_was_deleted(node: Node) -> None:
-    """MET-20, DEV-01: connections exactly, over cluster IP and node port; repair loses nothing that was counted."""
+    """DEV-01: connections exactly, over cluster IP and node port; repair loses nothing that was counted."""
     node.configure(realServerMetrics=True)
     ports = [*PORTS, *UDP_PORTS]
     node.manifests.write(
@@ -123,7 +123,7 @@ def test_counters_equal_the_requests_made_also_after_the_virtual_server_was_dele
 
 @pytest.mark.timeout(240)
 def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Node) -> None:
-    """MET-20, DEV-27: gauges are of the moment; what stands still is left out, not shown as no traffic."""
+    """Gauges are of the moment; what stands still is left out, not shown as no traffic."""
     node.manifests.write("web", service("web", VIP, ports=PORTS), endpoint_slice("web", "p1", ports=PORTS))
     tcp = _traffic("TCP", "http")
     with agent_at_work(node) as scrapes:

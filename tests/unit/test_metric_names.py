@@ -11,5 +11,5 @@ from lab.metric_names import PAGE, page
 
 
 def test_the_page_of_metrics_is_what_the_code_says() -> None:
-    """MET-20: `python -m lab.metric_names --write` brings it up to date."""
+    """`python -m lab.metric_names --write` brings it up to date."""
     assert PAGE.read_text(encoding="utf-8") == page()

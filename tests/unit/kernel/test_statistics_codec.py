@@ -28,7 +28,7 @@ numbers = st.integers(0, 2**64 - 1)
 
 @given(st.dictionaries(keys, st.tuples(numbers, numbers, numbers, numbers, numbers), max_size=5))
 def test_counts_of_a_listing_are_those_that_the_kernel_sent(wanted: dict[VirtualServerKey, Counts]) -> None:
-    """MET-20: all 64 bits, whatever the scheduler's name; a second listing, whose keys are known, gives the same."""
+    """All 64 bits, whatever the scheduler's name; a second listing, whose keys are known, gives the same."""
     payloads = [
         virtual_server_message(key, counts, scheduler="lblcr"[: 2 + i % 4])
         for i, (key, counts) in enumerate(wanted.items())
@@ -39,20 +39,20 @@ def test_counts_of_a_listing_are_those_that_the_kernel_sent(wanted: dict[Virtual
 
 
 def test_counts_are_found_where_a_kernel_puts_something_behind_them() -> None:
-    """MET-20: attributes that are not known yet do no harm."""
+    """Attributes that are not known yet do no harm."""
     payload = virtual_server_message(WEB, COUNTS, trailer=attribute(13, b"anything at all that is new"))
     assert codec.decode_counts([payload], {})[0] == {WEB: COUNTS}
 
 
 def test_keys_of_virtual_servers_that_went_are_not_kept() -> None:
-    """MET-20: memory follows the table."""
+    """Memory follows the table."""
     _, known = codec.decode_counts([virtual_server_message(WEB, COUNTS), virtual_server_message(DNS, COUNTS)], {})
     assert len(known) == 2
     assert list(codec.decode_counts([virtual_server_message(DNS, COUNTS)], known)[1].values()) == [DNS]
 
 
 def test_a_real_server_has_its_counts_and_connections() -> None:
-    """MET-20: of either family."""
+    """Of either family."""
     for text, family in (("10.244.0.11", Family.IPV4), ("fd00:244::11", Family.IPV6)):
         payload = real_server_message(RealServer(address(text), 8080), COUNTS, active=7, inactive=8)
         expected = Place(address(text), 8080), RealServerStatistics(COUNTS, 7, 8)
@@ -60,7 +60,7 @@ def test_a_real_server_has_its_counts_and_connections() -> None:
 
 
 def test_connections_of_all_real_servers_are_added_up() -> None:
-    """MET-20: what is there by firewall mark belongs to nobody; no real servers are no connections."""
+    """What is there by firewall mark belongs to nobody; no real servers are no connections."""
     text = connections_file(
         [
             ("TCP  0A60000A:0050", [(1, 2), (30, 40)]),
@@ -76,7 +76,7 @@ def test_connections_of_all_real_servers_are_added_up() -> None:
 
 
 def test_the_nodes_counts_are_those_of_its_processors_not_the_estimators() -> None:
-    """MET-20: the last line stands still while estimation is off (measured)."""
+    """The last line stands still while estimation is off (measured)."""
     text = (
         "       Total Incoming Outgoing         Incoming         Outgoing\n"
         "CPU    Conns  Packets  Packets            Bytes            Bytes\n"

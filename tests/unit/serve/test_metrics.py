@@ -134,13 +134,13 @@ def test_every_family_that_is_served_is_documented_and_the_other_way_round(busy:
 
 
 def test_no_sample_comes_twice(busy: Scene) -> None:
-    """MET-20: Prometheus would refuse the whole answer."""
+    """Prometheus would refuse the whole answer."""
     lines = [line.rpartition(" ")[0] for line in busy.text().splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines))
 
 
 def test_virtual_servers_of_a_port_are_one_series(scene: Scene) -> None:
-    """MET-20: cluster IP and node port together; what is not of a Service is not there."""
+    """Cluster IP and node port together; what is not of a Service is not there."""
     text = scene.text()
     assert text.count("ipvsagent_service_connections_total{") == 1
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
@@ -150,20 +150,20 @@ def test_virtual_servers_of_a_port_are_one_series(scene: Scene) -> None:
 
 
 def test_real_servers_are_absent_unless_they_were_read(scene: Scene) -> None:
-    """MET-20: switched on by a setting."""
+    """Switched on by a setting."""
     scene.reading = replace(READING, real_servers={})
     assert "ipvsagent_real_server" not in scene.text()
 
 
 def test_a_service_that_went_has_no_series(scene: Scene) -> None:
-    """MET-20: bounded in number."""
+    """Bounded in number."""
     scene.text()
     scene.names = {}
     assert 'service="web"' not in scene.text()
 
 
 def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> None:
-    """MET-20: while estimation is off, connections and the node's counts are still right."""
+    """While estimation is off, connections and the node's counts are still right."""
     scene.text()
     scene.reading = replace(READING, estimation=False)
     assert scene.value("ipvsagent_service_connections_total", **LABELS) is None
@@ -185,7 +185,7 @@ def test_a_virtual_server_created_during_the_reading_is_counted_once(scene: Scen
 
 
 def test_a_failed_reading_leaves_the_last_one_in_place(scene: Scene) -> None:
-    """MET-20: counters neither fall nor go."""
+    """Counters neither fall nor go."""
     scene.text()
     scene.error = DumpInterrupted("list virtual servers")
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
@@ -193,7 +193,7 @@ def test_a_failed_reading_leaves_the_last_one_in_place(scene: Scene) -> None:
 
 
 def test_many_scrapes_at_once_read_the_kernel_once(scene: Scene) -> None:
-    """MET-20: an answer stands for two seconds."""
+    """An answer stands for two seconds."""
     first = scene.metrics.render()
     scene.now += ANSWER_STANDS_SECONDS / 2
     assert scene.metrics.render() == first
@@ -202,7 +202,7 @@ def test_many_scrapes_at_once_read_the_kernel_once(scene: Scene) -> None:
 
 
 def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
-    """MET-09, MET-12, DEV-07: kinds, results and families."""
+    """MET-09, MET-12, MET-20, DEV-07: kinds, results and families."""
     name = "ipvsagent_kernel_operations_total"
     assert busy.value(name, operation="add_virtual_server", result="success") == 1
     assert busy.value(name, operation="add_virtual_server", result="dump_interrupted") == 1
@@ -217,13 +217,13 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
 
 
 def test_metrics_are_not_imported_before_they_are_served() -> None:
-    """MET-20: their library takes as long to import as a third of the agent."""
+    """Their library takes as long to import as a third of the agent."""
     code = "import sys, ipvsagent.agent; print('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_promtool_finds_no_fault(busy: Scene) -> None:
-    """MET-20: names, units and help as Prometheus wants them."""
+    """Names, units and help as Prometheus wants them."""
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=busy.text(), capture_output=True, text=True, check=False
     )
@@ -231,7 +231,7 @@ def test_promtool_finds_no_fault(busy: Scene) -> None:
 
 
 def test_prometheus_scrapes_it(busy: Scene, tmp_path: Path) -> None:
-    """MET-20: the real one, from a real server."""
+    """The real one, from a real server."""
     with serving(busy) as target, prometheus(target, tmp_path) as ask:
         wait_for(lambda: health(ask) == "up", lambda: f"{ask('targets')}")
         found = ask('query?query=ipvsagent_service_connections_total{service="web"}')["data"]["result"]

@@ -25,7 +25,7 @@ def _after(*readings: dict[str, Counts]) -> dict[str, Counts]:
 
 
 def test_all_virtual_servers_of_a_port_count_together() -> None:
-    """MET-20: one set of counts a port of a Service, and one from the start for what has no traffic."""
+    """One set of counts a port of a Service, and one from the start for what has no traffic."""
     assert _after({"vip": (1, 2, 3, 4, 5), "node port": (10, 20, 30, 40, 50)}) == {
         "web": (11, 22, 33, 44, 55),
         "dns": NOTHING,
@@ -33,7 +33,7 @@ def test_all_virtual_servers_of_a_port_count_together() -> None:
 
 
 def test_a_reading_adds_what_came_since_the_last_one() -> None:
-    """MET-20: the kernel's counts are cumulative themselves."""
+    """The kernel's counts are cumulative themselves."""
     assert _after({"vip": _ones(5)}, {"vip": _ones(5)}, {"vip": _ones(8)})["web"] == _ones(8)
 
 
@@ -57,7 +57,7 @@ def test_a_virtual_server_that_is_away_keeps_its_sum() -> None:
 
 
 def test_counts_that_pass_the_largest_number_wrap() -> None:
-    """MET-20: 64 bits."""
+    """64 bits."""
     near = 2**64 - 2
     assert _after({"vip": (1, 1, 1, near, 1)}, {"vip": (1, 1, 1, 3, 2)})["web"] == (1, 1, 1, near + 5, 2)
 
@@ -69,7 +69,7 @@ def test_what_belongs_to_no_service_is_not_counted() -> None:
 
 
 def test_a_service_that_goes_takes_its_sum_with_it() -> None:
-    """MET-20: never more sums than ports of Services; a Service of the same name begins at 0."""
+    """Never more sums than ports of Services; a Service of the same name begins at 0."""
     totals: Totals[str, str] = Totals()
     totals.update({"vip": _ones(5), "other": _ones(1)}, NAMES, {})
     totals.update({"other": _ones(2)}, {"other": "dns"}, {})
@@ -79,7 +79,7 @@ def test_a_service_that_goes_takes_its_sum_with_it() -> None:
 
 
 def test_a_renamed_service_begins_with_the_traffic_after_its_renaming() -> None:
-    """MET-20: what the virtual server counted before belongs to the old name."""
+    """What the virtual server counted before belongs to the old name."""
     totals: Totals[str, str] = Totals()
     totals.update({"vip": _ones(5)}, {"vip": "web"}, {})
     totals.update({"vip": _ones(6)}, {"vip": "shop"}, {})
@@ -103,7 +103,7 @@ def test_sums_equal_all_traffic_whatever_is_recreated(steps: list[tuple[int, boo
 
 
 def test_label_values_are_escaped() -> None:
-    """MET-20: a folder of manifests may name an object anyhow."""
+    """A folder of manifests may name an object anyhow."""
     name = ServicePortName("a", 'b"\\', "c\nd", Protocol.TCP)
     assert Labels().text(name) == r'{namespace="a",service="b\"\\",port="c\nd",protocol="TCP"}'
     assert "".join(family_text("x", "gauge", "Words", [("{}", 3)])) == "# HELP x Words\n# TYPE x gauge\nx{} 3\n"
