@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -33,6 +34,8 @@ from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.serve.health import Sources
+from ipvsagent.serve.serving import Serving
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -116,6 +119,7 @@ class Agent:
         manifests: folder that objects come from; None to follow an API server.
         server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
+        flags: the command line's options, for `/flagz`.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class Agent:
         server: str = "",
         configuration_file: Path | None,
         log: Logger,
+        flags: Mapping[str, str] | None = None,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -152,6 +157,20 @@ class Agent:
             self._source = ApiSource(transport, name, self.reconciler.put)
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
+        self._serving = Serving(
+            Sources(
+                status=lambda: self.reconciler.status,
+                progress=self.reconciler.progress,
+                settings=lambda: self.reconciler.settings,
+                silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+                started_at=dt.datetime.now(dt.UTC),
+                families=tuple(drivers.rules),
+                flags=tuple(sorted((flags or {}).items())),
+            ),
+            log,
+            report=self._announcer.announce if self._announcer else lambda _: None,
+        )
+        self.reconciler.published = self._serving.update
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
@@ -178,6 +197,7 @@ class Agent:
             # Before any connection is made: the first rules switch connection tracking on, and a connection that is
             # open then may be taken for another one and hang.
             self.reconciler.start()
+            self._serving.start()
             self._monitor_thread.start()
             self._source.start()
             if self._announcer:
@@ -190,6 +210,7 @@ class Agent:
         self._log.info("stopped; the kernel state stays in place")
 
     def _end_threads(self) -> None:
+        self._serving.stop()
         self._source.stop()
         if self._announcer:
             self._announcer.stop()

@@ -108,7 +108,7 @@ class Connection:
             if not self._send():
                 return True
             if self._state is State.WRITING and not self._sent():
-                return self._state is State.LINGERING
+                return True  # lingers
             if not self._respond():
                 return True
 

@@ -106,7 +106,7 @@ class Listeners:
             if reason and failures.get(key) != reason:
                 self._log.warning("not listening, will be retried", endpoint=endpoint.name, reason=reason)
                 self._report(key, reason)
-            elif not reason and failures.pop(key, None):
+            elif not reason and failures.pop(key, ""):
                 self._log.info("listening after a failure", endpoint=endpoint.name)
             if reason:
                 failures[key] = reason

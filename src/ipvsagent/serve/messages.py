@@ -106,7 +106,7 @@ def _local(method: str, target: str) -> str:
     if method == "CONNECT" or target == "*":
         return "/"
     local = _ABSOLUTE.sub("", target, count=1) if not target.startswith("/") else target
-    if local and not local.startswith(("/", "?")) or any(not "!" <= c <= "~" for c in local):
+    if (local and not local.startswith(("/", "?"))) or any(not "!" <= c <= "~" for c in local):
         raise BadRequest(HTTPStatus.BAD_REQUEST)
     return local
 
