@@ -159,7 +159,7 @@ class HttpServer:
             return  # the client has gone
         oldest = next(iter(self._connections), None)
         if oldest is not None:
-            self._drop(oldest)
+            self._evict(oldest)
         else:
             self._log.warning("connection not accepted", error=error.strerror)
             time.sleep(_SHORTAGE_PAUSE_SECONDS)
@@ -167,9 +167,14 @@ class HttpServer:
     def _make_room(self, key: Hashable) -> None:
         own = [c for c, k in self._connections.items() if k == key]
         if len(own) >= self._limits.connections:
-            self._drop(own[0])
+            self._evict(own[0])
         elif len(self._connections) >= self._limits.all_connections:
-            self._drop(next(iter(self._connections)))
+            self._evict(next(iter(self._connections)))
+
+    def _evict(self, connection: Connection) -> None:
+        """End a connection; a request that came already is answered, as far as that takes no waiting."""
+        connection.step()
+        self._drop(connection)
 
     def _step(self, connection: Connection) -> None:
         if connection not in self._connections:
