@@ -56,6 +56,12 @@ def port_of(server: HttpServer, key: Hashable) -> int:
     return server.listening[key][0][1]
 
 
+def taken_port() -> tuple[socket.socket, int]:
+    """A port that somebody else listens on."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    return sock, sock.getsockname()[1]
+
+
 def connect(port: int, host: str = "127.0.0.1") -> socket.socket:
     """An open connection."""
     return socket.create_connection((host, port), timeout=PATIENCE_SECONDS)

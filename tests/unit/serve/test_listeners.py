@@ -11,7 +11,7 @@ from builders import address
 from ipvsagent.serve.http import HttpServer
 from ipvsagent.serve.listeners import Endpoint, Listen, open_listener
 from unit.reconciler.node import SilentLogger
-from unit.serve.client import ask, at, connect, hello, port_of, status_of, wait_until
+from unit.serve.client import ask, at, connect, hello, port_of, status_of, taken_port, wait_until
 
 
 class Served:
@@ -37,12 +37,6 @@ def served() -> Iterator[Served]:
 def endpoint(name: str, *listen: Listen) -> Endpoint:
     """An endpoint that says hello."""
     return Endpoint(name, listen, hello)
-
-
-def taken_port() -> tuple[socket.socket, int]:
-    """A port that somebody else listens on."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    return sock, sock.getsockname()[1]
 
 
 def test_endpoints_come_and_go_and_what_stays_is_not_disturbed(served: Served) -> None:
