@@ -96,6 +96,10 @@ class Running:
             assert time.monotonic() < deadline, self.reconciler.progress()
             time.sleep(0.005)
 
+    def wait_for_another(self, status: Status) -> None:
+        """Wait until another status was published."""
+        self.wait(lambda _: self.reconciler.status is not status)
+
 
 def test_a_running_owner_thread_completes_what_it_is_asked_for() -> None:
     """HC-02: nothing is outstanding once the queue is empty and all is written; before the lists there is no work."""
@@ -130,7 +134,7 @@ def test_a_stage_that_fails_leaves_the_work_outstanding_until_it_is_done(monkeyp
     for _ in range(3):
         before = running.reconciler.status
         running.reconciler.put(Changed(OWN))
-        running.wait(lambda _, before=before: running.reconciler.status is not before)
+        running.wait_for_another(before)
         assert running.reconciler.progress().outstanding_since == since
     failing.clear()
     running.wait(lambda p: p.outstanding_since is None)

@@ -58,9 +58,7 @@ def test_all_well() -> None:
 @pytest.mark.parametrize(
     ("outstanding_since", "healthy"), [(None, True), (1000.0, True), (940.0, True), (939.0, False), (0.0, False)]
 )
-def test_healthy_until_work_is_outstanding_for_twice_the_period(
-    outstanding_since: float | None, healthy: bool
-) -> None:
+def test_healthy_until_work_is_outstanding_for_twice_the_period(outstanding_since: float | None, healthy: bool) -> None:
     """HC-02, DEV-32: 2 x syncPeriod, whatever asked for the work; no work, no limit."""
     response = health_of(progress=Progress(0.0, outstanding_since)).handle(Request("GET", "/livez"))
     assert response.status == (200 if healthy else 503)

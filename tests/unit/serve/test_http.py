@@ -10,7 +10,7 @@ import pytest
 from ipvsagent.serve.connection import Limits
 from ipvsagent.serve.http import HttpServer
 from ipvsagent.serve.listeners import Endpoint
-from ipvsagent.serve.messages import Request, Response, text_response
+from ipvsagent.serve.messages import Handler, Request, Response, text_response
 from unit.reconciler.node import SilentLogger
 from unit.serve.client import (
     GET,
@@ -25,6 +25,12 @@ from unit.serve.client import (
     status_of,
     wait_until,
 )
+
+
+def saying(text: str) -> Handler:
+    """A handler that always says the same."""
+    return lambda _: text_response(200, text)
+
 
 SHORT = Limits(request_seconds=0.2, response_seconds=0.2, linger_seconds=0.2)
 
@@ -150,7 +156,7 @@ def test_clients_of_one_endpoint_leave_room_for_another() -> None:
     server = HttpServer("test", SilentLogger(), limits=Limits(connections=3, all_connections=100))
     server.start()
     try:
-        server.serve({n: Endpoint(n, (at(0),), lambda _, n=n: text_response(200, n)) for n in ("a", "b")})
+        server.serve({n: Endpoint(n, (at(0),), saying(n)) for n in ("a", "b")})
         with connect(port_of(server, "b")) as kept:
             flood = [connect(port_of(server, "a")) for _ in range(10)]
             wait_until(lambda: server.connections == 4, "the flood is cut to three")

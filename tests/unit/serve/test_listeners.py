@@ -20,9 +20,7 @@ class Served:
     def __init__(self) -> None:
         self.log = SilentLogger()
         self.reports: list[tuple[Hashable, str]] = []
-        self.server = HttpServer(
-            "test", self.log, report=lambda k, r: self.reports.append((k, r)), retry_seconds=0.05
-        )
+        self.server = HttpServer("test", self.log, report=lambda k, r: self.reports.append((k, r)), retry_seconds=0.05)
         self.server.start()
 
 

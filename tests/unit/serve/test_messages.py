@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from ipvsagent.serve.messages import BadRequest, Request, Response, head_of, par
         (b"GET http://node:10256/healthz HTTP/1.1\r\nHost: node", Request("GET", "/healthz", keep=True)),
         (b"GET http://node HTTP/1.1\r\nHost: node", Request("GET", "/", keep=True)),
         (b"OPTIONS * HTTP/1.1\nHost: a", Request("OPTIONS", "/", keep=True)),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\nAccept: */*", Request("GET", "/", "", "text/plain, */*", True)),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nAccept: a/b\r\nAccept: */*", Request("GET", accept="a/b, */*", keep=True)),
         (b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5", Request("POST", "/x")),
         (b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0", Request("POST", "/x", keep=True)),
         (b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", Request("POST", "/x")),
@@ -59,12 +61,8 @@ def test_what_is_malformed_is_refused(head: bytes, status: int) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(head: bytes) -> None:
     """HC-13: whatever a client sends, the server survives reading it."""
-    try:
-        request = parse_request(head)
-    except BadRequest as error:
-        assert 400 <= error.status <= 505
-    else:
-        assert request.path.startswith("/")
+    with contextlib.suppress(BadRequest):
+        assert parse_request(head).path.startswith("/")
 
 
 def test_a_response_has_its_length_and_says_when_it_is_the_last() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from msgspec.structs import replace
 
 from builders import address, addresses, key
@@ -146,11 +147,11 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
         agent.run(test)
 
 
-def test_a_status_with_the_same_endpoints_costs_nothing() -> None:
+def test_a_status_with_the_same_endpoints_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """HC-10: the owner thread publishes after each pass; the server is not woken for nothing."""
     agent = Agent()
     served: list[object] = []
-    agent.serving._health_server.serve = served.append  # type: ignore[method-assign]
+    monkeypatch.setattr(agent.serving._health_server, "serve", served.append)
     shown = replace(WELL, health_checks={key("shop/web"): BOTH}, health_check_addresses=addresses("0.0.0.0"))
     agent.show(shown)
     agent.show(replace(shown, services=8))
