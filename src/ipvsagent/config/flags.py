@@ -65,7 +65,7 @@ _FIELDS: dict[str, tuple[str, _Type]] = {
 _IDLE = {
     *("add_dir_header", "alsologtostderr", "log_backtrace_at", "log_dir", "log_file", "log_file_max_size"),
     *("log-flush-frequency", "logtostderr", "one_output", "skip_headers", "skip_log_headers", "stderrthreshold"),
-    *("vmodule", "master", "resource-container", "version", "help"),
+    *("vmodule", "resource-container", "version", "help"),
 }
 
 
@@ -91,7 +91,9 @@ def configuration_of_flags(flags: Iterable[str]) -> tuple[dict[str, object], lis
     problems, warnings = [], []
     for flag in flags:
         name, equals, text = flag.strip().lstrip("-").partition("=")
-        if name in _IDLE:
+        if name == "master":
+            warnings.append("flag `--master` is no field of a file; give it to `ipvsagent run`")
+        elif name in _IDLE:
             warnings.append(f"flag `--{name}` has no effect here")
         elif name not in _FIELDS:
             problems.append(f"`--{name}` is not a flag of kube-proxy{near_miss(name, _FIELDS)}")
