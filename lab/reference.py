@@ -47,7 +47,8 @@ def generated() -> dict[Path, str]:
     configuration = (ROOT / CONFIGURATION).read_text(encoding="utf-8")
     for name, table in (("common", reference_table(ours=False)), ("ours", reference_table(ours=True))):
         marks = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
-        configuration = re.sub(marks, lambda m, t=table: m[1] + t + m[2], configuration, flags=re.DOTALL)
+        escaped = table.replace("\\", r"\\")
+        configuration = re.sub(marks, rf"\g<1>{escaped}\g<2>", configuration, flags=re.DOTALL)
     return {SCHEMA: json_schema(), CONFIGURATION: configuration, KUBE_PROXY: _HEAD + "".join(_distributions())}
 
 

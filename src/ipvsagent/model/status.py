@@ -16,6 +16,8 @@ class Status(Struct, frozen=True):
         services: number of Services with a plan.
         virtual_servers: number of virtual servers desired.
         failures: what could not be written, as text, with the error.
+        configuration_refused: why the newest configuration is not in force; empty if it is.
+        waiting_for_restart: fields whose configured values are not in force yet.
         problems: what is wrong with objects and their source, conflicts included.
     """
 
@@ -24,4 +26,6 @@ class Status(Struct, frozen=True):
     services: int = 0
     virtual_servers: int = 0
     failures: tuple[str, ...] = ()
+    configuration_refused: str = ""
+    waiting_for_restart: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -12,10 +12,8 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct
-
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError, KernelError
+from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
@@ -39,6 +37,8 @@ from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused
+from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.facts import own_node, read_facts
@@ -46,7 +46,6 @@ from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
-    check_scheduler,
     ensure_dummy,
     ensure_rules,
     ensure_sets,
@@ -69,12 +68,6 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
-
-
-class Reconfigure(Struct, frozen=True):
-    """New settings, already validated."""
-
-    settings: Settings
 
 
 class Reconciler:
@@ -101,13 +94,14 @@ class Reconciler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drivers = drivers
-        self._settings = settings
+        self._configuration = Configuration(drivers, settings, log)
+        self._settings = settings  # those in force
         self._node_name = node_name
         self._families = families
         self._random_fully = random_fully
         self._log = log
         self._clock = clock
-        self._queue: queue.SimpleQueue[Event | Reconfigure] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Event | Reconfigure | ConfigurationRefused] = queue.SimpleQueue()
         self._cache = ObjectCache()
         self._desired = Desired()
         self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks)
@@ -134,11 +128,12 @@ class Reconciler:
             _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
+        self.settings_applied: Callable[[Settings], None] = lambda _: None
         self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
 
     # -- called by other threads -------------------------------------------------------------------------------
 
-    def put(self, event: Event | Reconfigure) -> None:
+    def put(self, event: Event | Reconfigure | ConfigurationRefused) -> None:
         """Hand a value to the owner thread; the only method for other threads."""
         self._queue.put(event)
 
@@ -150,6 +145,7 @@ class Reconciler:
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
+        self._settings = self._configuration.start()
         self._rules = self._plan_rules()
         prepare_node(self._drivers, self._settings, self._rules, self._log)
         self._attempt(_READ_ADDRESSES)
@@ -164,7 +160,7 @@ class Reconciler:
             self.reconcile()
             self._pass_ended = self._clock()
 
-    def handle(self, events: Iterable[Event | Reconfigure]) -> None:
+    def handle(self, events: Iterable[Event | Reconfigure | ConfigurationRefused]) -> None:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
@@ -176,6 +172,8 @@ class Reconciler:
                     self._dummy_changed(event)
                 case Reconfigure():
                     self._reconfigure(event.settings)
+                case ConfigurationRefused():
+                    self._configuration.refuse(event.reason)
                 case Stop():
                     pass
 
@@ -211,7 +209,7 @@ class Reconciler:
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> list[Event | Reconfigure]:
+    def _gather(self) -> list[Event | Reconfigure | ConfigurationRefused]:
         """Wait for events or for something that is due; changes within the minimum period go together (SYN-06)."""
         try:
             events = [self._queue.get(timeout=self.next_wakeup(verification=True))]
@@ -242,20 +240,16 @@ class Reconciler:
         ledger.addresses -= lost
         self._write(Touched(addresses=dict.fromkeys(sorted(lost, key=lambda a: a.sort_key))))
 
-    def _reconfigure(self, settings: Settings) -> None:
-        if settings == self._settings:
+    def _reconfigure(self, configured: Settings) -> None:
+        if not self._configuration.change(configured):
             return
-        try:
-            check_scheduler(self._drivers, settings.scheduler)
-        except AgentError as error:
-            self._log.error("new configuration refused; the old one stays in force", error=error)
-            return
-        self._settings = settings
+        self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
         self._planning.plan_all_next()
         self._attempt(_WRITE_SYSCTLS)
         self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
+        self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
     def _write_rules(self) -> None:
@@ -303,8 +297,9 @@ class Reconciler:
         )
 
     def _plan_dirty(self) -> Touched:
-        if KUBERNETES_API in self._cache.dirty:
-            self._attempt(_READ_ADDRESSES)  # the API servers' addresses are among the facts
+        if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
+            self._cache.infrastructure_changed = False
+            self._attempt(_READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
         return self._planning.plan_dirty(self._settings)
 
     def _write(self, touched: Touched) -> None:
@@ -429,7 +424,10 @@ class Reconciler:
     def _publish(self) -> None:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
         for problem in sorted(problems - self._reported):
-            self._log.warning(str(problem))
+            subject = f"{problem.kind} {problem.name}"
+            self._log.warning(
+                "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
+            )
             self.announce(problem)
         self._reported = problems
         self.status = Status(
@@ -438,5 +436,7 @@ class Reconciler:
             services=len(self._desired),
             virtual_servers=len(self._desired.virtual_servers),
             failures=self._failures.texts(),
+            configuration_refused=self._configuration.refusal,
+            waiting_for_restart=self._configuration.waiting_for_restart,
             problems=tuple(sorted(problems)),
         )
