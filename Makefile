@@ -42,6 +42,7 @@ demo: compile ## show the agent at work in a guest, with real traffic
 
 bench: setup ## what a large cluster costs: CPU time and memory of each stage
 	$(PYTHON) -m bench.source </dev/null
+	$(PYTHON) -m bench.scrape </dev/null
 
 reference: setup ## write what is generated from the code: schema and tables of the reference
 	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null

@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     _add_plan(commands, common)
     _add_cleanup(commands, common)
     _add_configuration(commands, common)
+    _add_doctor(commands, common)
     commands.add_parser("version", parents=[common], help="print the version")
     return top
 
@@ -133,6 +134,27 @@ def _add_configuration(
             help="AgentConfiguration, KubeProxyConfiguration, a ConfigMap with either, a configuration file of k3s or "
             "RKE2 with `kube-proxy-arg`, or a Pod or DaemonSet of kube-proxy; `-` is standard input",
         )
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="look for what is wrong with this node, and say what to do",
+        description="Look for what is wrong with this node, and say what to do; changes nothing",
+        epilog=f"example: ipvsagent doctor -o json\nexit code 1 also tells of a finding of level fail\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        default="",
+        help="access to the API server (default: as for `run`)",
+    )
+    _add_config(doctor)
+    doctor.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="format (default: %(default)s)"
+    )
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

@@ -171,6 +171,14 @@ FIELDS: tuple[Field, ...] = (
         ours=True,
     ),
     Field(
+        "realServerMetrics",
+        _BOOLEAN,
+        lambda s: s.real_server_metrics,
+        "True: metrics of every real server, too; one more listing and seven more samples for each.",
+        restart=True,
+        ours=True,
+    ),
+    Field(
         "oomScoreAdj",
         _whole(-1000, 1000),
         lambda s: s.oom_score_adjust,

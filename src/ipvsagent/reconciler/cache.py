@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ipvsagent.model.events import Changed, Deleted, Listed, Rejected, SourceProblems
+from ipvsagent.model.address import Address
+from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import (
     EndpointSlice,
     Kind,
@@ -20,7 +21,7 @@ from ipvsagent.model.objects import (
 )
 from ipvsagent.planner.facts import is_infrastructure
 
-ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems
+ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
 
 
 class ObjectCache:
@@ -29,6 +30,7 @@ class ObjectCache:
     Attributes:
         services: by key.
         nodes: by key; all that were heard of, this one among them.
+        cluster_addresses: of nodes whose objects were not heard of, by name; this node may be among them.
         dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
         infrastructure: those of the Services that every pod depends on.
         infrastructure_changed: whether one of them changed since this was last set to False.
@@ -38,6 +40,7 @@ class ObjectCache:
     def __init__(self) -> None:
         self.services: dict[ObjectKey, Service] = {}
         self.nodes: dict[ObjectKey, Node] = {}
+        self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
         self.dirty: dict[ObjectKey, None] = {}
         self.nodes_changed = False
         self.infrastructure: dict[ObjectKey, Service] = {}
@@ -76,6 +79,9 @@ class ObjectCache:
                 self._remove(event.kind, event.key)
             case Rejected():
                 self._note(event.kind, event.key, event.problems)
+            case ClusterNodeAddresses(addresses):
+                self.nodes_changed |= addresses != self.cluster_addresses
+                self.cluster_addresses = addresses
             case SourceProblems():
                 self._source_problems.pop(event.origin, None)
                 if event.problems:

@@ -13,6 +13,7 @@ from ipvsagent.config.types import Settings
 from ipvsagent.errors import AgentError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
+from ipvsagent.model.events import Event
 from ipvsagent.reconciler.prepare import load_ipvs, with_usable_scheduler
 
 
@@ -26,6 +27,10 @@ class ConfigurationRefused(Struct, frozen=True):
     """A new configuration that cannot be used, and why."""
 
     reason: str
+
+
+Message = Event | Reconfigure | ConfigurationRefused
+"""What the owner thread is told."""
 
 
 class Configuration:

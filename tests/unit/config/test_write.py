@@ -34,6 +34,7 @@ OTHER_VALUES: dict[str, object] = {
     "externalAddresses.allowedLoadBalancerIPs": ["203.0.113.0/24", "2001:db8::/64"],
     "featureGates.AllowServiceExternalIPs": False,
     "strictLocalPolicy": True,
+    "realServerMetrics": True,
     "oomScoreAdj": -500,
     "clientConnection.kubeconfig": "/etc/kubeconfig",
     "logging.format": "json",
@@ -147,7 +148,9 @@ def test_fields_that_wait_for_a_restart_are_those_the_process_reads_once() -> No
     """A change of any other field is in force at once."""
     changed = {p: parse_configuration(file_with(p, v)).settings for p, v in OTHER_VALUES.items()}
     waiting = {p for p, settings in changed.items() if waiting_for_restart(Settings(), settings)}
-    assert waiting == {"hostnameOverride", "oomScoreAdj", "clientConnection.kubeconfig", "iptables.variant"}
+    assert waiting == {
+        *("hostnameOverride", "oomScoreAdj", "realServerMetrics", "clientConnection.kubeconfig", "iptables.variant"),
+    }
     assert waiting_for_restart(Settings(), changed["iptables.variant"]) == ("iptables.variant",)
 
 
