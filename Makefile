@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench reference coverage-spec clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ demo: compile ## show the agent at work in a guest, with real traffic
 bench: setup ## what a large cluster costs: CPU time and memory of each stage
 	$(PYTHON) -m bench.source </dev/null
 	$(PYTHON) -m bench.scrape </dev/null
+
+reference: setup ## write what is generated from the code: schema and tables of the reference
+	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null
