@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ipvsagent import __version__
@@ -23,6 +23,7 @@ from ipvsagent.kernel.iptables_nft import NftRules
 from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.statistics import StatisticsReader
 from ipvsagent.kernel.sysctls import SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
@@ -33,6 +34,7 @@ from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -155,6 +157,7 @@ class Agent:
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
+        self.answers = AnswerCounts()
         log.info("starting", version=__version__, node=name)
 
     def stop_on_signals(self) -> None:
@@ -165,6 +168,28 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; may be called from any thread and from a signal handler."""
         self.reconciler.put(Stop())
+
+    def metrics(self) -> Callable[[], tuple[str, bytes]]:
+        """What answers `/metrics`, from any thread of this network namespace: content type and text.
+
+        Raises:
+            KernelError: the sockets for the kernel's counts could not be opened.
+        """
+        from ipvsagent.serve.metrics import Metrics, Sources  # takes 0.1 s, for those who serve metrics
+
+        reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
+        reconciler = self.reconciler
+        sources = Sources(
+            counters=reconciler.counters,
+            version=__version__,
+            families=reconciler.families,
+            read_statistics=reader.read,
+            port_names=reconciler.port_names,
+            status=lambda: reconciler.status,
+            silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+            answers=self.answers,
+        )
+        return Metrics(sources).render
 
     def run(self) -> None:
         """Prepare the node, follow the objects and keep the kernel in step until `stop`.

@@ -212,6 +212,21 @@ class ApiServer:
         items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in found[start:end]]
         return {"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}
 
+    def table(self, kind: str) -> Json:
+        """All objects as `kubectl get` shows nodes; without their objects."""
+        with self._changed:
+            found = [o for _, o in sorted(self._state.objects[kind].items())]
+        rows = []
+        for item in found:
+            addresses = {a["type"]: a["address"] for a in reversed(item.get("status", {}).get("addresses", []))}
+            cells = [item["metadata"]["name"], "Ready", addresses.get("InternalIP", "<none>")]
+            rows.append({"cells": [*cells, addresses.get("ExternalIP", "<none>")], "object": None})
+        columns = [{"name": n, "type": "string"} for n in ("Name", "Status", "Internal-IP", "External-IP")]
+        metadata = {"resourceVersion": "1"}
+        return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "rows": rows} | {
+            "columnDefinitions": columns
+        }
+
     def watch(
         self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
     ) -> Iterable[tuple[str, Json]] | None:
@@ -303,6 +318,9 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _list(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
+        if "as=Table" in self.headers.get("Accept", ""):
+            self._send(200, json.dumps(self.api.table(kind)).encode())
+            return
         page = self.api.page(kind, int(query.get("limit", "0")), query.get("continue", ""), _selector(query))
         if page is None:
             self._status(410, "the provided continue parameter is too old")

@@ -79,6 +79,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     flags = _flags(ipvs)
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
+    real_server_metrics = top.boolean("realServerMetrics")
     strict_local = top.boolean("strictLocalPolicy")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
@@ -90,6 +91,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
         timeouts=replace(settings.timeouts, automatic=automatic_timeouts),
         iptables_variant=variant,
         strict_local_policy=strict_local,
+        real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
     )
 

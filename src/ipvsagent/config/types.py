@@ -92,6 +92,7 @@ class Settings(Struct, frozen=True):
     conntrack: Conntrack = Conntrack()
     iptables_variant: str = "auto"  # ours: auto, legacy or nft
     strict_local_policy: bool = False  # ours, DEV-11: no fallback to remote endpoints
+    real_server_metrics: bool = False  # ours: traffic of every real server among the metrics
     allow_external_ips: bool = True  # feature gate AllowServiceExternalIPs (SVC-08)
     oom_score_adjust: int = -999  # CFG-14
     kubeconfig: str = ""  # CFG-09

@@ -35,6 +35,7 @@ def read_facts(
     node = own_node(cache, node_name)
     internal = node.addresses if node else ()
     others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
+    others |= {a for name, found in cache.cluster_addresses.items() if name != node_name for a in found}
     return NodeFacts(
         name=node_name,
         zone=node.zone if node else "",
