@@ -22,7 +22,7 @@ from oracle.manifests import JUNK, WORLDS, Manifest, damaged, nodes, services, s
 from oracle.planner import World, expected
 from unit.reconciler.node import FakeNode
 
-many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def kernel_of(world: World) -> FakeKernel:

@@ -15,7 +15,13 @@ from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Address, Family, Network
 from ipvsagent.model.objects import EndpointSlice, Node, Service
 from ipvsagent.model.state import DesiredState
-from ipvsagent.planner.facts import NodeFacts, api_server_addresses, choose_node_port_addresses, usable_node_addresses
+from ipvsagent.planner.facts import (
+    NodeFacts,
+    api_server_addresses,
+    choose_node_port_addresses,
+    node_ips,
+    usable_node_addresses,
+)
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
 from ipvsagent.source.manifests import read_objects
 
@@ -64,8 +70,9 @@ def _facts(
     settings: Settings,
 ) -> NodeFacts:
     node = next((n for n in nodes if n.name == name), None)
-    internal = node.addresses if node else given
-    addresses = usable_node_addresses(given or internal)
+    reported = node.addresses if node else given
+    internal = node_ips(reported, settings.bind_address)
+    addresses = usable_node_addresses(given or reported)
     others = {a for n in nodes if n is not node for a in n.addresses}
     return NodeFacts(
         name=name,

@@ -20,7 +20,7 @@ class NodeFacts(Struct, frozen=True):
         families: those that this node can serve (SYN-01).
         addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
         node_port_addresses: those on which NodePorts answer, sorted (section 9).
-        internal_addresses: addresses of the Node object (SYN-03, LB-03).
+        internal_addresses: this node's IP of each family, as `node_ips` chooses it (SYN-03, LB-03).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
         api_server_addresses: where the API server answers; never bound either, or this node would lose it.
     """
@@ -44,6 +44,20 @@ def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
     return frozenset(e.address for piece in slices if piece.service == KUBERNETES_API for e in piece.endpoints)
 
 
+def node_ips(reported: Iterable[Address], bind_address: Address | None) -> tuple[Address, ...]:
+    """This node's one IP of each family (SYN-03).
+
+    Args:
+        reported: the Node object's addresses, InternalIPs before ExternalIPs; the first of each family counts.
+        bind_address: a specific `bindAddress`, which replaces the one of its family.
+    """
+    first: dict[Family, Address] = {}
+    for address in (*(() if bind_address is None else (bind_address,)), *reported):
+        if not address.is_loopback:
+            first.setdefault(address.family, address)
+    return tuple(first.values())
+
+
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:
     """Leave out what never counts as a node address: loopback and IPv6 link-local (ADR-06)."""
     return frozenset(a for a in addresses if not a.is_loopback and not (a.family is Family.IPV6 and a.is_link_local))
@@ -59,8 +73,7 @@ def choose_node_port_addresses(
 
     Args:
         addresses: node addresses as `usable_node_addresses` leaves them.
-        internal_addresses: the Node object's addresses, of which ``primary`` takes the first of each family
-            (NP-05).
+        internal_addresses: this node's IP of each family, which ``primary`` takes (NP-05).
 
     Returns:
         Sorted, IPv4 first.

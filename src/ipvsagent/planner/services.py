@@ -51,8 +51,12 @@ class _Context(Struct, frozen=True):
         )
 
     def reached_from_outside(self, port: ServicePort) -> bool:
-        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14)."""
-        return bool(port.node_port or self.load_balancer_ips or self.external_ips)
+        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
+
+        Addresses count that are not served here, too: which endpoints the cluster IP has must not depend on it (SVC-08).
+        """
+        addresses = (*self.service.load_balancer_ips, *self.service.external_ips)
+        return bool(port.node_port) or any(a.family is self.family for a in addresses)
 
     def set_name(self, base: str) -> str:
         """The name of one of our sets in this family."""
@@ -277,6 +281,10 @@ def _node_port(
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:
-    """Two ways of one Service to the same address and port: the first one's virtual server, both's entries."""
+    """Two ways of one Service to the same address and port: one's virtual server, the entries of both.
+
+    The kind with precedence among Services has it here, too; of one kind the first one has it.
+    """
     entries = dict.fromkeys((*first.entries, *second.entries))
-    return Frontend(first.kind, first.virtual_server, tuple(entries), first.bind or second.bind)
+    chosen = min(first, second, key=lambda f: f.kind)
+    return Frontend(chosen.kind, chosen.virtual_server, tuple(entries), first.bind or second.bind)

@@ -12,6 +12,7 @@ from ipvsagent.planner.facts import (
     NodeFacts,
     api_server_addresses,
     choose_node_port_addresses,
+    node_ips,
     usable_node_addresses,
 )
 from ipvsagent.reconciler.cache import ObjectCache
@@ -33,7 +34,7 @@ def read_facts(
     listed = addresses.list_addresses()
     usable = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
     node = own_node(cache, node_name)
-    internal = node.addresses if node else ()
+    internal = node_ips(node.addresses if node else (), settings.bind_address)
     others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
     return NodeFacts(
         name=node_name,
