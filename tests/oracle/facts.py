@@ -66,7 +66,7 @@ def of_kernel(kernel: FakeKernel) -> KernelFacts:
     """The facts that a fake kernel holds, foreign ones included."""
     held = {str(a.address) for a in kernel.addresses.list_addresses() if a.link_name == DUMMY_INTERFACE}
     facts = KernelFacts(addresses=held)
-    for server in kernel.ipvs.list_virtual_servers():
+    for server in kernel.ipvs.list_virtual_servers() if kernel.has_ipvs else ():
         name = str(server.key)
         timeout = server.persistence_timeout_seconds
         facts.virtual_servers[name] = (server.scheduler, server.flags | (FLAG_PERSISTENT if timeout else 0), timeout)

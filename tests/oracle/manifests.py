@@ -26,7 +26,7 @@ POD_ADDRESSES_4 = ["10.244.0.11", "10.244.0.12", "10.244.1.11", "192.168.60.1"]
 POD_ADDRESSES_6 = ["fd00:244::11", "fd00:244:1::11"]
 RANGES = ["192.0.2.0/24", " 192.168.60.0/24", "10.1.2.3/8", "203.0.113.9/32", "0.0.0.0/0", "fd00:60::/64", "::/0"]
 BAD_RANGES = ["192.0.2.1", "10.0.0.0/33", "", "junk/8"]
-BAD_ADDRESSES = ["", "junk", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "::ffff:10.0.0.1", " 198.51.100.7 "]  # noqa: S104
+BAD_ADDRESSES = ["", "junk", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "::ffff:10.0.0.1", " 198.51.100.7 "]
 NAMES = ["a", "b", "c"]
 JUNK: list[object] = [None, "", "junk", -1, 0, 70000, True, [], {}, [None], [{}], {"x": 1}, 1.5, "127.0.0.1"]
 
@@ -108,8 +108,7 @@ def endpoints(draw: st.DrawFn, values: list[str]) -> Manifest:
     return {
         "addresses": draw(st.lists(st.sampled_from([*values, *values, *BAD_ADDRESSES[:2]]), max_size=2)),
         "conditions": draw(
-            st.fixed_dictionaries({"ready": condition, "serving": condition, "terminating": condition})
-            | st.none()
+            st.fixed_dictionaries({"ready": condition, "serving": condition, "terminating": condition}) | st.none()
         ),
         "nodeName": draw(st.sampled_from(["node-1", "node-1", "node-2", None, "Node-1"])),
         "hints": draw(st.one_of(st.none(), hints)),
@@ -195,7 +194,10 @@ ALL_SETTINGS = st.builds(
         ),
     ),
     local_detection=st.sampled_from(
-        [LocalDetection(), LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"), Network.parse("fd00:244::/32")))]
+        [
+            LocalDetection(),
+            LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"), Network.parse("fd00:244::/32"))),
+        ]
     ),
 )
 INTERFACE_ADDRESSES = st.lists(

@@ -28,7 +28,7 @@ CLUSTER_IP, LOAD_BALANCER_IP, EXTERNAL_IP, NODE_PORT = range(4)
 YOUNGEST = "9999"  # an unknown age takes nothing from a known one
 
 
-@dataclass
+@dataclass(frozen=True)
 class World:
     """All that decides what a node's kernel should hold.
 
@@ -156,9 +156,7 @@ def wants_of(world: World, service: Service, family: Family) -> Iterator[Want]:
 # -- sets ----------------------------------------------------------------------------------------------------------
 
 
-def load_balancer_entries(
-    world: World, service: Service, port: ServicePort, vip: Address
-) -> Iterator[tuple[str, str]]:
+def load_balancer_entries(world: World, service: Service, port: ServicePort, vip: Address) -> Iterator[tuple[str, str]]:
     """SET-05 to SET-09, LB-01 to LB-03."""
     family = vip.family
     yield set_named("KUBE-LOAD-BALANCER", family), portal(vip, port)
@@ -179,10 +177,7 @@ def load_balancer_entries(
 def node_port_entries(service: Service, port: ServicePort, address: Address) -> Iterator[tuple[str, str]]:
     """SET-10 to SET-15."""
     word = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP-HASH"}[port.protocol]
-    if port.protocol is Protocol.SCTP:
-        entry = f"{address},sctp:{port.node_port}"
-    else:
-        entry = str(port.node_port)
+    entry = f"{address},sctp:{port.node_port}" if port.protocol is Protocol.SCTP else str(port.node_port)
     yield set_named(f"KUBE-NODE-PORT-{word}", address.family), entry
     if counts_external_local(service):
         yield set_named(f"KUBE-NODE-PORT-LOCAL-{word}", address.family), entry
@@ -329,9 +324,7 @@ def belongs_elsewhere(world: World, address: Address, family: Family) -> bool:
     if address in addresses_of_node(world, family):
         return False
     others = [a for n in world.nodes if n.name != own_name(world) for a in n.addresses]
-    api_servers = [
-        e.address for s in world.slices if s.service == ("default", "kubernetes") for e in s.endpoints
-    ]
+    api_servers = [e.address for s in world.slices if s.service == ("default", "kubernetes") for e in s.endpoints]
     in_range = any(inside(address, str(n)) for n in world.settings.local_detection.cluster_networks)
     return address in others or address in api_servers or in_range
 

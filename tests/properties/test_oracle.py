@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Family
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
@@ -35,6 +34,7 @@ def kernel_of(world: World) -> FakeKernel:
 
 
 def cache_of(world: World) -> ObjectCache:
+    """What an agent knows that has heard of all objects."""
     cache = ObjectCache()
     cache.apply(Listed(Kind.SERVICE, tuple(world.services)))
     cache.apply(Listed(Kind.ENDPOINT_SLICE, tuple(world.slices)))
@@ -108,7 +108,12 @@ def test_rules_and_sets_are_the_same_whatever_the_objects(world: World, other: W
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | st.sampled_from(JUNK),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(JUNK),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["metadata", "spec", "name"]), inner),
     max_leaves=8,
 )

@@ -44,7 +44,7 @@ def test_a_source_range_lets_node_processes_in_by_the_nodes_ip_alone() -> None:
 
 
 def test_external_ips_that_are_not_served_still_count_as_a_way_in() -> None:
-    """SVC-08, SVC-14, EP-33: with the feature gate off, the cluster IP has the endpoints that it has with the gate on."""
+    """SVC-08, SVC-14, EP-33: the feature gate takes no endpoint from the cluster IP."""
     web = service(external_ips=["198.51.100.7"], internal_policy="Local")
     state = plan(web, REMOTE, settings=Settings(allow_external_ips=False))
     assert real_servers(state, "10.96.0.10:80/TCP") == ["10.244.1.11:8080"]

@@ -53,7 +53,7 @@ class _Context(Struct, frozen=True):
     def reached_from_outside(self, port: ServicePort) -> bool:
         """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
 
-        Addresses count that are not served here, too: which endpoints the cluster IP has must not depend on it (SVC-08).
+        Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
         """
         addresses = (*self.service.load_balancer_ips, *self.service.external_ips)
         return bool(port.node_port) or any(a.family is self.family for a in addresses)

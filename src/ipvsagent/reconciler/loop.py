@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError, KernelError
+from ipvsagent.errors import KernelError, NodeUnusable
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
@@ -69,6 +69,7 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
+_RECONFIGURE = "apply the configuration"
 
 
 class Reconfigure(Struct, frozen=True):
@@ -101,7 +102,7 @@ class Reconciler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._drivers = drivers
-        self._settings = settings
+        self._settings = self._wanted_settings = settings
         self._node_name = node_name
         self._families = families
         self._random_fully = random_fully
@@ -132,6 +133,7 @@ class Reconciler:
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: lambda: ensure_dummy(drivers),
             _CLEAN_FLOWS: self._clean_flows,
+            _RECONFIGURE: self._apply_settings,
         }
         self.status = Status()
         self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
@@ -190,6 +192,7 @@ class Reconciler:
             else:
                 self._write(self._plan_dirty())
                 self._retry()
+                self._write(self._plan_dirty())  # a retry may have learned what concerns all
                 self._drain_further()
                 if _VERIFY not in self._failures:
                     self._attempt(_VERIFY)
@@ -243,11 +246,16 @@ class Reconciler:
         self._write(Touched(addresses=dict.fromkeys(sorted(lost, key=lambda a: a.sort_key))))
 
     def _reconfigure(self, settings: Settings) -> None:
+        self._wanted_settings = settings
+        self._attempt(_RECONFIGURE)
+
+    def _apply_settings(self) -> None:
+        settings = self._wanted_settings
         if settings == self._settings:
             return
         try:
             check_scheduler(self._drivers, settings.scheduler)
-        except AgentError as error:
+        except NodeUnusable as error:  # other errors may go away: tried again, and the old one in force until then
             self._log.error("new configuration refused; the old one stays in force", error=error)
             return
         self._settings = settings
@@ -348,6 +356,7 @@ class Reconciler:
                 size = grow_set(self._drivers, name)
             except KernelError as error:
                 self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
+                self._failures.failed(_CREATE_SETS, error)  # what is left of the attempt has to go
             else:
                 self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
         if outcome.drift:

@@ -180,6 +180,8 @@ def ensure_dummy(drivers: Drivers) -> bool:
 def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
     """Create missing sets of a family and replace those of the wrong type, family or size (SET-34, DEV-25)."""
     present = {s.name: s for s in drivers.ip_sets.list_sets()}
+    if _TEMPORARY_SET in present:  # of a replacement that did not come to its end
+        drivers.ip_sets.destroy(_TEMPORARY_SET)
     for spec in set_specs(rules.family):
         observed = present.get(spec.name)
         if observed is None:
@@ -212,11 +214,18 @@ def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: 
 
 
 def _swap_in(ip_sets: IpSets, spec: SetSpec) -> None:
-    """Replace a set by one of the right size with the same entries, without a moment in between."""
+    """Replace a set by one of the right size with the same entries, without a moment in between.
+
+    Raises:
+        KernelError: the new one could not be made or filled; the old one stays.
+    """
     with contextlib.suppress(NotFound):
         ip_sets.destroy(_TEMPORARY_SET)
     ip_sets.create(SetSpec(_TEMPORARY_SET, spec.type, spec.family, spec.max_elements))
-    ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
+    results = ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
+    for error in results:
+        if error is not None:
+            raise error
     ip_sets.swap(_TEMPORARY_SET, spec.name)
     ip_sets.destroy(_TEMPORARY_SET)
 
