@@ -224,7 +224,7 @@ def test_every_operation_fails_in_every_way_and_the_node_recovers(
             wrong.append(f"{places[at].label} {fault.name} {'lasting' if lasting else 'once'}: {found[:3]}")
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{name}: {len(places)} operations, {tried} faults, {refused_to_start} ended a start, {len(wrong)} wrong\n"
+            f"\n{name}: {len(places)} operations, {tried} faults, {refused_to_start} ended starts, {len(wrong)} wrong\n"
         )
     assert wrong == []
 
