@@ -90,7 +90,7 @@ mangle KUBE-IPVS-SOURCE-RANGES -m set --match-set S(KUBE-LOAD-BALANCER-SOURCE-CI
 mangle KUBE-IPVS-SOURCE-RANGES -m set --match-set S(KUBE-LOAD-BALANCER-SOURCE-IP) dst,dst,src -j RETURN
 mangle KUBE-IPVS-SOURCE-RANGES -m set --match-set S(KUBE-LOAD-BALANCER-FW) dst,dst -j DROP
 """  # noqa: E501 - as iptables-save prints them
-"""IPT-10 to IPT-75 and IPT-94 in the order of each chain, as saved; C(...) is a comment with its set, as in the text."""
+"""IPT-10 to IPT-75 and IPT-94 in the order of each chain, as saved; C(...) is a comment with its set."""
 
 
 def expected_rules(settings: Settings, family: Family, node: Node | None) -> list[str]:

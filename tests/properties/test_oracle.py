@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Family
-from ipvsagent.model.events import Listed
+from ipvsagent.model.events import Listed, NodeAddressesChanged
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.facts import read_facts
+from ipvsagent.reconciler.loop import Reconfigure
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json
 from oracle.facts import differences, of_kernel, of_plan
 from oracle.manifests import JUNK, WORLDS, Manifest, damaged, nodes, services, slices
@@ -67,6 +68,23 @@ def test_a_first_sync_leaves_in_the_kernel_what_the_specification_says(world: Wo
     node.hear_all(tuple(world.services), tuple(world.slices), tuple(world.nodes))
     assert node.status().synchronised
     assert differences(of_kernel(node.kernel), expected(world)) == []
+
+
+@many
+@given(WORLDS, WORLDS)
+def test_the_way_to_a_state_leaves_nothing_behind(before: World, after: World) -> None:
+    """SYN-07, DEV-02: from any state to any other, by differences alone, the end is what the specification says."""
+    node = FakeNode(kernel_of(before), before.settings)
+    node.hear_all(tuple(before.services), tuple(before.slices), tuple(before.nodes))
+    for address in set(before.interface_addresses) - set(after.interface_addresses):
+        node.kernel.remove_address("eth0", address)
+    for address in set(after.interface_addresses) - set(before.interface_addresses):
+        node.kernel.add_address("eth0", address, address.family.bits)
+    node.hear(NodeAddressesChanged(), Reconfigure(after.settings))
+    node.hear_all(tuple(after.services), tuple(after.slices), tuple(after.nodes))
+    node.settle()
+    assert node.status().synchronised
+    assert differences(of_kernel(node.kernel), expected(after)) == []
 
 
 @many

@@ -1,4 +1,4 @@
-"""`ipvsagent plan` on a mixed corpus says, fact by fact, what a second planner says: five configurations, both families."""
+"""`ipvsagent plan` on a mixed corpus says, fact by fact, what a second planner says, in five configurations."""
 
 from __future__ import annotations
 

@@ -80,6 +80,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     flags = _flags(ipvs)
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
     strict_local = top.boolean("strictLocalPolicy")
+    ipv6_forwarding = top.boolean("ipv6Forwarding")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
     settings = read_common(top, ipvs, iptables)
@@ -90,6 +91,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
         timeouts=replace(settings.timeouts, automatic=automatic_timeouts),
         iptables_variant=variant,
         strict_local_policy=strict_local,
+        ipv6_forwarding=ipv6_forwarding,
         drain_timeout_seconds=drain_timeout,
     )
 

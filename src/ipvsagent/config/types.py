@@ -92,6 +92,7 @@ class Settings(Struct, frozen=True):
     conntrack: Conntrack = Conntrack()
     iptables_variant: str = "auto"  # ours: auto, legacy or nft
     strict_local_policy: bool = False  # ours, DEV-11: no fallback to remote endpoints
+    ipv6_forwarding: bool = False  # ours, DEV-31: set net.ipv6.conf.all.forwarding where IPv6 is served
     allow_external_ips: bool = True  # feature gate AllowServiceExternalIPs (SVC-08)
     oom_score_adjust: int = -999  # CFG-14
     kubeconfig: str = ""  # CFG-09

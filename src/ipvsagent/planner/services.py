@@ -116,6 +116,10 @@ def _context(
     candidates = [a for a in service.load_balancer_ips if a.family is family]
     balancer_ips = _takeable(service, "status.loadBalancer.ingress", candidates, node, settings, problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
+    if balancer_ips and service.source_ranges and not ranges:  # DEV-26
+        what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
+        field = "spec.loadBalancerSourceRanges"
+        problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
     return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)

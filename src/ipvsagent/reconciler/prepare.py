@@ -22,7 +22,7 @@ from ipvsagent.model.ops import AddEntry
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.planner.sysctls import Sysctl, plan_sysctls, plan_timeouts
+from ipvsagent.planner.sysctls import IPV6_FORWARDING, Sysctl, plan_sysctls, plan_timeouts
 from ipvsagent.reconciler.patience import patiently
 
 _KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
@@ -115,6 +115,7 @@ def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
             if wanted.required:
                 raise
             log.warning("kernel setting not written", key=wanted.key, value=wanted.value, error=error)
+    _warn_of_ipv6(drivers, settings, log)
     try:
         write_timeouts(drivers, settings.timeouts, log)
     except KernelError as error:
@@ -130,7 +131,17 @@ def restore_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
 
 def _sysctls(drivers: Drivers, settings: Settings) -> tuple[Sysctl, ...]:
     release = drivers.sysctls.read("kernel/osrelease")
-    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1)
+    serves_ipv6 = Family.IPV6 in drivers.rules
+    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1, serves_ipv6=serves_ipv6)
+
+
+def _warn_of_ipv6(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Say that this node forwards no IPv6 although it serves it (DEV-31)."""
+    if Family.IPV6 not in drivers.rules or settings.ipv6_forwarding:
+        return
+    with contextlib.suppress(KernelError):  # a hint, not worth a failure
+        if drivers.sysctls.read(IPV6_FORWARDING) == "0":
+            log.warning("IPv6 is not forwarded to other nodes; `ipv6Forwarding: true` sets it", key=IPV6_FORWARDING)
 
 
 def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
@@ -151,7 +162,7 @@ def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
 
 def _write_sysctl(drivers: Drivers, wanted: Sysctl, log: Logger) -> None:
     present = drivers.sysctls.read(wanted.key)
-    if present != str(wanted.value):
+    if not wanted.is_met_by(present):
         drivers.sysctls.write(wanted.key, str(wanted.value))
         log.info("kernel setting written", key=wanted.key, before=present, after=wanted.value)
 
