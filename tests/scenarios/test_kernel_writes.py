@@ -121,6 +121,16 @@ def test_a_set_of_the_right_kind_is_replaced_under_the_rules_that_match_it() -> 
     assert "KUBE-IPVSAGENT-TEMP" not in kernel.ip_sets.sets
 
 
+def test_a_bitmap_of_fewer_ports_is_replaced() -> None:
+    """SET-34, DEV-25: a port outside its range could never be added."""
+    kernel = FakeNode().kernel
+    spec = kernel.ip_sets.sets["KUBE-NODE-PORT-TCP"][0]
+    held = SetEntry("KUBE-NODE-PORT-TCP", 30080)
+    kernel.ip_sets.sets["KUBE-NODE-PORT-TCP"] = replace(spec, max_elements=2768), {held}
+    FakeNode(kernel)
+    assert kernel.ip_sets.sets["KUBE-NODE-PORT-TCP"] == (spec, {held})
+
+
 def test_a_larger_set_is_good() -> None:
     """SET-34, DEV-24: one that grew on an earlier run is kept."""
     kernel = FakeNode().kernel

@@ -20,7 +20,7 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.ops import AddEntry
 from ipvsagent.model.rules import RuleSet
-from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
+from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec
 from ipvsagent.planner.sets import set_specs
 from ipvsagent.planner.sysctls import IPV6_FORWARDING, Sysctl, plan_sysctls, plan_timeouts
 from ipvsagent.reconciler.patience import patiently
@@ -202,8 +202,6 @@ def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
 
 
 def _serves(observed: ObservedSet, spec: SetSpec) -> bool:
-    if spec.type is SetType.BITMAP_PORT:
-        return observed.type == spec.type
     same_kind = observed.type == spec.type and observed.family is spec.family
     return same_kind and observed.max_elements >= spec.max_elements
 
