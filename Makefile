@@ -42,6 +42,7 @@ demo: compile ## show the agent at work in a guest, with real traffic
 
 bench: setup ## what a large cluster costs: CPU time and memory of each stage
 	$(PYTHON) -m bench.source </dev/null
+	$(PYTHON) -m bench.scrape </dev/null
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null

@@ -290,6 +290,14 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     assert event["involvedObject"]["name"] in ("a", "late")
 
 
+def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, cluster: Cluster) -> None:
+    """DEV rules of external addresses: an external IP that is another node's is not served here, and this is told."""
+    server.put(service("greedy", "10.96.0.3", externalIPs=["192.168.60.2", "192.0.2.7"]))
+    wait_for(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is told")
+    wait_for(lambda: "192.0.2.7:80/TCP" in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}, "the other one")
+    assert "192.168.60.2:80/TCP" not in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}
+
+
 def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
     """Service account tokens rotate: a refused one leads to a new look at the configuration."""
     config = tmp_path / "kubeconfig"

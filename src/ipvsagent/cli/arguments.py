@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _add_plan(commands, common)
     _add_cleanup(commands, common)
+    _add_doctor(commands, common)
     commands.add_parser("version", parents=[common], help="print the version")
     return top
 
@@ -107,6 +108,27 @@ def _add_cleanup(
         "--all", action="store_true", dest="all_virtual_servers", help="remove virtual servers of others, too"
     )
     _add_config(cleanup)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="look for what is wrong with this node, and say what to do",
+        description="Look for what is wrong with this node, and say what to do; changes nothing",
+        epilog=f"example: ipvsagent doctor -o json\nexit code 1 also tells of a finding of level fail\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        default="",
+        help="access to the API server (default: as for `run`)",
+    )
+    _add_config(doctor)
+    doctor.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="format (default: %(default)s)"
+    )
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

@@ -62,6 +62,10 @@ def _run(options: argparse.Namespace) -> int:
             from ipvsagent.cli import cleanup
 
             return cleanup.run(options)
+        case "doctor":
+            from ipvsagent.cli import doctor
+
+            return doctor.run(options)
         case _:
             print(f"ipvsagent {__version__}")
             return EXIT_DONE

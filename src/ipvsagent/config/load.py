@@ -79,6 +79,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     flags = _flags(ipvs)
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
+    real_server_metrics = top.boolean("realServerMetrics")
     strict_local = top.boolean("strictLocalPolicy")
     ipv6_forwarding = top.boolean("ipv6Forwarding")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
@@ -92,6 +93,7 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
         iptables_variant=variant,
         strict_local_policy=strict_local,
         ipv6_forwarding=ipv6_forwarding,
+        real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
     )
 
@@ -118,7 +120,6 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     idle = top.ignore(
         *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling", "logging"),
         *("showHiddenMetricsForVersion", "configSyncPeriod", "bindAddressHardFail"),
-        *("healthzBindAddress", "metricsBindAddress"),
     )
     idle += iptables.ignore("syncPeriod", "minSyncPeriod", "localhostNodePorts")
     settings = read_common(top, ipvs, iptables)

@@ -29,10 +29,13 @@ class Changed(Struct, frozen=True):
 
     Args:
         problems: parts of it that are ignored; they replace those reported for it before.
+        triggered_at: Unix time of what made a slice change; 0 if unknown. No part of the object, since a slice that
+            differs in nothing else is the same (SYN-11).
     """
 
     object: KubernetesObject
     problems: tuple[Problem, ...] = ()
+    triggered_at: float = 0.0
 
 
 class Deleted(Struct, frozen=True):
@@ -62,6 +65,12 @@ class SourceProblems(Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
+class ClusterNodeAddresses(Struct, frozen=True):
+    """The addresses of all nodes of the cluster, by node name; replaces the earlier ones."""
+
+    addresses: Mapping[str, tuple[Address, ...]]
+
+
 class NodeAddressesChanged(Struct, frozen=True):
     """Addresses of this node's interfaces changed, or may have; they are to be read again."""
 
@@ -82,4 +91,14 @@ class Stop(Struct, frozen=True):
     """End the owner thread; the kernel state stays as it is."""
 
 
-Event = Listed | Changed | Deleted | Rejected | SourceProblems | NodeAddressesChanged | DummyInterfaceChanged | Stop
+Event = (
+    Listed
+    | Changed
+    | Deleted
+    | Rejected
+    | SourceProblems
+    | ClusterNodeAddresses
+    | NodeAddressesChanged
+    | DummyInterfaceChanged
+    | Stop
+)

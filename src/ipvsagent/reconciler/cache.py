@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ipvsagent.model.events import Changed, Deleted, Listed, Rejected, SourceProblems
+from ipvsagent.model.address import Address
+from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import (
     EndpointSlice,
     Kind,
@@ -19,7 +20,7 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 
-ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems
+ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
 
 
 class ObjectCache:
@@ -28,6 +29,7 @@ class ObjectCache:
     Attributes:
         services: by key.
         nodes: by key; all that were heard of, this one among them.
+        cluster_addresses: of nodes whose objects were not heard of, by name; this node may be among them.
         dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
         nodes_changed: whether a Node changed since this was last set to False.
     """
@@ -35,6 +37,7 @@ class ObjectCache:
     def __init__(self) -> None:
         self.services: dict[ObjectKey, Service] = {}
         self.nodes: dict[ObjectKey, Node] = {}
+        self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
         self.dirty: dict[ObjectKey, None] = {}
         self.nodes_changed = False
         self._slices: dict[ObjectKey, EndpointSlice] = {}
@@ -71,6 +74,9 @@ class ObjectCache:
                 self._remove(event.kind, event.key)
             case Rejected():
                 self._note(event.kind, event.key, event.problems)
+            case ClusterNodeAddresses(addresses):
+                self.nodes_changed |= addresses != self.cluster_addresses
+                self.cluster_addresses = addresses
             case SourceProblems():
                 self._source_problems.pop(event.origin, None)
                 if event.problems:

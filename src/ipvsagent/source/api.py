@@ -20,6 +20,7 @@ from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, So
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 from ipvsagent.source.backoff import Backoff
 from ipvsagent.source.decode import DecodeResult, NotUsed, Unusable, Usable, decode_json
+from ipvsagent.source.node_addresses import NodeAddressPoller
 from ipvsagent.source.transport import Answer, Transport
 
 STOP_SECONDS = 2.0
@@ -247,9 +248,9 @@ class Reflector:
             case Usable(found, _) if event_type == "DELETED":
                 self._known.discard(found.key)
                 self._put(Deleted(kind, found.key))
-            case Usable(found, problems):
+            case Usable(found, problems, triggered_at):
                 self._known.add(found.key)
-                self._put(Changed(found, problems))
+                self._put(Changed(found, problems, triggered_at))
             case Unusable(_, key, _) if event_type == "DELETED":
                 self._known.discard(key)
                 self._put(Deleted(kind, key))
@@ -295,7 +296,7 @@ class Reflector:
 
 
 class ApiSource:
-    """Follows Services, EndpointSlices and this node, each in a thread.
+    """Follows Services, EndpointSlices, this node and the addresses of all nodes, each in a thread.
 
     Args:
         patience: factor for all delays after failures.
@@ -324,7 +325,11 @@ class ApiSource:
             )
             for r in resources(node_name)
         ]
+        self._poller = NodeAddressPoller(
+            transport, self._put_unless_stopping, wait=lambda seconds: self._stopping.wait(seconds * patience)
+        )
         self._threads = [threading.Thread(target=self._follow, args=(r,), daemon=True) for r in self._reflectors]
+        self._threads.append(threading.Thread(target=self._poller.follow, daemon=True))
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -339,6 +344,7 @@ class ApiSource:
     def stop(self) -> None:
         """End it. A thread that is about to connect has two seconds, then it ends with the process."""
         self._stopping.set()
+        self._poller.asked.set()
         self._transport.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
@@ -348,6 +354,7 @@ class ApiSource:
             self._put(event)
 
     def _follow(self, reflector: Reflector) -> None:
+        self._poller.asked.wait()  # or a first sync might bind what is another node's
         while not self._stopping.is_set():
             reflector.step()
 

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from ipvsagent.errors import SourceError
 
+JSON = "application/json"
 CONNECT_TIMEOUT_SECONDS = 10.0
 POST_TIMEOUT_SECONDS = 10.0
 
@@ -50,9 +51,12 @@ class Transport(Protocol):
     """Sends requests."""
 
     def get(
-        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
+        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float, accept: str = JSON
     ) -> AbstractContextManager[Answer]:
         """Send a request; the context gives the answer and ends the connection.
+
+        Args:
+            accept: media type to ask for.
 
         Raises:
             SourceError: no answer came.
@@ -89,16 +93,30 @@ class KubernetesTransport:
         self._closed = False
 
     def get(
-        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float
+        self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float, accept: str = JSON
     ) -> AbstractContextManager[Answer]:
         """As in `Transport`."""
-        return self._request("GET", f"{path}?{urlencode(query)}", read_timeout_seconds)
+        return self._request("GET", f"{path}?{urlencode(query)}", read_timeout_seconds, accept=accept)
 
     def post(self, path: str, body: bytes) -> int:
         """As in `Transport`."""
         with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
             answer.read()
             return answer.status
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._client.configuration.host)
+
+    def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Send JSON; return the status code and the answer's body.
+
+        Raises:
+            SourceError: no answer came.
+        """
+        with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
+            return answer.status, answer.read()
 
     def renew(self) -> None:
         """As in `Transport`."""
@@ -115,14 +133,14 @@ class KubernetesTransport:
 
     @contextmanager
     def _request(
-        self, method: str, path: str, read_timeout_seconds: float, body: bytes | None = None
+        self, method: str, path: str, read_timeout_seconds: float, body: bytes | None = None, accept: str = JSON
     ) -> Iterator[Answer]:
         from urllib3.exceptions import HTTPError
 
         client = self._client
-        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": client.user_agent}
+        headers: dict[str, str] = {"Accept": accept, "User-Agent": client.user_agent}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON
         try:
             client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
             response = client.rest_client.pool_manager.request(

@@ -1,0 +1,120 @@
+"""The addresses of the cluster's nodes, asked for now and then.
+
+They matter for one thing: an external or load balancer address that is another node's must not be bound here. Watching
+all nodes for it would bring every agent the heartbeats of every node. A table, the form that `kubectl get` prints, has
+the addresses in some hundred bytes a node, and the server takes it from its cache.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from ipvsagent.errors import SourceError
+from ipvsagent.model.address import Address
+from ipvsagent.model.events import ClusterNodeAddresses, Event, SourceProblems
+from ipvsagent.model.objects import Problem
+from ipvsagent.source.transport import Transport
+
+PATH = "/api/v1/nodes"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PERIOD_SECONDS = (480.0, 720.0)  # random between these, so that agents do not ask all at once
+RETRY_SECONDS = (10.0, 30.0)
+TIMEOUT_SECONDS = 60.0
+PAGE_SIZE = 500
+
+_NAME, _ADDRESS_COLUMNS = "Name", ("Internal-IP", "External-IP")
+
+
+class _Column(msgspec.Struct):
+    name: str
+
+
+class _Row(msgspec.Struct):
+    cells: list[object]
+
+
+class _ListMetadata(msgspec.Struct):
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
+    metadata: _ListMetadata
+    columns: list[_Column] | None = msgspec.field(name="columnDefinitions", default=None)
+    rows: list[_Row] = []
+
+
+class NodeAddressPoller:
+    """Tells the owner the addresses of all nodes, in a thread of its own.
+
+    Args:
+        put: takes `ClusterNodeAddresses`, and `SourceProblems` while they cannot be had.
+        wait: waits for seconds; answers True once the poller is to stop.
+
+    Attributes:
+        asked: set once it has asked for the first time, with whatever success.
+    """
+
+    def __init__(self, transport: Transport, put: Callable[[Event], None], *, wait: Callable[[float], bool]) -> None:
+        self._transport = transport
+        self._put = put
+        self._wait = wait
+        self._random = random.Random()
+        self.asked = threading.Event()
+
+    def follow(self) -> None:
+        """Ask, until `wait` says that it is over."""
+        while not self._wait(self._random.uniform(*(PERIOD_SECONDS if self.ask() else RETRY_SECONDS))):
+            pass
+
+    def ask(self) -> bool:
+        """Ask once and tell what came of it; answer whether it worked."""
+        try:
+            addresses = self._list()
+        except (SourceError, msgspec.DecodeError) as error:
+            reason = f"addresses of other nodes are not known: {error}"
+            self._put(SourceProblems(_ORIGIN, (Problem("API server", PATH, "", reason),)))
+            return False
+        else:
+            self._put(SourceProblems(_ORIGIN, ()))
+            self._put(ClusterNodeAddresses(addresses))
+            return True
+        finally:
+            self.asked.set()
+
+    def _list(self) -> dict[str, tuple[Address, ...]]:
+        found: dict[str, tuple[Address, ...]] = {}
+        # Version 0: whatever the server has in its cache. Paging is ignored then by some servers, and is harmless.
+        query = {"includeObject": "None", "resourceVersion": "0", "limit": str(PAGE_SIZE)}
+        columns: list[str] = []
+        while True:
+            with self._transport.get(PATH, query, read_timeout_seconds=TIMEOUT_SECONDS, accept=TABLE) as answer:
+                body = answer.read()
+                if answer.status != 200:
+                    raise SourceError(f"the API server answered {answer.status}")
+            table = msgspec.json.decode(body, type=_Table)
+            columns = [c.name for c in table.columns] if table.columns else columns
+            for row in table.rows:
+                cells = dict(zip(columns, row.cells, strict=False))
+                name = cells.get(_NAME)
+                if isinstance(name, str):
+                    found[name] = tuple(a for c in _ADDRESS_COLUMNS if (a := _address(cells.get(c))) is not None)
+            if not table.metadata.continue_:
+                return found
+            query = {"includeObject": "None", "limit": str(PAGE_SIZE), "continue": table.metadata.continue_}
+
+
+_ORIGIN = f"{PATH} of the cluster"
+
+
+def _address(cell: object) -> Address | None:
+    """An address, or None for ``<none>`` and for what is none."""
+    if not isinstance(cell, str):
+        return None
+    try:
+        return Address.parse(cell)
+    except ValueError:
+        return None
