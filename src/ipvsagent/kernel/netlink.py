@@ -26,7 +26,7 @@ from pyroute2.netlink import (
     NLMSG_ERROR,
 )
 
-from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, kernel_error
+from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 
 LOST = -1
 """In the place of an errno: no answer came, the message may or may not have been carried out."""
@@ -179,7 +179,7 @@ class NetlinkSocket:
             try:
                 # All answers wait by now. Once one is known to be lost, the last one may be, too.
                 parts = self._receive(_ANSWER_SECONDS if complete else 0)
-            except AcknowledgementsLost:
+            except KernelError:  # whatever keeps them from being read: answers that are missing are lost
                 return answers, False
             if parts is None:
                 complete = False

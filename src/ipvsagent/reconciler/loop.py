@@ -72,7 +72,8 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
-_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS})
+_RECONFIGURE = "apply the configuration"
+_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS, _RECONFIGURE})
 """Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
 
 
@@ -105,6 +106,7 @@ class Reconciler:
         self._drivers = drivers
         self._configuration = Configuration(drivers, settings, log)
         self._settings = settings  # those in force
+        self._newest_settings = settings
         self._node_name = node_name
         self._families = self.families = families
         self._random_fully = random_fully
@@ -138,6 +140,7 @@ class Reconciler:
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: self._create_dummy,
             _CLEAN_FLOWS: self._clean_flows,
+            _RECONFIGURE: self._apply_settings,
         }
         self.status = Status()
         self.settings_applied: Callable[[Settings], None] = lambda _: None
@@ -220,6 +223,7 @@ class Reconciler:
             else:
                 self._write(self._plan_dirty())
                 self._retry()
+                self._write(self._plan_dirty())  # a retry may have learned what concerns all
                 self._drain_further()
                 if _VERIFY not in self._failures:
                     self._attempt(_VERIFY)
@@ -286,7 +290,11 @@ class Reconciler:
         return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
 
     def _reconfigure(self, configured: Settings) -> None:
-        if not self._configuration.change(configured):
+        self._newest_settings = configured
+        self._attempt(_RECONFIGURE)
+
+    def _apply_settings(self) -> None:
+        if not self._configuration.change(self._newest_settings):
             return
         self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
@@ -406,6 +414,7 @@ class Reconciler:
                 size = grow_set(self._drivers, name)
             except KernelError as error:
                 self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
+                self._failures.failed(_CREATE_SETS, error)  # what is left of the attempt has to go
             else:
                 self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
         if outcome.drift:
