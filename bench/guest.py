@@ -1,0 +1,303 @@
+"""What is measured in a guest, on a kernel that has IPVS.
+
+    python -m bench.guest OUTPUT [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import queue
+import random
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink import NETLINK_ROUTE
+
+from bench.cluster import Cluster, decode, node_list
+from bench.memory import cpu_seconds, resident_mebibytes
+from bench.node import BenchNode, in_fresh_namespace, measure_stages, prepare_for_replay, replay
+from bench.stages import Send, Stages
+from ipvsagent.model.events import Changed, Stop
+from ipvsagent.model.objects import Kind
+from ipvsagent.planner.facts import KUBERNETES_API
+from ipvsagent.source.decode import Usable, decode_json
+from lab.namespaces import Namespace, enter
+from lab.topology import load_modules
+
+Figures = dict[str, Any]
+
+CHANGES = 50
+
+
+def first_sync(services: int) -> Figures:
+    """A first sync from encoded objects to a programmed kernel, and the floor for the same messages."""
+    cluster = Cluster(services)
+    node = BenchNode()
+    rules_before = node.rules()
+    stages = Stages()
+    measure_stages(stages)
+    gc.collect()
+    node.recording.begin()
+    resident = resident_mebibytes()
+    began = time.perf_counter()
+    events = [decode(Kind.SERVICE, cluster.services), decode(Kind.ENDPOINT_SLICE, cluster.slices), node_list()]
+    decoded = time.perf_counter()
+    node.reconciler.handle(events)
+    complete = time.perf_counter()
+    node.reconciler.reconcile()
+    ended = time.perf_counter()
+    sends = node.recording.end()
+    stages.unwrap()
+    del events
+    if not node.reconciler.status.synchronised:
+        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    api_server = _acknowledged_at(sends, node.reconciler)
+    rules_after = node.rules()
+    gc.collect()
+    grown = resident_mebibytes() - resident
+    seconds = {"decode": decoded - began, **stages.seconds}
+    home = Namespace()
+    home.run("ip", "link", "set", "lo", "up")  # without a local address the kernel takes no real server
+    with home.inside():
+        prepare_for_replay()
+        floor = replay(sends)
+    programming = seconds["compare and encode"] + seconds["kernel"]
+    return {
+        "services": services,
+        "virtual_servers": node.reconciler.status.virtual_servers,
+        "messages": sum(len(s.messages()) for s in sends),
+        "sends": len(sends),
+        "floor_seconds": floor,
+        "stage_seconds": seconds,
+        "programming_seconds": programming,
+        "total_seconds": ended - began,
+        "programming_over_floor": programming / floor,
+        "total_over_floor": (ended - began) / floor,
+        "api_server_seconds": api_server - complete,
+        "api_server_since_decoding_seconds": api_server - began,
+        "prepare_seconds": node.prepare_seconds,
+        "rules_before": rules_before,
+        "rules_after": rules_after,
+        "resident_growth_mebibytes": grown,
+    }
+
+
+def _acknowledged_at(sends: Iterable[Send], reconciler: Any) -> float:
+    """When the address of default/kubernetes, which is written last of it, was in the kernel."""
+    plan = reconciler._desired.plan(KUBERNETES_API)
+    address = bytes(plan.frontends[0].virtual_server.key.address)
+    return next(s.at for s in sends if s.protocol == NETLINK_ROUTE and address in s.data)
+
+
+def steady(services: int, churn_seconds: float, churn_rate: int) -> Figures:
+    """One node through its life: changes one at a time, a restart, churn, idleness."""
+    cluster = Cluster(services)
+    node = _programmed(cluster)
+    figures: Figures = {"services": services}
+    figures["change"] = changes(node, cluster, "one more", 1)
+    figures["replacement"] = changes(node, cluster, "one replaced", 2)
+    node, figures["adoption"] = adoption(cluster)
+    if churn_seconds:
+        figures["churn"] = churn(node, cluster, churn_seconds, churn_rate)
+    return figures
+
+
+def _programmed(cluster: Cluster) -> BenchNode:
+    node = BenchNode()
+    node.reconciler.handle(
+        [decode(Kind.SERVICE, cluster.services), decode(Kind.ENDPOINT_SLICE, cluster.slices), node_list()]
+    )
+    node.reconciler.reconcile()
+    if not node.reconciler.status.synchronised:
+        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    return node
+
+
+def changes(node: BenchNode, cluster: Cluster, what: str, expected_messages: int) -> Figures:
+    """One endpoint of one Service changes; the pass is over when the kernel has acknowledged it."""
+    chosen = random.Random(7).sample(range(len(cluster.slices)), CHANGES)
+    taken, messages, floors = [], set(), []
+    for number in chosen:
+        encoded = cluster.slice(number, more=1) if what == "one more" else cluster.slice(number, replaced=1, more=1)
+        node.recording.begin()
+        began = time.perf_counter()
+        result = decode_json(Kind.ENDPOINT_SLICE, encoded)
+        assert isinstance(result, Usable)
+        node.reconciler.handle([Changed(result.object, result.problems)])
+        node.reconciler.reconcile()
+        taken.append(time.perf_counter() - began)
+        messages.add(sum(len(s.messages()) for s in node.recording.end()))
+    figures = spread(taken)
+    figures["messages"] = sorted(messages)
+    if messages != {expected_messages}:
+        raise RuntimeError(f"a change took {messages} messages instead of {expected_messages}")
+    del floors
+    return figures
+
+
+def adoption(cluster: Cluster) -> tuple[BenchNode, Figures]:
+    """A restart on a kernel that is as it should be: it must send nothing that changes anything."""
+    current = cluster
+    began = time.perf_counter()
+    node = BenchNode()
+    events = [decode(Kind.SERVICE, current.services), decode(Kind.ENDPOINT_SLICE, current.slices), node_list()]
+    stages = Stages()
+    measure_stages(stages)
+    node.recording.begin()
+    started = time.perf_counter()
+    node.reconciler.handle(events)
+    node.reconciler.reconcile()
+    ended = time.perf_counter()
+    stages.unwrap()
+    modifying = sum(len(s.messages()) for s in node.recording.end())
+    return node, {
+        "seconds": ended - started,
+        "stage_seconds": dict(stages.seconds),
+        "modifying_messages": modifying,
+        "with_start_seconds": ended - began,
+    }
+
+
+def churn(node: BenchNode, cluster: Cluster, seconds: float, rate: int) -> Figures:
+    """So many endpoint changes a second: the owner thread in its own loop, changes from another thread."""
+    reconciler = node.reconciler
+    rng = random.Random(11)
+    total = int(seconds * rate)
+    numbers = [rng.randrange(len(cluster.slices)) for _ in range(total)]
+    encoded = [cluster.slice(n, replaced=k % 4, more=k % 3) for k, n in enumerate(numbers)]
+    waiting: deque[float] = deque()
+    latencies: list[float] = []
+    depths: list[int] = []
+    passes = 0
+    handle, reconcile = reconciler.handle, reconciler.reconcile
+    heard: list[float] = []
+
+    def counting_handle(events: Any) -> None:
+        known = list(events)
+        depths.append(len(known))
+        heard.extend(waiting.popleft() for e in known if isinstance(e, Changed))
+        handle(known)
+
+    def timed_reconcile() -> None:
+        nonlocal passes
+        reconcile()
+        passes += 1
+        now = time.perf_counter()
+        latencies.extend(now - at for at in heard)
+        heard.clear()
+
+    reconciler.handle = counting_handle  # type: ignore[method-assign]
+    reconciler.reconcile = timed_reconcile  # type: ignore[method-assign]
+    resident = resident_mebibytes()
+    owner = threading.Thread(target=_in_namespace_of_caller(reconciler.run))
+    used = cpu_seconds()
+    owner.start()
+    began = time.perf_counter()
+    late = 0.0
+    for number, data in enumerate(encoded):
+        due = began + number / rate
+        now = time.perf_counter()
+        if due > now:
+            time.sleep(due - now)
+        late = max(late, now - due)
+        result = decode_json(Kind.ENDPOINT_SLICE, data)
+        assert isinstance(result, Usable)
+        waiting.append(time.perf_counter())
+        reconciler.put(Changed(result.object))
+    offered = time.perf_counter() - began
+    reconciler.put(Stop())
+    owner.join()
+    del reconciler.handle, reconciler.reconcile
+    figures = spread(latencies)
+    return figures | {
+        "offered_a_second": total / offered,
+        "changes": total,
+        "acknowledged": len(latencies),
+        "passes": passes,
+        "largest_pass_events": max(depths),
+        "producer_late_seconds": late,
+        "cpu_seconds_a_second": (cpu_seconds() - used) / offered,
+        "resident_growth_mebibytes": resident_mebibytes() - resident,
+    }
+
+
+def _in_namespace_of_caller(task: Any) -> Any:
+    descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+    def run() -> None:
+        enter(descriptor)
+        task()
+
+    return run
+
+
+def spread(values: list[float]) -> Figures:
+    """Median and percentiles of seconds."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        "count": len(ordered),
+        "median_seconds": statistics.median(ordered),
+        "p10_seconds": ordered[round(last * 0.1)],
+        "p90_seconds": ordered[round(last * 0.9)],
+        "p99_seconds": ordered[round(last * 0.99)],
+        "longest_seconds": ordered[last],
+    }
+
+
+def main() -> int:
+    """Measure everything; write the figures after each step, so that a time limit loses little."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000, 10000])
+    parser.add_argument("--only", choices=["first", "steady"])
+    parser.add_argument("--churn-seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    load_modules()
+    results: Figures = {"machine": machine(), "first_sync": [], "steady": []}
+    for size in options.sizes if options.only != "steady" else ():
+        for _ in range(repeats(size)):
+            tell(f"first sync of {size} Services")
+            results["first_sync"].append(in_fresh_namespace(first_sync, size))
+            options.output.write_text(json.dumps(results), encoding="ascii")
+    for size in options.sizes if options.only != "first" else ():
+        tell(f"changes, restart and churn with {size} Services")
+        seconds = options.churn_seconds if size in (1000, max(options.sizes)) else 0.0
+        results["steady"].append(in_fresh_namespace(steady, size, seconds, 1000))
+        options.output.write_text(json.dumps(results), encoding="ascii")
+    return 0
+
+
+def repeats(services: int) -> int:
+    """How often a first sync is measured."""
+    return 7 if services <= 100 else 3 if services <= 1000 else 2
+
+
+def machine() -> Figures:
+    """Where the figures come from."""
+    return {
+        "guest": os.environ.get("IN_GUEST", "none"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def tell(text: str) -> None:
+    """Say what goes on."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    _ = queue
+    sys.exit(main())
