@@ -76,6 +76,19 @@ def check_address(text: str, field: str, problems: Problems, *, allow_link_local
     return address
 
 
+def ordinary_address(text: str) -> Address | None:
+    """An address that is beyond doubt a unicast one; None for all others, whose case `check_address` decides."""
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return None
+    return address if address[0] in (_ORDINARY_IPV4 if len(address) == 4 else _ORDINARY_IPV6) else None
+
+
+_ORDINARY_IPV4 = frozenset(range(1, 224)) - {127, 169}  # first bytes
+_ORDINARY_IPV6 = frozenset(range(1, 0xFE))
+
+
 def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
     """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
     found: dict[Network, None] = {}
