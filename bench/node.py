@@ -179,5 +179,5 @@ def in_fresh_namespace(task: Callable[..., Any], *arguments: Any) -> Any:
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
     if os.waitpid(child, 0)[1]:
-        raise RuntimeError(f"{task.__name__}{arguments} failed")
+        raise RuntimeError(f"{task.__name__} failed")
     return json.loads(data)

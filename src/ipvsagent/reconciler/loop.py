@@ -40,6 +40,7 @@ from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.facts import own_node, read_facts
@@ -291,11 +292,12 @@ class Reconciler:
         if not self._attempt(_READ_KERNEL):
             return
         self._attempt(_READ_ADDRESSES)
-        for step in self._planning.first_steps():
-            self._write(self._planning.plan(step, self._settings))
-        self._first_sync_done = True
-        self._stale_flows.note_all(self._writer.ledger)
-        self._write(self._everything())  # what is ours and no longer wanted goes last
+        with without_collections():
+            for step in self._planning.first_steps():
+                self._write(self._planning.plan(step, self._settings))
+            self._first_sync_done = True
+            self._stale_flows.note_all(self._writer.ledger)
+            self._write(self._surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
@@ -314,10 +316,11 @@ class Reconciler:
         held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
         outcome = self._writer.write(touched)
         self._stale_flows.note(held, self._writer.ledger)
-        items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
-        for item in items:
-            if item not in outcome.failures:
-                self._failures.well(item)
+        if self._failures:
+            items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
+            for item in items:
+                if item not in outcome.failures:
+                    self._failures.well(item)
         for item, error in outcome.failures.items():
             self._failures.failed(item, error)
         for key, servers in outcome.draining.items():
@@ -411,6 +414,15 @@ class Reconciler:
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
             self._write(touched)
+
+    def _surplus(self) -> Touched:
+        """All that is held and not desired."""
+        desired, ledger = self._desired, self._writer.ledger
+        return Touched(
+            dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
+            dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
+            dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
+        )
 
     def _everything(self) -> Touched:
         """All that is desired and all that is held: the differences between the two are found among them."""
