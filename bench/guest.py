@@ -1,6 +1,6 @@
 """What is measured in a guest, on a kernel that has IPVS.
 
-    python -m bench.guest OUTPUT [--quick]
+python -m bench.guest OUTPUT [--quick]
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lab.namespaces import Namespace, enter
+from lab.topology import load_modules
 from pyroute2.netlink import NETLINK_ROUTE
 
 from bench.cluster import Cluster, decode, node_list
@@ -30,8 +32,6 @@ from ipvsagent.model.events import Changed, Stop
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.facts import KUBERNETES_API
 from ipvsagent.source.decode import Usable, decode_json
-from lab.namespaces import Namespace, enter
-from lab.topology import load_modules
 
 Figures = dict[str, Any]
 
@@ -98,16 +98,14 @@ def _acknowledged_at(sends: Iterable[Send], reconciler: Any) -> float:
     return next(s.at for s in sends if s.protocol == NETLINK_ROUTE and address in s.data)
 
 
-def steady(cluster: Cluster, churn_seconds: float, churn_rate: int) -> Figures:
-    """One node through its life: changes one at a time, a restart, churn."""
+def steady(cluster: Cluster) -> Figures:
+    """Changes one at a time, then a restart."""
     node = _programmed(cluster)
     figures: Figures = {"services": len(cluster.services)}
     figures["change"] = changes(node, cluster, "one more", 1)
     figures["replacement"] = changes(node, cluster, "one replaced", 2)
-    node = _programmed(cluster)  # puts back what was changed
-    node, figures["adoption"] = adoption(cluster)
-    if churn_seconds:
-        figures["churn"] = churn(node, cluster, churn_seconds, churn_rate)
+    _programmed(cluster)  # puts back what was changed
+    figures["adoption"] = adoption(cluster)
     return figures
 
 
@@ -143,7 +141,7 @@ def changes(node: BenchNode, cluster: Cluster, what: str, expected_messages: int
     return figures
 
 
-def adoption(cluster: Cluster) -> tuple[BenchNode, Figures]:
+def adoption(cluster: Cluster) -> Figures:
     """A restart on a kernel that is as it should be: it must send nothing that changes anything."""
     began = time.perf_counter()
     node = BenchNode()
@@ -157,7 +155,9 @@ def adoption(cluster: Cluster) -> tuple[BenchNode, Figures]:
     ended = time.perf_counter()
     stages.unwrap()
     modifying = sum(len(s.messages()) for s in node.recording.end())
-    return node, {
+    if modifying:
+        raise RuntimeError(f"a restart sent {modifying} modifying messages")
+    return {
         "seconds": ended - started,
         "stage_seconds": dict(stages.seconds),
         "modifying_messages": modifying,
@@ -165,8 +165,9 @@ def adoption(cluster: Cluster) -> tuple[BenchNode, Figures]:
     }
 
 
-def churn(node: BenchNode, cluster: Cluster, seconds: float, rate: int) -> Figures:
+def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
     """So many endpoint changes a second: the owner thread in its own loop, changes from another thread."""
+    node = _programmed(cluster)
     reconciler = node.reconciler
     rng = random.Random(11)
     total = int(seconds * rate)
@@ -220,6 +221,7 @@ def churn(node: BenchNode, cluster: Cluster, seconds: float, rate: int) -> Figur
     del reconciler.handle, reconciler.reconcile
     figures = spread(latencies)
     return figures | {
+        "services": len(cluster.services),
         "offered_a_second": total / offered,
         "changes": total,
         "acknowledged": len(latencies),
@@ -263,25 +265,33 @@ def main() -> int:
     parser.add_argument("--churn-seconds", type=float, default=30.0)
     options = parser.parse_args()
     load_modules()
-    results: Figures = {"machine": machine(), "first_sync": [], "steady": []}
+    results: Figures = {"machine": machine(), "first_sync": [], "steady": [], "churn": [], "errors": []}
     began = time.monotonic()
+
+    def measure(kind: str, task: Any, *arguments: Any) -> None:
+        try:
+            results[kind].append(in_fresh_namespace(task, *arguments))
+        except RuntimeError as error:
+            results["errors"].append(f"{kind}: {error}")
+        results["guest_seconds"] = time.monotonic() - began
+        options.output.write_text(json.dumps(results), encoding="ascii")
+
     for size in options.sizes:
         cluster = Cluster(size)  # made once; the processes below share it
         for _ in range(repeats(size)):
             tell(f"first sync of {size} Services")
-            results["first_sync"].append(in_fresh_namespace(first_sync, cluster))
-            options.output.write_text(json.dumps(results), encoding="ascii")
-        seconds = options.churn_seconds if size in (1000, max(options.sizes)) else 0.0
+            measure("first_sync", first_sync, cluster)
         tell(f"changes, restart and churn with {size} Services")
-        results["steady"].append(in_fresh_namespace(steady, cluster, seconds, 1000))
-        results["guest_seconds"] = time.monotonic() - began
-        options.output.write_text(json.dumps(results), encoding="ascii")
-    return 0
+        measure("steady", steady, cluster)
+        if size in (1000, max(options.sizes)):
+            tell(f"churn with {size} Services")
+            measure("churn", churn, cluster, options.churn_seconds, 1000)
+    return 1 if results["errors"] else 0
 
 
 def repeats(services: int) -> int:
     """How often a first sync is measured."""
-    return 7 if services <= 100 else 3 if services <= 1000 else 2
+    return 5 if services <= 100 else 3 if services <= 1000 else 1 if services < 10000 else 2
 
 
 def machine() -> Figures:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lab.namespaces import Namespace, enter
 from pyroute2.netlink import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
 
 from bench.cluster import NODE
@@ -30,7 +31,6 @@ from ipvsagent.reconciler.loop import Reconciler
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import ensure_dummy, ensure_sets
 from ipvsagent.reconciler.writer import Writer
-from lab.namespaces import Namespace, enter
 
 PROGRAMMING = ("compare and encode", "kernel")
 """The stages that bring differences to the kernel."""
