@@ -32,7 +32,8 @@ def line_plot(title: str, x_label: str, y_label: str, series: Mapping[str, Point
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         _text(_WIDTH / 2, 20, title, anchor="middle", size=15),
         _text(_WIDTH / 2, _HEIGHT - 12, x_label, anchor="middle"),
-        f'<text x="16" y="{_HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 16 {_HEIGHT / 2})">{y_label}</text>',
+        f'<text x="16" y="{_HEIGHT / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 16 {_HEIGHT / 2})">{y_label}</text>',
     ]
     for step in range(6):
         x, _ = place(x_end * step / 5, 0)

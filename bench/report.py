@@ -82,8 +82,8 @@ def page(results: Figures) -> str:
         f"below; ratios within one run are what counts. Guest: {machine['guest']}, kernel {machine['kernel']}, Python",
         f"{machine['python']}, {machine['cpus']} CPUs. What is marked native runs on the host, on a stand-in kernel.",
         "",
-        "The floor is the kernel's own work: the very datagrams of a first sync, sent to an equally prepared empty node",
-        "by a loop that does nothing else.",
+        "The floor is the kernel's own work: the very datagrams of a first sync, sent to an equally prepared, empty",
+        "node by a loop that does nothing else.",
         "",
         "| figure | value | bar | |",
         "|---|---:|---:|---|",
@@ -101,7 +101,7 @@ def _first_sync(results: Figures) -> list[str]:
     lines = [
         "## First sync (seconds, median of the runs; smallest and largest total)",
         "",
-        "| Services | runs | messages | floor | decode | index and order | plan | read | compare, encode | kernel | total |",
+        "| Services | runs | messages | floor | decode | index | plan | read | compare, encode | kernel | total |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for size in sorted({r["services"] for r in runs}):
@@ -159,12 +159,11 @@ def _churn(results: Figures) -> list[str]:
         "| Services | asked and offered a second | p50, ms | p99, ms | largest pass, events | more memory, MiB |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
-    for one in results["churn"]:
-        lines.append(
-            f"| {one['services']:,} | {one['offered_a_second']:.0f} | {one['median_seconds'] * 1000:.1f} "
-            f"| {one['p99_seconds'] * 1000:.1f} | {one['largest_pass_events']} "
-            f"| {one['resident_growth_mebibytes']:.1f} |"
-        )
+    lines += [
+        f"| {one['services']:,} | {one['offered_a_second']:.0f} | {one['median_seconds'] * 1000:.1f} "
+        f"| {one['p99_seconds'] * 1000:.1f} | {one['largest_pass_events']} | {one['resident_growth_mebibytes']:.1f} |"
+        for one in results["churn"]
+    ]
     return lines
 
 
