@@ -301,7 +301,15 @@ def machine() -> Figures:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
+        "emulation": _emulation(),
     }
+
+
+def _emulation() -> str:
+    if os.environ.get("IN_GUEST") != "qemu":
+        return os.environ.get("IN_GUEST", "none")
+    sources = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource").read_text(encoding="ascii")
+    return "KVM" if "kvm-clock" in sources else "QEMU TCG, no hardware virtualisation"
 
 
 def tell(text: str) -> None:
