@@ -52,8 +52,9 @@ class Cluster:
         texts += [_address(100, number * 64 + j) for j in range(count - len(texts))]
         from_api = _objects().endpoint_slice(self._names[number][1], texts)
         from_api["metadata"]["namespace"] = self._names[number][0]
-        for j, endpoint in enumerate(from_api["endpoints"]):
-            endpoint["nodeName"] = f"node-{(first + j * 7) % NODES + 1}"
+        for endpoint in from_api["endpoints"]:
+            third, fourth = map(int, endpoint["addresses"][0].split(".")[2:])
+            endpoint["nodeName"] = f"node-{(third * 256 + fourth) % NODES + 1}"
         return _encode(from_api)
 
     def _service(self, number: int) -> Json:
