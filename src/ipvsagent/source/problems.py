@@ -111,6 +111,8 @@ def check_time(text: str | None, field: str, problems: Problems) -> str:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError(text)
+        if len(text) == 20 and text[7] == "-" and text[10] == "T" and text[13] == ":" and text[19] == "Z":
+            return text  # as the API server writes it, and neither a week's number nor another offset
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         problems.add(field, f"{text!r} is not a time such as 2026-01-31T12:00:00Z; it is ignored")
