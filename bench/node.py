@@ -56,17 +56,22 @@ class Quiet:
 class BenchNode:
     """A node in the calling process's current network namespace, ready for its first sync.
 
+    Args:
+        clock: monotonic seconds of the owner thread; one that stands still keeps verification and draining out.
+
     Attributes:
         prepare_seconds: what it took to make the node ready, rules and sets included.
         recording: of what the drivers send.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         began = time.perf_counter()
         log = Quiet()
         self.drivers = open_drivers(Settings(), log)
         families = tuple(self.drivers.rules)
-        self.reconciler = Reconciler(self.drivers, settings=Settings(), node_name=NODE, families=families, log=log)
+        self.reconciler = Reconciler(
+            self.drivers, settings=Settings(), node_name=NODE, families=families, log=log, clock=clock
+        )
         self.reconciler.start()
         self.prepare_seconds = time.perf_counter() - began
         self.recording = Recording(*_netlink(self.drivers))

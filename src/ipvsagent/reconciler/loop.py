@@ -288,16 +288,16 @@ class Reconciler:
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
+    @without_collections()
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
         self._attempt(_READ_ADDRESSES)
-        with without_collections():
-            for step in self._planning.first_steps():
-                self._write(self._planning.plan(step, self._settings))
-            self._first_sync_done = True
-            self._stale_flows.note_all(self._writer.ledger)
-            self._write(self._surplus())  # what is ours and no longer wanted goes last
+        for step in self._planning.first_steps():
+            self._write(self._planning.plan(step, self._settings))
+        self._first_sync_done = True
+        self._stale_flows.note_all(self._writer.ledger)
+        self._write(self._surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
