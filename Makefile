@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench bench-quick bench-source coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench bench-quick bench-source reference coverage-spec clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -48,6 +48,10 @@ bench-quick: compile ## the same with small clusters in user-mode-linux: prints 
 
 bench-source: setup ## what it costs to list, decode and index a large cluster over HTTP
 	$(PYTHON) -m bench.source </dev/null
+	$(PYTHON) -m bench.scrape </dev/null
+
+reference: setup ## write what is generated from the code: schema and tables of the reference
+	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null

@@ -9,6 +9,7 @@ packages=(
     qemu-system-x86 busybox-static linux-image-amd64 kmod udev                  # the guest
     user-mode-linux gcc libc6-dev                                                # the quick guest; python-iptables
     iproute2 ipvsadm ipset iptables nftables conntrack procps util-linux         # what tests and demo look with
+    prometheus                                                                   # it judges our metrics
     python3 python3-venv python3-dev make git ca-certificates openssl
 )
 

@@ -4,7 +4,9 @@
         192.168.60.2             192.168.60.3, 10.244.1.11
         fd00:60::2               fd00:60::3, fd00:244:1::11
              |                        |
-           --+---- bridge ext0 -------+--   192.168.60.1 / fd00:60::1
+           --+---- a switch ----------+--   a namespace of its own: the node does not see what crosses it
+                       |
+                      ext0                  192.168.60.1 / fd00:60::1
                        node                 its own namespace; the agent's work happens here
            --+---- bridge br0 --------+--   10.244.0.1 / fd00:244::1
              |            |           |
@@ -42,6 +44,9 @@ _NODE_SYSCTLS = {
     "net/ipv6/conf/default/accept_dad": "0",
     "net/bridge/bridge-nf-call-iptables": "1",
     "net/bridge/bridge-nf-call-ip6tables": "1",
+    # ICMP errors are limited to a few a second for each client, which a test that is refused often would wait for.
+    "net/ipv4/icmp_ratemask": "0",
+    "net/ipv6/icmp/ratemask": "255",  # a type that does not exist
 }
 
 
@@ -65,6 +70,7 @@ class Topology:
         self.pods = {name: Namespace() for name in _LOCAL_PODS}
         self.client = Namespace()
         self.node2 = Namespace()
+        self._switch = Namespace()
         self._build()
         self.servers = Servers()
         for name, where in self.pods.items():
@@ -75,7 +81,7 @@ class Topology:
     def close(self) -> None:
         """End the servers and let go of the namespaces."""
         self.servers.close()
-        for where in (self.node, *self._others().values()):
+        for where in (self.node, self._switch, *self._others().values()):
             where.close()
 
     def _others(self) -> dict[str, Namespace]:
@@ -86,7 +92,8 @@ class Topology:
             for key, value in _NODE_SYSCTLS.items():
                 Path("/proc/sys", key).write_text(value, encoding="ascii")
         others = self._others()
-        _ip(self.node, _node_links(others))
+        _ip(self._switch, _switch_links(self.node, {"client": self.client, "node2": self.node2}))
+        _ip(self.node, _node_links(self.pods))
         for name, where in others.items():
             _ip(where, _host_addresses(name))
 
@@ -95,22 +102,29 @@ def _ip(where: Namespace, commands: Iterator[str]) -> None:
     where.run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
 
 
-def _node_links(others: dict[str, Namespace]) -> Iterator[str]:
+def _switch_links(node: Namespace, machines: dict[str, Namespace]) -> Iterator[str]:
+    yield "link add lan0 type bridge forward_delay 0"
+    yield "link set lan0 up"
+    yield f"link add vnode type veth peer name ext0 netns {node.path}"
+    yield "link set vnode master lan0 up"
+    for name, where in machines.items():
+        yield f"link add v{name} type veth peer name eth0 netns {where.path}"
+        yield f"link set v{name} master lan0 up"
+
+
+def _node_links(pods: dict[str, Namespace]) -> Iterator[str]:
     yield "link set lo up"
     yield "link add br0 type bridge forward_delay 0"
-    yield "link add ext0 type bridge forward_delay 0"
     yield f"addr add {BRIDGE_ADDRESS}/24 dev br0"
     yield f"addr add {BRIDGE_ADDRESS_6}/64 dev br0 nodad"
     yield f"addr add {NODE_ADDRESS}/24 dev ext0"
     yield f"addr add {NODE_ADDRESS_6}/64 dev ext0 nodad"
     yield "link set br0 up"
     yield "link set ext0 up"
-    for name, where in others.items():
-        bridge = "br0" if name in _LOCAL_PODS else "ext0"
+    for name, where in pods.items():
         yield f"link add v{name} type veth peer name eth0 netns {where.path}"
-        yield f"link set v{name} master {bridge} up"
-        if name in _LOCAL_PODS:
-            yield f"link set v{name} type bridge_slave hairpin on"  # or a pod cannot reach itself
+        yield f"link set v{name} master br0 up"
+        yield f"link set v{name} type bridge_slave hairpin on"  # or a pod cannot reach itself
     yield "route add 10.244.1.0/24 via 192.168.60.3"
     yield "route add fd00:244:1::/64 via fd00:60::3"
 

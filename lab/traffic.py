@@ -40,6 +40,7 @@ class Connection:
     Args:
         where: namespace of the client.
         source_port: port to send from; 0 takes any.
+        source_address: address to send from; empty leaves it to the kernel.
 
     Raises:
         OSError: there is no way to the server, or it refuses (TCP and SCTP).
@@ -54,14 +55,15 @@ class Connection:
         *,
         timeout: float = TIMEOUT_SECONDS,
         source_port: int = 0,
+        source_address: str = "",
     ) -> None:
         with where.inside():
             self._socket = _make_socket(protocol, socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             self._socket.settimeout(timeout)
-            if source_port:
+            if source_port or source_address:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                self._socket.bind(("", source_port))
+                self._socket.bind((source_address, source_port))
             self._socket.connect((address, port))
         except OSError:
             self._socket.close()
@@ -83,7 +85,8 @@ class Connection:
         Raises:
             OSError: refused, reset, or no answer in time (`TimeoutError`).
         """
-        self._socket.send(_QUESTION)
+        with contextlib.suppress(PermissionError):  # dropped on this machine; whether anybody says why shows below
+            self._socket.send(_QUESTION)
         text = self._socket.recv(4096).decode()
         if not text:
             raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ipvsagent import __version__
@@ -23,6 +24,7 @@ from ipvsagent.kernel.iptables_nft import NftRules
 from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.statistics import StatisticsReader
 from ipvsagent.kernel.sysctls import SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
@@ -30,9 +32,13 @@ from ipvsagent.model.events import Stop
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
-from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
+from ipvsagent.reconciler.loop import Reconciler
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.serve.answers import AnswerCounts
+from ipvsagent.serve.health import Sources
+from ipvsagent.serve.serving import Serving
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -114,8 +120,11 @@ class Agent:
     Args:
         node_name: the command line's; empty to choose it as `choose_node_name` says.
         manifests: folder that objects come from; None to follow an API server.
+        kubeconfig: in the place of the configuration's.
         server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
+        flags: the command line's options, for `/flagz`.
+        settings_applied: called, in the owner thread, when new settings have come into force.
     """
 
     def __init__(
@@ -124,9 +133,12 @@ class Agent:
         *,
         node_name: str,
         manifests: Path | None,
+        kubeconfig: str = "",
         server: str = "",
         configuration_file: Path | None,
         log: Logger,
+        flags: Mapping[str, str] | None = None,
+        settings_applied: Callable[[Settings], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -140,6 +152,7 @@ class Agent:
             random_fully=supports_random_fully(),
             log=log,
         )
+        self.reconciler.settings_applied = settings_applied
         with needed_from_node():
             self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
@@ -148,10 +161,28 @@ class Agent:
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
-            transport = KubernetesTransport(settings.kubeconfig, server)
+            transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._source = ApiSource(transport, name, self.reconciler.put)
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
+        self.answers = AnswerCounts()
+        self._metrics: Callable[[], tuple[str, bytes]] | None = None
+        self._serving = Serving(
+            Sources(
+                status=lambda: self.reconciler.status,
+                progress=self.reconciler.progress,
+                settings=lambda: self.reconciler.settings,
+                silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+                started_at=dt.datetime.now(dt.UTC),
+                families=tuple(drivers.rules),
+                flags=tuple(sorted((flags or {}).items())),
+                metrics=self._answer_metrics,
+                answers=self.answers,
+            ),
+            log,
+            report=self._announcer.announce if self._announcer else lambda _: None,
+        )
+        self.reconciler.published = self._serving.update
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
@@ -166,6 +197,34 @@ class Agent:
         """Make `run` return; may be called from any thread and from a signal handler."""
         self.reconciler.put(Stop())
 
+    def _answer_metrics(self) -> tuple[str, bytes]:
+        """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""
+        if self._metrics is None:
+            self._metrics = self.metrics()
+        return self._metrics()
+
+    def metrics(self) -> Callable[[], tuple[str, bytes]]:
+        """What answers `/metrics`, from any thread of this network namespace: content type and text.
+
+        Raises:
+            KernelError: the sockets for the kernel's counts could not be opened.
+        """
+        from ipvsagent.serve.metrics import Metrics, Sources  # takes 0.1 s, for those who serve metrics
+
+        reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
+        reconciler = self.reconciler
+        sources = Sources(
+            counters=reconciler.counters,
+            version=__version__,
+            families=reconciler.families,
+            read_statistics=reader.read,
+            port_names=reconciler.port_names,
+            status=lambda: reconciler.status,
+            silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+            answers=self.answers,
+        )
+        return Metrics(sources).render
+
     def run(self) -> None:
         """Prepare the node, follow the objects and keep the kernel in step until `stop`.
 
@@ -178,6 +237,7 @@ class Agent:
             # Before any connection is made: the first rules switch connection tracking on, and a connection that is
             # open then may be taken for another one and hang.
             self.reconciler.start()
+            self._serving.start()
             self._monitor_thread.start()
             self._source.start()
             if self._announcer:
@@ -190,6 +250,7 @@ class Agent:
         self._log.info("stopped; the kernel state stays in place")
 
     def _end_threads(self) -> None:
+        self._serving.stop()
         self._source.stop()
         if self._announcer:
             self._announcer.stop()
@@ -216,7 +277,7 @@ class Agent:
         self.reconciler.put(Reconfigure(loaded.settings))
 
     def _configuration_refused(self, reason: str) -> None:
-        self._log.error("new configuration refused; the old one stays in force", reason=reason)
+        self.reconciler.put(ConfigurationRefused(reason))
 
 
 def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:

@@ -94,6 +94,7 @@ class ApiServer:
         self.faults: deque[Fault] = deque()
         self.requests: list[str] = []
         self.events: list[Json] = []
+        self.denied: set[tuple[str, str]] = set()  # verbs and resources that SelfSubjectAccessReviews deny
         self.bookmark_seconds = bookmark_seconds
         self._state = _State()
         self._changed = threading.Condition()
@@ -226,21 +227,24 @@ class ApiServer:
             "columnDefinitions": columns
         }
 
+    def generation(self) -> int:
+        """Grows when all watches are ended; a watch ends when it is no longer what it was at its request."""
+        with self._changed:
+            return self._state.cut_watches
+
     def watch(
-        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+        self, kind: str, version: int, seconds: float, generation: int, selected: Callable[[Json], bool]
     ) -> Iterable[tuple[str, Json]] | None:
         """Events after a version, then bookmarks until the time is up; None if the version is forgotten."""
         with self._changed:
             if version < self._state.oldest_version:
                 return None
-        return self._watch(kind, version, seconds, selected)
+        return self._watch(kind, version, seconds, generation, selected)
 
     def _watch(
-        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+        self, kind: str, version: int, seconds: float, generation: int, selected: Callable[[Json], bool]
     ) -> Iterable[tuple[str, Json]]:
         deadline = time.monotonic() + seconds
-        with self._changed:
-            generation = self._state.cut_watches
         while True:
             with self._changed:
                 fresh = [c for c in self._state.changes if c.version > version and c.kind == kind]
@@ -277,23 +281,32 @@ class _Handler(BaseHTTPRequestHandler):
             if token.strip() not in self.api.tokens:
                 self._status(401, "Unauthorized")
                 return
+        if url.path == "/version":
+            self._send(200, b"{}")
+            return
         kind = RESOURCES[url.path][0]
         verb = "watch" if query.get("watch") == "true" else "page" if "continue" in query else "list"
+        generation = self.api.generation()  # before the fault: what is ended from now on is asked for again
         fault = self.api.take_fault(verb, kind)
         try:
             if fault is not None and self._instead(fault):
                 return
             if verb == "watch":
-                self._watch(kind, query, fault)
+                self._watch(kind, query, fault, generation)
             else:
                 self._list(kind, query, fault)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
     def do_POST(self) -> None:
-        """Create an Event."""
+        """Create an Event, or say what this client may do."""
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.api.requests.append(f"POST {self.path}")
+        if event["kind"] == "SelfSubjectAccessReview":
+            wanted = event["spec"]["resourceAttributes"]
+            allowed = (wanted["verb"], wanted["resource"]) not in self.api.denied
+            self._send(201, json.dumps({**event, "status": {"allowed": allowed}}).encode())
+            return
         assert self.path == f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
         self._status(*((201, "created") if self.api.take_event(event) else (409, "already exists")))
 
@@ -319,9 +332,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(page).encode()
         self._send(200, body, cut_after=fault.cut_after if fault else None)
 
-    def _watch(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
+    def _watch(self, kind: str, query: dict[str, str], fault: Fault | None, generation: int) -> None:
         version, seconds = int(query["resourceVersion"]), float(query["timeoutSeconds"])
-        events = self.api.watch(kind, version, seconds, _selector(query))
+        events = self.api.watch(kind, version, seconds, generation, _selector(query))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")

@@ -22,6 +22,7 @@ from kernel.processes import AgentServer
 
 _CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
 _HAS_NFT = os.environ.get("IN_GUEST") != "uml"
+_DEFAULT_VARIANT = "nft" if _HAS_NFT else "legacy"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -49,7 +50,7 @@ def every_variant() -> None:
 @pytest.fixture
 def variant() -> str:
     """The iptables variant of tests for which it makes no difference."""
-    return "nft" if _HAS_NFT else "legacy"
+    return _DEFAULT_VARIANT
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,14 @@ def agent_server() -> Iterator[AgentServer]:
     server = AgentServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def shared_node(agent_server: AgentServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node for the tests of a module, which do not disturb each other; without Services and agent."""
+    made = Node(agent_server, tmp_path_factory.mktemp("node"), _DEFAULT_VARIANT)
+    yield made
+    made.close()
 
 
 @pytest.fixture

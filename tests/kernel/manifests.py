@@ -76,6 +76,22 @@ def node() -> Manifest:
     }
 
 
+def other_node(name: str, *addresses: str) -> Manifest:
+    """Another Node of the cluster."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {"addresses": [{"type": "InternalIP", "address": a} for a in addresses]},
+    }
+
+
+def with_ingress(manifest: Manifest, *addresses: str, mode: str = "VIP") -> Manifest:
+    """A Service to which a load balancer gave these addresses."""
+    ingress = [{"ip": a, "ipMode": mode} for a in addresses]
+    return {**manifest, "status": {"loadBalancer": {"ingress": ingress}}}
+
+
 def many_services(count: int, *, first: int = 0) -> list[Manifest]:
     """Services ``many-N`` of one port with one endpoint each, from 10.97.0.0 on, and their slices."""
     base = int(ipaddress.IPv4Address("10.97.0.1")) + first

@@ -8,19 +8,23 @@ import re
 import signal
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.namespaces import Namespace
 from lab.topology import CLUSTER_NETWORKS, NODE_NAME, POD_ADDRESSES, POD_ADDRESSES_6, POD_PORT, Topology
-from lab.traffic import Answer, Connection, Protocol, ask
+from lab.traffic import TIMEOUT_SECONDS, Answer, Connection, Protocol, ask
 
 from kernel.manifests import ManifestFolder
 from kernel.manifests import node as node_manifest
-from kernel.processes import AgentServer, Command, wait_for
+from kernel.processes import SLOW_GUEST, AgentServer, Command, wait_for
 
 _SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)")
 _REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
+REFUSED, NOTHING = "refused", "nothing"
+SHORT_SECONDS = 1.5 if SLOW_GUEST else 0.3
+"""How long to wait for an answer that is not to come."""
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 
 
@@ -100,6 +104,47 @@ class Node:
         """As `ask`, a number of times."""
         return [self.ask(where, protocol, address, port) for _ in range(count)]
 
+    def outcome(
+        self,
+        where: str,
+        protocol: Protocol,
+        address: str,
+        port: int,
+        *,
+        patience: float = TIMEOUT_SECONDS,
+        source_address: str = "",
+    ) -> str:
+        """What comes of one request: the name of the server that answered, ``refused``, or ``nothing``.
+
+        Args:
+            patience: seconds after which it is nothing.
+        """
+        try:
+            with Connection(
+                self.namespace(where), protocol, address, port, timeout=patience, source_address=source_address
+            ) as connection:
+                return connection.ask().pod
+        except ConnectionRefusedError:
+            return REFUSED
+        except TimeoutError:
+            return NOTHING
+
+    def outcomes(
+        self, protocol: Protocol, address: str, *ports: int, patience: float = TIMEOUT_SECONDS
+    ) -> dict[str, str]:
+        """As `outcome`, from a pod, from the node and from outside, all at once.
+
+        Returns:
+            By place; where the ports differ, what came of each.
+        """
+        asked = [(where, number) for where in ("p1", "node", "client") for number in ports]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            answers = pool.map(lambda a: self.outcome(a[0], protocol, address, a[1], patience=patience), asked)
+            found: dict[str, dict[int, str]] = {}
+            for (where, number), answer in zip(asked, answers, strict=True):
+                found.setdefault(where, {})[number] = answer
+        return {w: a[ports[0]] if len(set(a.values())) == 1 else str(a) for w, a in found.items()}
+
     def connect(self, where: str, protocol: Protocol, address: str, port: int) -> Connection:
         """A connection that stays open."""
         return Connection(self.namespace(where), protocol, address, port)
@@ -132,6 +177,12 @@ class Node:
     def start_agent(self, environment: Mapping[str, str] | None = None) -> Command:
         """Start ``ipvsagent run``."""
         return self._start(self.run_words, environment)
+
+    def start_agent_and_wait(self) -> Command:
+        """Start ``ipvsagent run`` and wait until all that is in the manifests is in the kernel."""
+        agent = self.start_agent()
+        wait_for(lambda: "first synchronisation done" in agent.stderr, "the agent has synchronised")
+        return agent
 
     def start_agent_with_api(self, kubeconfig: Path) -> Command:
         """Start ``ipvsagent run`` so that it follows an API server."""

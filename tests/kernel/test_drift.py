@@ -9,13 +9,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
 from kernel.manifests import endpoint_slice, port, service
-from kernel.node import KernelState, Node
+from kernel.node import Node
 from kernel.processes import AgentServer, wait_for
 
 VIP, VIP_6 = "10.96.0.10", "fd00:96::10"
@@ -27,76 +26,78 @@ class Drift(NamedTuple):
     """Something that somebody does to the kernel state.
 
     Args:
-        commands: shell commands on the node; ``IPTABLES`` and ``IP6TABLES`` stand for this node's variant.
+        part: of the state that is looked at until it is right again, a key of `PARTS`.
+        command: for the shell on the node; ``IPTABLES`` and ``IP6TABLES`` stand for this node's variant.
     """
 
     name: str
-    commands: tuple[str, ...]
+    part: str
+    command: str
 
 
 DRIFTS = [
-    Drift("all virtual servers cleared", ("ipvsadm -C",)),
-    Drift("a virtual server removed", (f"ipvsadm -D -t {VIP}:80",)),
-    Drift("an IPv6 virtual server removed", (f"ipvsadm -D -t [{VIP_6}]:80",)),
-    Drift("a real server removed", (f"ipvsadm -d -t {VIP}:80 -r 10.244.0.11:8080",)),
-    Drift("a real server added", (f"ipvsadm -a -t {VIP}:80 -r 10.244.0.99:8080 -m",)),
-    Drift("a weight changed", (f"ipvsadm -e -t {VIP}:80 -r 10.244.0.11:8080 -m -w 7",)),
-    Drift("a scheduler changed", (f"ipvsadm -E -t {VIP}:80 -s lc",)),
-    Drift("persistence switched on", (f"ipvsadm -E -t {VIP}:80 -s rr -p 100",)),
-    Drift("the dummy interface deleted", ("ip link delete kube-ipvs0",)),
-    Drift("an address removed", (f"ip address delete {VIP}/32 dev kube-ipvs0",)),
+    Drift("all virtual servers cleared", "ipvs", "ipvsadm -C"),
+    Drift("a virtual server removed", "ipvs", f"ipvsadm -D -t {VIP}:80"),
+    Drift("an IPv6 virtual server removed", "ipvs", f"ipvsadm -D -t [{VIP_6}]:80"),
+    Drift("a real server removed", "ipvs", f"ipvsadm -d -t {VIP}:80 -r 10.244.0.11:8080"),
+    Drift("a real server added", "ipvs", f"ipvsadm -a -t {VIP}:80 -r 10.244.0.99:8080 -m"),
+    Drift("a weight changed", "ipvs", f"ipvsadm -e -t {VIP}:80 -r 10.244.0.11:8080 -m -w 7"),
+    Drift("a scheduler changed", "ipvs", f"ipvsadm -E -t {VIP}:80 -s lc"),
+    Drift("persistence switched on", "ipvs", f"ipvsadm -E -t {VIP}:80 -s rr -p 100"),
+    Drift("the dummy interface deleted", "addresses", "ip link delete kube-ipvs0"),
+    Drift("an address removed", "addresses", f"ip address delete {VIP}/32 dev kube-ipvs0"),
     # `ip` gives up against an agent that is quicker.
-    Drift("all addresses flushed", ("ip address flush dev kube-ipvs0 || true",)),
-    Drift("a set flushed", ("ipset flush KUBE-CLUSTER-IP",)),
-    Drift("all sets flushed", ("ipset flush",)),
-    Drift("a set entry removed", (f"ipset del KUBE-CLUSTER-IP {VIP},tcp:80",)),
-    Drift("a set entry added", ("ipset add KUBE-CLUSTER-IP 10.96.0.99,tcp:99",)),
-    Drift("a chain flushed", ("IPTABLES -t nat -F KUBE-SERVICES",)),
-    Drift("a chain's order changed", ("IPTABLES -t nat -I KUBE-SERVICES -j ACCEPT",)),
+    Drift("all addresses flushed", "addresses", "ip address flush dev kube-ipvs0 || true"),
+    Drift("a set flushed", "sets", "ipset flush KUBE-CLUSTER-IP"),
+    Drift("all sets flushed", "sets", "ipset flush"),
+    Drift("a set entry removed", "sets", f"ipset del KUBE-CLUSTER-IP {VIP},tcp:80"),
+    Drift("a set entry added", "sets", "ipset add KUBE-CLUSTER-IP 10.96.0.99,tcp:99"),
+    Drift("a chain flushed", "rules", "IPTABLES -t nat -F KUBE-SERVICES"),
+    Drift("a chain's order changed", "rules", "IPTABLES -t nat -I KUBE-SERVICES -j ACCEPT"),
     Drift(
         "a jump removed",
-        ("IPTABLES -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",),
+        "rules",
+        "IPTABLES -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
     ),
-    Drift("an IPv6 chain flushed", ("IP6TABLES -t nat -F KUBE-SERVICES",)),
-    Drift("a table flushed", ("IPTABLES -t nat -F",)),
+    Drift("an IPv6 chain flushed", "rules", "IP6TABLES -t nat -F KUBE-SERVICES"),
+    Drift("a table flushed", "rules", "IPTABLES -t nat -F"),
     Drift(
         "rules and sets gone",
-        ("for t in nat filter mangle; do IPTABLES -t $t -F; done; ipset destroy KUBE-CLUSTER-IP",),
+        "rules",
+        "for t in nat filter mangle; do IPTABLES -t $t -F; done; ipset destroy KUBE-CLUSTER-IP",
     ),
-    Drift("a kernel setting changed", ("echo 0 > /proc/sys/net/ipv4/vs/conntrack",)),
+    Drift("a kernel setting changed", "setting", "echo 0 > /proc/sys/net/ipv4/vs/conntrack"),
 ]
 
 
 SETTING = "/proc/sys/net/ipv4/vs/conntrack"
-
-
 _INITIAL_VALUE = re.compile(r" initval \S+")  # of a set's hash; random for a new set
 
-
-class Snapshot(NamedTuple):
-    """Everything that is put right, and how the cases tell that it is."""
-
-    kernel: KernelState
-    setting: str
-
-
-def snapshot(node: Node) -> Snapshot:
-    """What the node holds now."""
-    state = node.state()
-    sets = tuple(_INITIAL_VALUE.sub("", line) for line in state.sets)
-    return Snapshot(replace(state, sets=sets), node.run("cat", SETTING))
+PARTS: dict[str, Callable[[Node], list[str]]] = {
+    "ipvs": lambda node: node.ipvsadm(),
+    "sets": lambda node: [_INITIAL_VALUE.sub("", line) for line in node.sets()],
+    "rules": lambda node: node.rules(),
+    "addresses": lambda node: node.addresses(),
+    "setting": lambda node: [node.run("cat", SETTING)],
+}
+"""Everything that is put right, and how to see that it is."""
 
 
 class Served(NamedTuple):
-    """A node that is served, and what that looks like."""
+    """A node that is served, and what each part looks like then."""
 
     node: Node
-    right: Snapshot
+    right: dict[str, list[str]]
+
+
+def look(node: Node) -> dict[str, list[str]]:
+    """All parts as they are now."""
+    return {name: part(node) for name, part in PARTS.items()}
 
 
 @pytest.fixture(scope="module")
 def served(agent_server: AgentServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A node whose agent serves a dual-stack Service, and will go on doing so."""
+    """A node whose agent serves a dual-stack Service, and will go on doing so; everything is right in the end."""
     node = Node(agent_server, tmp_path_factory.mktemp("drift"), VARIANT)
     node.manifests.write(
         "web",
@@ -106,7 +107,9 @@ def served(agent_server: AgentServer, tmp_path_factory: pytest.TempPathFactory) 
     )
     agent = node.start_agent()
     wait_for(lambda: "first synchronisation done" in agent.stderr, "the agent is in step")
-    yield Served(node, snapshot(node))
+    right = look(node)
+    yield Served(node, right)
+    wait_for(lambda: look(node) == right, "everything is as it was")
     node.stop_agent(agent)
     node.close()
 
@@ -114,13 +117,12 @@ def served(agent_server: AgentServer, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name)
 def test_drift_is_repaired(drift: Drift, served: Served, record_property: Callable[[str, object], None]) -> None:
     """DEV-01, DEV-17, KR-12: whoever changes our state, and however, it comes back as it was."""
-    node, right = served
-    wait_for(lambda: snapshot(node) == right, "the node is as it should be")
-    for command in drift.commands:
-        words = command.replace("IP6TABLES", f"ip6tables-{VARIANT}").replace("IPTABLES", f"iptables-{VARIANT}")
-        node.run("sh", "-ec", words)
+    node, part = served.node, PARTS[drift.part]
+    command = drift.command.replace("IP6TABLES", f"ip6tables-{VARIANT}").replace("IPTABLES", f"iptables-{VARIANT}")
+    wait_for(lambda: part(node) == served.right[drift.part], "it is right before")
+    node.run("sh", "-ec", command)
     began = time.monotonic()  # lost addresses may be back before anybody can see that they were gone
-    wait_for(lambda: snapshot(node) == right, f"repaired: {drift.name}")
+    wait_for(lambda: part(node) == served.right[drift.part], f"repaired: {drift.name}")
     record_property("seconds", f"{time.monotonic() - began:.1f}")
 
 

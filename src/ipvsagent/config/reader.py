@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import TypeVar
 
 from ipvsagent.model.address import Address, Network
 
 T = TypeVar("T")
 
+_SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns))")
 LONGEST_SECONDS = 2**31 - 1
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -139,6 +141,20 @@ class Section:
         text = self.text(name)
         return self._parse(name, text, Address.parse) if text else None
 
+    def socket_address(self, name: str, default_address: Address, default_port: int) -> tuple[Address, int]:
+        """``ADDRESS:PORT``, ``[ADDRESS]:PORT`` or an address alone; absent or blank means the defaults."""
+        text = self.text(name)
+        if not text:
+            return default_address, default_port
+        try:
+            return parse_socket_address(text, default_port)
+        except ValueError:
+            self._wrong(
+                name,
+                f"`{text}` is not an address with a port such as `0.0.0.0:{default_port}` or `[::]:{default_port}`",
+            )
+            return default_address, default_port
+
     def take(self, name: str) -> object:
         """The plain value, for a field with a form of its own."""
         return self._take(name)
@@ -148,8 +164,8 @@ class Section:
         self._wrong(name, reason)
 
     def ignore(self, *names: str) -> list[str]:
-        """Know fields without reading them; answer the paths of those that are set."""
-        return [self._at(n) for n in names if self._take(n) not in (None, "", {}, [])]
+        """Know fields without reading them; answer the paths of those that are set to more than Go's zero value."""
+        return [self._at(n) for n in names if not is_zero(self._take(n))]
 
     def unknown(self) -> list[str]:
         """What was never asked for, here and below, as ``path: is not a known field; did you mean …``."""
@@ -159,6 +175,11 @@ class Section:
             if n not in self._known
         ]
         return found + [words for section in self._sections.values() for words in section.unknown()]
+
+    def known(self) -> list[str]:
+        """The paths of all fields that were asked for, here and below, sections themselves left out."""
+        own = [self._at(n) for n in self._known if n not in self._sections]
+        return own + [path for section in self._sections.values() for path in section.known()]
 
     def ignore_rest(self) -> None:
         """Know every field of this mapping: names are free here."""
@@ -200,10 +221,48 @@ def parse_duration(text: str) -> float | None:
     return -seconds if negative else seconds
 
 
+def parse_socket_address(text: str, default_port: int) -> tuple[Address, int]:
+    """Read an address with a port, or alone.
+
+    Raises:
+        ValueError: neither, or the port lies outside 1-65535.
+    """
+    found = _SOCKET_ADDRESS.fullmatch(text)
+    if found is None:
+        return Address.parse(text), default_port
+    address, port = Address.parse(found[1] or found[2]), int(found[3])
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port} is outside 1-65535")
+    return address, port
+
+
+def format_duration(seconds: float) -> str:
+    """A Go duration that `parse_duration` reads as exactly these seconds."""
+    if seconds != int(seconds):
+        milliseconds = f"{seconds * 1000:g}ms"
+        exact = parse_duration(milliseconds) == seconds
+        return milliseconds if exact else f"{Decimal(repr(seconds)):f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def near_miss(word: str, candidates: Collection[str]) -> str:
     """``; did you mean `x``` where a candidate is close, else nothing."""
     close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`" if close else ""
+
+
+def is_zero(value: object) -> bool:
+    """Whether a value is what Go writes for a field that nobody set."""
+    match value:
+        case dict():
+            return all(is_zero(v) for v in value.values())
+        case str():
+            return value in ("", "0", "0s")
+        case _:
+            return not value
 
 
 def _words(allowed: Collection[str]) -> str:

@@ -86,11 +86,20 @@ class IpvsDriver:
 
     def count_virtual_servers(self) -> int:
         """As in `api.Ipvs`."""
+        return self.table_info()[1]
+
+    def table_info(self) -> tuple[int, int]:
+        """The number of buckets of the connection table and of IPv4 virtual servers, at a cost of O(1)."""
         try:
             answer = self._control.getsockopt(socket.IPPROTO_IP, _IP_VS_SO_GET_INFO, _GET_INFO.size)
         except OSError as error:
             raise kernel_error("count virtual servers", "", error.errno or 0) from error
-        return int(_GET_INFO.unpack(answer)[2])
+        _, size, servers = _GET_INFO.unpack(answer)
+        return int(size), int(servers)
+
+    def dump(self, request: bytes) -> list[bytes]:
+        """The payloads of a listing, for those who decode them otherwise."""
+        return self._netlink.dump(Message(self._family, request), operation="list virtual or real servers")
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
         """As in `api.Ipvs`."""

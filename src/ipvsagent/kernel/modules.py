@@ -55,6 +55,15 @@ class ModuleDriver:
         if done.returncode:
             raise _load_error(name, done.stderr)
 
+    def is_loaded(self, name: str) -> bool:
+        """Whether a module is loaded or built in."""
+        return self._is_present(name)
+
+    def is_loadable(self, name: str) -> bool:
+        """Whether the running kernel's modules hold it."""
+        pattern = re.escape(name).replace("_", "[_-]")
+        return bool(re.search(rf"(?:^|/){pattern}\.ko[^/]*:", _text(self._modules / "modules.dep"), re.MULTILINE))
+
     def available_schedulers(self) -> list[str]:
         """As in `api.Modules`."""
         names = set(_LOADED_SCHEDULER.findall(_text(self._proc / "modules")))

@@ -29,10 +29,13 @@ class Changed(Struct, frozen=True):
 
     Args:
         problems: parts of it that are ignored; they replace those reported for it before.
+        triggered_at: Unix time of what made a slice change; 0 if unknown. No part of the object, since a slice that
+            differs in nothing else is the same (SYN-11).
     """
 
     object: KubernetesObject
     problems: tuple[Problem, ...] = ()
+    triggered_at: float = 0.0
 
 
 class Deleted(Struct, frozen=True):

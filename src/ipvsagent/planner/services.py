@@ -19,6 +19,7 @@ from ipvsagent.model.objects import EndpointSlice, Problem, Service, ServicePort
 from ipvsagent.model.state import (
     Frontend,
     FrontendKind,
+    HealthCheck,
     RealServer,
     ServicePlan,
     SetEntry,
@@ -26,6 +27,7 @@ from ipvsagent.model.state import (
     VirtualServerKey,
 )
 from ipvsagent.planner import sets
+from ipvsagent.planner.addresses import AddressPolicy
 from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, is_local
 from ipvsagent.planner.facts import NodeFacts
 
@@ -77,27 +79,31 @@ def plan_service(
     frontends: dict[VirtualServerKey, Frontend] = {}
     entries: dict[SetEntry, None] = {}
     problems: list[Problem] = []
+    health_checks: list[HealthCheck] = []
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
             continue
         context = _context(service, cluster_ip, node=node, settings=settings, problems=problems)
-        if _health_check_port(service):
-            name = context.set_name(sets.HEALTH_CHECK_NODE_PORT)
-            entries[SetEntry(name, port=service.health_check_node_port)] = None
+        local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
+            local.update(e.endpoint.address for e in endpoints if _counts_as_healthy(e, node))
             entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
             for frontend in _frontends(context, port, endpoints):
                 key = frontend.virtual_server.key
                 known = frontends.get(key)
                 frontends[key] = frontend if known is None else _united(known, frontend)
+        if health_port := _health_check_port(service):
+            entries[SetEntry(context.set_name(sets.HEALTH_CHECK_NODE_PORT), port=health_port)] = None
+            health_checks.append(HealthCheck(family, health_port, len(local)))
     return ServicePlan(
         service.key,
         service.created_at,
         tuple(frontends.values()),
         tuple(entries),
         tuple(problems),
+        tuple(health_checks),
     )
 
 
@@ -105,51 +111,17 @@ def _context(
     service: Service, cluster_ip: Address, *, node: NodeFacts, settings: Settings, problems: list[Problem]
 ) -> _Context:
     family = cluster_ip.family
+    allowed = settings.external_addresses
     external_ips: tuple[Address, ...] = ()
     if settings.allow_external_ips:
-        candidates = [a for a in service.external_ips if a.family is family]
-        external_ips = _takeable(service, "spec.externalIPs", candidates, node, settings, problems)
-    candidates = [a for a in service.load_balancer_ips if a.family is family]
-    balancer_ips = _takeable(service, "status.loadBalancer.ingress", candidates, node, settings, problems)
+        policy = AddressPolicy("spec.externalIPs", allowed.external_ips, node, settings)
+        external_ips = policy.takeable(service, [a for a in service.external_ips if a.family is family], problems)
+    policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
+    balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
     return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
-
-
-def _takeable(
-    service: Service,
-    field: str,
-    addresses: Sequence[Address],
-    node: NodeFacts,
-    settings: Settings,
-    problems: list[Problem],
-) -> tuple[Address, ...]:
-    """Leave out addresses that belong to somebody else: taking them would cut this node off (design, section 4)."""
-    usable = []
-    for address in addresses:
-        owner = _other_owner(address, node, settings)
-        if owner:
-            problems.append(
-                Problem(
-                    "Service", str(service.key), field, f"{address} {owner}; it is not served here", "AddressRefused"
-                )
-            )
-        else:
-            usable.append(address)
-    return tuple(usable)
-
-
-def _other_owner(address: Address, node: NodeFacts, settings: Settings) -> str:
-    """Whom an external address belongs to; empty if this node may take it. Its own addresses it may always serve."""
-    if address in node.addresses:
-        return ""
-    if address in node.other_node_addresses:
-        return "is an address of another node"
-    if address in node.api_server_addresses:
-        return "is an address of the API server"
-    network = settings.cluster_network(address.family)
-    return f"lies in the cluster CIDR {network}" if network is not None and address in network else ""
 
 
 def _health_check_port(service: Service) -> int:
@@ -157,6 +129,11 @@ def _health_check_port(service: Service) -> int:
     if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
+
+
+def _counts_as_healthy(item: PortEndpoint, node: NodeFacts) -> bool:
+    """Whether a health check counts an endpoint: ready and on this node; standing in is not enough (HC-14)."""
+    return item.endpoint.ready and is_local(item.endpoint, node.name)
 
 
 def _loop_back_entries(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[SetEntry]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ipvsagent.errors import NotFound
 from ipvsagent.kernel.api import Conntrack
+from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import VirtualServer, VirtualServerKey
 from ipvsagent.planner.conntrack import CLEANED_PROTOCOLS, Place, stale_flows
 from ipvsagent.reconciler.ledger import Ledger
@@ -22,8 +23,9 @@ Held = dict[VirtualServerKey, frozenset[Place]]
 class StaleFlows:
     """The frontends whose flows have yet to be looked through."""
 
-    def __init__(self, conntrack: Conntrack) -> None:
+    def __init__(self, conntrack: Conntrack, counters: Counters | None = None) -> None:
         self._conntrack = conntrack
+        self._counters = counters or Counters()
         self._pending: dict[VirtualServerKey, None] = {}
 
     def __len__(self) -> int:
@@ -57,6 +59,10 @@ class StaleFlows:
         families = dict.fromkeys(k.address.family for k in frontends)
         stale = [flow for family in families for flow in stale_flows(self._conntrack.list_flows(family), frontends)]
         results = self._conntrack.delete(stale) if stale else []
+        self._counters.note_operations(stale, results)
+        for flow, result in zip(stale, results, strict=True):
+            if result is None:
+                self._counters.note_flow_deleted(flow.family)
         for error in results:
             if error is not None and not isinstance(error, NotFound):
                 raise error

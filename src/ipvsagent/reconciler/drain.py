@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Ipvs
 from ipvsagent.model.address import Address
+from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
@@ -32,7 +33,8 @@ class Draining(NamedTuple):
 class Drain:
     """All real servers that drain; times are those of a monotonic clock in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters | None = None) -> None:
+        self._counters = counters or Counters()
         self._since: dict[Draining, float] = {}
         self._next_tick: float | None = None
 
@@ -70,6 +72,7 @@ class Drain:
             finished += _idle(ipvs, waiting)
         operations = [RemoveRealServer(*d) for d in finished]
         results = ipvs.apply(operations) if operations else []
+        self._counters.note_operations(operations, results)
         errors = []
         for item, operation, error in zip(finished, operations, results, strict=True):
             if error is None:

@@ -12,19 +12,17 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct
-
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError, KernelError
+from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
+from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.events import (
     Changed,
     ClusterNodeAddresses,
     Deleted,
     DummyInterfaceChanged,
-    Event,
     Listed,
     NodeAddressesChanged,
     Rejected,
@@ -34,13 +32,16 @@ from ipvsagent.model.events import (
 from ipvsagent.model.objects import Problem
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
-from ipvsagent.model.status import Status
+from ipvsagent.model.statistics import ServicePortName
+from ipvsagent.model.status import Progress, Status
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
+from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.reconciler.adopt import addresses_on_dummy, read_kernel
+from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.collection import without_collections
+from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
+from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.facts import own_node, read_facts
@@ -48,7 +49,6 @@ from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
-    check_scheduler,
     ensure_dummy,
     ensure_rules,
     ensure_sets,
@@ -57,7 +57,9 @@ from ipvsagent.reconciler.prepare import (
     restore_sysctls,
     write_sysctls,
 )
-from ipvsagent.reconciler.verify import Verification
+from ipvsagent.reconciler.progress import ProgressMarks
+from ipvsagent.reconciler.timing import Timing
+from ipvsagent.reconciler.verify import Verification, count_repairs
 from ipvsagent.reconciler.writer import Item, Outcome, Writer
 
 # Work that concerns the whole node, by the name under which its failure is reported and retried.
@@ -71,24 +73,21 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
-
-
-class Reconfigure(Struct, frozen=True):
-    """New settings, already validated."""
-
-    settings: Settings
+_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS})
+"""Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
 
 
 class Reconciler:
     """Keeps one node's kernel in step with the objects heard of.
 
-    All methods but `put` belong to the owner thread.
+    All methods but `put`, `progress` and `settings` belong to the owner thread.
 
     Args:
         families: those this node serves; each has a rules driver.
         node_name: this node's name, for locality (EP-09).
         random_fully: whether iptables knows ``--random-fully`` (IPT-05).
         clock: monotonic seconds.
+        wall_clock: Unix time in seconds.
     """
 
     def __init__(
@@ -101,18 +100,22 @@ class Reconciler:
         log: Logger,
         random_fully: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.counters = Counters()
         self._drivers = drivers
-        self._settings = settings
+        self._configuration = Configuration(drivers, settings, log)
+        self._settings = settings  # those in force
         self._node_name = node_name
-        self._families = families
+        self._families = self.families = families
         self._random_fully = random_fully
         self._log = log
         self._clock = clock
-        self._queue: queue.SimpleQueue[Event | Reconfigure] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[float, Message]] = queue.SimpleQueue()
+        self._timing = Timing(self.counters, clock, wall_clock)
         self._cache = ObjectCache()
         self._desired = Desired()
-        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks)
+        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
         self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families))
         self._failures = Failures(log, clock)
         self._verification = Verification(drivers, families)
@@ -120,9 +123,11 @@ class Reconciler:
         self._rules_checked = 0
         self._first_sync_done = False
         self._reported: frozenset[Problem] = frozenset()
-        self._drain = Drain()
-        self._stale_flows = StaleFlows(drivers.conntrack)
+        self._drain = Drain(self.counters)
+        self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._pass_ended = -math.inf
+        self._progress = ProgressMarks(clock)
+        self._node_eligible = False
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
             _READ_ADDRESSES: self._read_node_addresses,
@@ -132,17 +137,34 @@ class Reconciler:
             _VERIFY: self._verify,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
-            _CREATE_DUMMY: lambda: ensure_dummy(drivers),
+            _CREATE_DUMMY: self._create_dummy,
             _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
+        self.settings_applied: Callable[[Settings], None] = lambda _: None
         self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
+        self.published: Callable[[Status], None] = lambda _: None  # told of each status; set before `run`
 
     # -- called by other threads -------------------------------------------------------------------------------
 
-    def put(self, event: Event | Reconfigure) -> None:
-        """Hand a value to the owner thread; the only method for other threads."""
-        self._queue.put(event)
+    def put(self, event: Message) -> None:
+        """Hand a value to the owner thread."""
+        self._progress.queued()
+        self._queue.put((self._clock(), event))
+
+    @property
+    def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
+        """Answers which Service's port each virtual server serves; for any thread."""
+        return self._planning.names.copy
+
+    def progress(self) -> Progress:
+        """How far the owner thread has come, also while it is stuck."""
+        return self._progress.read()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
 
     # -- the owner thread --------------------------------------------------------------------------------------
 
@@ -152,6 +174,7 @@ class Reconciler:
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
+        self._settings = self._configuration.start()
         self._rules = self._plan_rules()
         prepare_node(self._drivers, self._settings, self._rules, self._log)
         self._attempt(_READ_ADDRESSES)
@@ -162,11 +185,13 @@ class Reconciler:
             events = self._gather()
             if any(isinstance(e, Stop) for e in events):
                 return
+            self._progress.begin()
             self.handle(events)
             self.reconcile()
+            self._progress.end(through=self._got_through())
             self._pass_ended = self._clock()
 
-    def handle(self, events: Iterable[Event | Reconfigure]) -> None:
+    def handle(self, events: Iterable[Message]) -> None:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
@@ -178,11 +203,15 @@ class Reconciler:
                     self._dummy_changed(event)
                 case Reconfigure():
                     self._reconfigure(event.settings)
+                case ConfigurationRefused():
+                    self._configuration.refuse(event.reason)
                 case Stop():
                     pass
+            self._timing.heard(event, self._cache.dirty)
 
     def reconcile(self) -> None:
         """Plan what is dirty, write what differs, retry what is due, publish the status."""
+        began = self._clock()
         if self._cache.nodes_changed:
             self._cache.nodes_changed = False
             self._node_changed()
@@ -197,6 +226,7 @@ class Reconciler:
                     self._attempt(_VERIFY)
             if self._stale_flows and _CLEAN_FLOWS not in self._failures:
                 self._attempt(_CLEAN_FLOWS)
+            self._timing.pass_done(began, well=not self._failures)
         self._publish()
 
     def next_wakeup(self, *, verification: bool = False) -> float | None:
@@ -213,57 +243,72 @@ class Reconciler:
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> list[Event | Reconfigure]:
+    def _gather(self) -> list[Message]:
         """Wait for events or for something that is due; changes within the minimum period go together (SYN-06)."""
         try:
-            events = [self._queue.get(timeout=self.next_wakeup(verification=True))]
+            events = [self._arrived(self._queue.get(timeout=self.next_wakeup(verification=True)))]
         except queue.Empty:
             return []
         not_before = self._pass_ended + self._settings.min_sync_period_seconds
         while True:
             wait = not_before - self._clock()
             try:
-                events.append(self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait())
+                events.append(self._arrived(self._queue.get(block=wait > 0, timeout=max(wait, 0))))
             except queue.Empty:
                 return events
             if isinstance(events[-1], Stop):
                 return events
 
-    def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
-        ledger = self._writer.ledger
-        lost = set(event.removed) & ledger.addresses
-        if event.gone:
-            self._attempt(_CREATE_DUMMY)
-            try:
-                lost = ledger.addresses - addresses_on_dummy(self._drivers.addresses)
-            except KernelError as error:
-                self._failures.failed(_READ_KERNEL, error)
-        if not lost:
-            return  # our own removals, which are no longer in the ledger
-        self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=len(lost))
-        ledger.addresses -= lost
-        self._write(Touched(addresses=dict.fromkeys(sorted(lost, key=lambda a: a.sort_key))))
+    def _arrived(self, item: tuple[float, Message]) -> Message:
+        at, event = item
+        self._timing.arrived(event, at)
+        return event
 
-    def _reconfigure(self, settings: Settings) -> None:
-        if settings == self._settings:
+    def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
+        held = self._writer.ledger.addresses
+        lost = len(held)
+        if event.gone:
+            if not self._attempt(_CREATE_DUMMY):
+                return
+        else:
+            held.difference_update(event.removed)
+        lost -= len(self._writer.ledger.addresses)
+        if lost > 0:  # else these were our own removals, which are no longer in the ledger
+            self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
+            self._repair(self._unbound())
+
+    def _create_dummy(self) -> None:
+        ensure_dummy(self._drivers)
+        found = addresses_on_dummy(self._drivers.addresses)
+        self._writer.ledger.addresses = {a for a in found if not is_excluded(a, self._settings.exclude_networks)}
+
+    def _unbound(self) -> Touched:
+        missing = self._desired.addresses.keys() - self._writer.ledger.addresses
+        return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
+
+    def _reconfigure(self, configured: Settings) -> None:
+        if not self._configuration.change(configured):
             return
-        try:
-            check_scheduler(self._drivers, settings.scheduler)
-        except AgentError as error:
-            self._log.error("new configuration refused; the old one stays in force", error=error)
-            return
-        self._settings = settings
+        self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
         self._planning.plan_all_next()
         self._attempt(_WRITE_SYSCTLS)
         self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
+        self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
     def _write_rules(self) -> None:
         self._rules = self._plan_rules()
         for rules in self._rules:
-            ensure_rules(self._drivers, rules)
+            self._ensure_rules(rules)
+
+    def _ensure_rules(self, rules: RuleSet) -> bool:
+        try:
+            return ensure_rules(self._drivers, rules)
+        except KernelError:
+            self.counters.note_rule_failure(rules.family)
+            raise
 
     # -- node facts --------------------------------------------------------------------------------------------
 
@@ -272,6 +317,9 @@ class Reconciler:
         return plan_rule_sets(self._settings, node, self._families, random_fully=self._random_fully)
 
     def _node_changed(self) -> None:
+        node = own_node(self._cache, self._node_name)
+        if node is not None:  # a deleted Node keeps its last known object (HC-03)
+            self._node_eligible = takes_traffic(node)
         if self._plan_rules() != self._rules:
             self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
@@ -306,13 +354,18 @@ class Reconciler:
         )
 
     def _plan_dirty(self) -> Touched:
-        if KUBERNETES_API in self._cache.dirty:
-            self._attempt(_READ_ADDRESSES)  # the API servers' addresses are among the facts
+        if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
+            self._cache.infrastructure_changed = False
+            self._attempt(_READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
         return self._planning.plan_dirty(self._settings)
 
-    def _write(self, touched: Touched) -> None:
+    def _repair(self, touched: Touched) -> None:
+        """Write what somebody else changed."""
+        count_repairs(self.counters, touched, self._write(touched).failures.keys())
+
+    def _write(self, touched: Touched) -> Outcome:
         if not touched:
-            return
+            return Outcome()
         held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
         outcome = self._writer.write(touched)
         self._stale_flows.note(held, self._writer.ledger)
@@ -326,9 +379,14 @@ class Reconciler:
         for key, servers in outcome.draining.items():
             self._drain.begin(key, servers, self._clock())
         self._recover(outcome)
+        return outcome
 
     def _clean_flows(self) -> None:
-        deleted = self._stale_flows.clean(self._writer.ledger)
+        began = self._clock()
+        try:
+            deleted = self._stale_flows.clean(self._writer.ledger)
+        finally:
+            self.counters.flow_cleanings.observe(self._clock() - began)
         if deleted:
             self._log.debug("stale flows deleted", count=deleted)
 
@@ -345,8 +403,7 @@ class Reconciler:
 
     def _recover(self, outcome: Outcome) -> None:
         if outcome.dummy_missing:
-            self._attempt(_CREATE_DUMMY)
-            self._writer.ledger.addresses.clear()
+            self._failures.failed(_CREATE_DUMMY, next(iter(outcome.failures.values())))
         for name in sorted(outcome.full_sets):
             try:
                 size = grow_set(self._drivers, name)
@@ -371,6 +428,8 @@ class Reconciler:
                     self._attempt(item)
                     if item == _READ_KERNEL:
                         touched.update(self._everything())
+                    elif item == _CREATE_DUMMY:
+                        touched.update(self._unbound())
         self._write(touched)
 
     def _reread(self) -> None:
@@ -389,8 +448,9 @@ class Reconciler:
         """One family at a time, in turn."""
         self._rules_checked += 1
         for rules in self._rules[self._rules_checked % len(self._rules) :][:1]:
-            if ensure_rules(self._drivers, rules):
+            if self._ensure_rules(rules):
                 self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
+                self.counters.note_drift(Drift.RULES, 1, 1)
 
     def _create_sets(self) -> None:
         for rules in self._rules:
@@ -403,17 +463,19 @@ class Reconciler:
         if finding is None:
             return
         if finding.sets_missing:
-            self._attempt(_CREATE_SETS)
+            self.counters.note_drift(Drift.SET, 1, self._attempt(_CREATE_SETS))
             self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
             self._attempt(_CHECK_SYSCTLS)
         touched = finding.touched
-        if finding.unknown and self._attempt(_READ_KERNEL):
-            touched = self._everything()
+        if finding.unknown:
+            known = self._attempt(_READ_KERNEL)
+            self.counters.note_drift(Drift.TABLE, 1, known)
+            touched = self._everything() if known else touched
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
-            self._write(touched)
+            (self._write if finding.unknown else self._repair)(touched)
 
     def _surplus(self) -> Touched:
         """All that is held and not desired."""
@@ -437,19 +499,36 @@ class Reconciler:
 
     def _attempt(self, name: str) -> bool:
         """Do something that concerns the whole node; a failure is retried."""
-        return self._failures.attempt(name, self._tasks[name])
+        well = self._failures.attempt(name, self._tasks[name])
+        self.counters.note_task(name, well=well)
+        return well
+
+    def _got_through(self) -> bool:
+        """Whether a pass did all that concerns the node; before all objects are listed there is nothing to do."""
+        return not (self._failures.tasks() - _SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
 
     def _publish(self) -> None:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
         for problem in sorted(problems - self._reported):
-            self._log.warning(str(problem))
+            subject = f"{problem.kind} {problem.name}"
+            self._log.warning(
+                "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
+            )
             self.announce(problem)
         self._reported = problems
+        self.counters.draining, self.counters.failing = len(self._drain), len(self._failures)
         self.status = Status(
             complete=self._cache.complete,
             synchronised=self._first_sync_done and not self._failures,
             services=len(self._desired),
             virtual_servers=len(self._desired.virtual_servers),
             failures=self._failures.texts(),
+            configuration_refused=self._configuration.refusal,
+            waiting_for_restart=self._configuration.waiting_for_restart,
             problems=tuple(sorted(problems)),
+            prepared=self._first_sync_done,
+            node_eligible=self._node_eligible,
+            health_checks=self._desired.health_checks,
+            health_check_addresses=self._planning.facts.health_check_addresses,
         )
+        self.published(self.status)

@@ -10,6 +10,7 @@ from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.names import PortNames
 from ipvsagent.reconciler.order import first_sync_order
 
 SERVICES_PER_STEP = 256
@@ -21,6 +22,7 @@ class Planning:
 
     Attributes:
         facts: set by `learn` only.
+        names: which Service's port each virtual server serves.
     """
 
     def __init__(self, cache: ObjectCache, desired: Desired, facts: NodeFacts) -> None:
@@ -28,6 +30,7 @@ class Planning:
         self._desired = desired
         self._all = False
         self.facts = facts
+        self.names = PortNames(cache, desired)
 
     def learn(self, facts: NodeFacts) -> None:
         """Take new facts about the node; all plans are out of date if they differ."""
@@ -74,5 +77,8 @@ class Planning:
             plan = None
             if service is not None:
                 plan = plan_service(service, self._cache.slices_of(key), node=self.facts, settings=settings)
-            touched.update(self._desired.replace(key, plan))
+            before = self._desired.plan(key)
+            changed = self._desired.replace(key, plan)
+            self.names.note(key, before)
+            touched.update(changed)
         return touched

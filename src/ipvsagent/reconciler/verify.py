@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import NamedTuple
 
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Family, Network
+from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.state import RealServer, SetSpec, VirtualServer, VirtualServerKey
 from ipvsagent.planner.desired import Touched
 from ipvsagent.planner.sets import set_specs
@@ -154,6 +156,20 @@ class Verification:
         differing = ledger.addresses ^ found
         ledger.addresses = found
         touched.addresses.update(dict.fromkeys(sorted(differing, key=lambda a: a.sort_key)))
+
+
+def count_repairs(counters: Counters, touched: Touched, failed: AbstractSet[object]) -> None:
+    """Count what somebody else changed, and what of it was written again.
+
+    Args:
+        failed: items that could not be written.
+    """
+    for kind, items in (
+        (Drift.VIRTUAL_SERVER, touched.virtual_servers.keys()),
+        (Drift.ADDRESS, touched.addresses.keys()),
+        (Drift.SET_ENTRY, touched.entries.keys()),
+    ):
+        counters.note_drift(kind, len(items), len(items - failed))
 
 
 def _by_place(server: VirtualServer) -> frozenset[RealServer]:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound, SetFull
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Address, Network
+from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import (
     AddAddress,
     AddEntry,
@@ -25,6 +26,7 @@ from ipvsagent.model.ops import (
     IpvsOperation,
     RemoveAddress,
     RemoveEntry,
+    RemoveVirtualServer,
 )
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
@@ -73,9 +75,18 @@ class Writer:
         exclude: networks in which nothing is ever removed (DEV-28).
     """
 
-    def __init__(self, drivers: Drivers, desired: Desired, ledger: Ledger, exclude: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        drivers: Drivers,
+        desired: Desired,
+        ledger: Ledger,
+        exclude: Sequence[Network] = (),
+        *,
+        counters: Counters | None = None,
+    ) -> None:
         self._drivers = drivers
         self._desired = desired
+        self._counters = counters or Counters()
         self.ledger = ledger
         self.exclude = exclude
 
@@ -126,6 +137,7 @@ class Writer:
         if not batch:
             return
         results = self._drivers.ipvs.apply(batch)
+        self._counters.note_operations(batch, results)
         for span in spans:
             self._conclude(span, batch[span.start : span.end], results[span.start : span.end], outcome)
 
@@ -149,6 +161,7 @@ class Writer:
         outcome: Outcome,
     ) -> None:
         first = next((r for r in results if r is not None), None)
+        self._note_life(operations[0], results[0])
         if first is None:
             self._in_sync(span.key, span.draining, outcome)
             return
@@ -160,6 +173,13 @@ class Writer:
         self.ledger.acknowledge(o for o, r in zip(operations, results, strict=True) if r is None)
         outcome.drift |= any(_means_drift(r) for r in results)
 
+    def _note_life(self, operation: IpvsOperation, error: KernelError | None) -> None:
+        """Tell where the kernel begins to count anew; a lost answer may mean that it does."""
+        if isinstance(operation, AddVirtualServer) and isinstance(error, AcknowledgementsLost | None):
+            self._counters.note_created(operation.virtual_server.key)
+        elif isinstance(operation, RemoveVirtualServer):
+            self._counters.recreated.pop(operation.key, None)
+
     def _write_addresses(self, operations: Sequence[AddressOperation], outcome: Outcome) -> None:
         if not operations:
             return
@@ -168,7 +188,9 @@ class Writer:
         except NotFound as error:
             outcome.dummy_missing = True
             outcome.failures.update((o.address, error) for o in operations)
+            self._counters.note_operations(operations, [error] * len(operations))
             return
+        self._counters.note_operations(operations, results)
         held = self.ledger.addresses
         for operation, result in zip(operations, results, strict=True):
             adding = isinstance(operation, AddAddress)
@@ -184,6 +206,7 @@ class Writer:
             return
         held = self.ledger.entries
         results = self._drivers.ip_sets.apply(operations)
+        self._counters.note_operations(operations, results)
         for operation, error in zip(operations, results, strict=True):
             change: Callable[[SetEntry], None] = held.add if isinstance(operation, AddEntry) else held.discard
             if error is None:

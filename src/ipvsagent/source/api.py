@@ -248,9 +248,9 @@ class Reflector:
             case Usable(found, _) if event_type == "DELETED":
                 self._known.discard(found.key)
                 self._put(Deleted(kind, found.key))
-            case Usable(found, problems):
+            case Usable(found, problems, triggered_at):
                 self._known.add(found.key)
-                self._put(Changed(found, problems))
+                self._put(Changed(found, problems, triggered_at))
             case Unusable(_, key, _) if event_type == "DELETED":
                 self._known.discard(key)
                 self._put(Deleted(kind, key))

@@ -15,15 +15,20 @@ from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 from ipvsagent.source import wire
 from ipvsagent.source.decode_node import node_from_wire
 from ipvsagent.source.decode_service import service_from_wire
-from ipvsagent.source.decode_slice import slice_from_wire
+from ipvsagent.source.decode_slice import slice_from_wire, trigger_time
 from ipvsagent.source.problems import Problems
 
 
 class Usable(msgspec.Struct, frozen=True, gc=False):
-    """An object to use; the problems name fields that are ignored."""
+    """An object to use; the problems name fields that are ignored.
+
+    Args:
+        triggered_at: as in `model.events.Changed`.
+    """
 
     object: KubernetesObject
     problems: tuple[Problem, ...] = ()
+    triggered_at: float = 0.0
 
 
 class NotUsed(msgspec.Struct, frozen=True, gc=False):
@@ -83,16 +88,18 @@ def from_wire(kind: Kind, found: wire.WireObject) -> DecodeResult:
     """Check a wire object and make the model's of it."""
     key = ObjectKey("" if kind is Kind.NODE else found.metadata.namespace or "default", found.metadata.name)
     problems = Problems(kind, key)
+    triggered_at = 0.0
     made: KubernetesObject | None
     match found:
         case wire.Service():
             made = service_from_wire(found, key, problems)
         case wire.EndpointSlice():
             made = slice_from_wire(found, key, problems)
+            triggered_at = trigger_time(found)
         case wire.Node():
             made = node_from_wire(found, problems)
     if made is not None:
-        return Usable(made, problems.found())
+        return Usable(made, problems.found(), triggered_at)
     if problems.found():
         return Unusable(kind, key, problems.found())
     return NotUsed(kind, key)

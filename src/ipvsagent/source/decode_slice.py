@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 from sys import intern
 
@@ -35,6 +36,17 @@ def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problem
         endpoints=_endpoints(found, family, problems),
         generation=found.metadata.generation or 0,
     )
+
+
+def trigger_time(found: wire.EndpointSlice) -> float:
+    """When what changed the slice happened, as its annotation says (MET-10); Unix time, 0 if that is unknown."""
+    text = found.metadata.annotations and found.metadata.annotations.last_change_trigger_time
+    if not isinstance(text, str):
+        return 0.0
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort, ...]:

@@ -104,6 +104,20 @@ class KubernetesTransport:
             answer.read()
             return answer.status
 
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._client.configuration.host)
+
+    def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Send JSON; return the status code and the answer's body.
+
+        Raises:
+            SourceError: no answer came.
+        """
+        with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
+            return answer.status, answer.read()
+
     def renew(self) -> None:
         """As in `Transport`."""
         old, self._client = self._client, self._connect()

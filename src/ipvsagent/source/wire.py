@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
 
@@ -128,10 +128,22 @@ class EndpointPort(Struct, gc=False):
     protocol: str | None = None
 
 
+class SliceAnnotations(Struct, gc=False):
+    """The one annotation of a slice that counts; anybody may write it, so it may be anything."""
+
+    last_change_trigger_time: object = field(name="endpoints.kubernetes.io/last-change-trigger-time", default=None)
+
+
+class SliceMetadata(Metadata, rename="camel", gc=False):
+    """`metadata` of an EndpointSlice; annotations of other kinds are large and of no use."""
+
+    annotations: SliceAnnotations | None = None
+
+
 class EndpointSlice(Struct, rename="camel", gc=False):
     """An EndpointSlice."""
 
-    metadata: Metadata
+    metadata: SliceMetadata
     address_type: str | None = None
     endpoints: list[Endpoint] | None = None
     ports: list[EndpointPort] | None = None

@@ -11,7 +11,7 @@ from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Network, Protocol
-from ipvsagent.model.events import Changed, Deleted
+from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.ops import (
     AddEntry,
@@ -173,3 +173,16 @@ def test_a_full_set_is_replaced_by_a_larger_one() -> None:
     assert node.status().synchronised
     assert {e.address for e in node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"][1]} == {WEB.address, address("10.96.0.11")}
     assert node.kernel.ip_sets.sets["KUBE-CLUSTER-IP"][0].max_elements == 2
+
+
+def test_a_deleted_dummy_interface_comes_back_with_all_addresses_whatever_is_heard_first() -> None:
+    """KR-12, ADR-01: the loss of one address may be heard before the loss of the interface, and of the others."""
+    node = FakeNode()
+    node.hear_all([service(), service("shop/second", "10.96.0.11")])
+    right = facts(node.kernel)
+    node.kernel.addresses.remove_link("kube-ipvs0")
+    node.hear(DummyInterfaceChanged(removed=(WEB.address,)))
+    node.hear(DummyInterfaceChanged(removed=(address("10.96.0.11"),), gone=True))
+    node.settle()
+    assert facts(node.kernel) == right
+    assert node.status().synchronised

@@ -144,3 +144,26 @@ def test_names_that_repeat_are_held_once() -> None:
     first, second = (endpoint_slice(endpoints=[endpoint]).endpoints[0] for _ in range(2))
     assert first.node_name is second.node_name
     assert first.zone_hints[0] is second.zone_hints[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-01-01T00:00:00Z", 1767225600.0),
+        ("2026-01-01T00:00:00.25Z", 1767225600.25),
+        ("2026-01-01T00:00:00.123456789Z", 1767225600.123456),
+        ("yesterday", 0.0),
+        (5, 0.0),
+        (None, 0.0),
+    ],
+)
+def test_the_time_of_what_changed_a_slice_is_read_from_its_annotation(text: object, seconds: float) -> None:
+    """MET-10: it is no part of the object, and a wrong one is unknown, not a problem."""
+    annotations = {"endpoints.kubernetes.io/last-change-trigger-time": text, "other": {"any": "thing"}}
+    tree = {
+        "metadata": {"name": "web-abc", "namespace": "shop", "labels": OWNED, "annotations": annotations},
+        "addressType": "IPv4",
+    }
+    result = decode_json(Kind.ENDPOINT_SLICE, msgspec.json.encode(tree))
+    assert isinstance(result, Usable)
+    assert (result.triggered_at, result.problems) == (seconds, ())

@@ -1,0 +1,72 @@
+"""Write ``docs/metrics.md`` from the code.
+
+python -m lab.metric_names            # prints it
+python -m lab.metric_names --write
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ipvsagent.serve import metric_names as names
+from ipvsagent.serve.metric_names import Definition
+
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+
+_HEAD = """\
+# Metrics
+
+`python -m lab.metric_names --write` makes this page; a test compares it with the code.
+
+Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two seconds.
+
+- Counters of Services add up what all virtual servers of a port counted, node ports included. They survive the removal
+  and return of a virtual server and end with the Service. The kernel brings its counts up to date every two seconds;
+  what passes between that and the removal of a virtual server is not counted.
+- Where the kernel's estimation is off (`net.ipv4.vs.run_estimation` 0), the counts of virtual servers stand still until
+  it is on again. The counters of Services and real servers are left out then, so that nothing looks idle that is not;
+  `ipvsagent_ipvs_estimation` is 0, and the counters of the whole node, as well as all numbers of connections, go on.
+- A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
+  asked once for each virtual server: for nodes with hundreds of Services, not with thousands.
+- One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
+- `kubeproxy_sync_proxy_rules_no_local_endpoints_total` (MET-08), `rest_client_*` and `kubernetes_*` are not served.
+"""
+
+_GROUPS = (
+    ("Names of kube-proxy", names.KUBE_PROXY),
+    ("The agent", names.OWN),
+    ("The node's traffic", names.NODE_TRAFFIC),
+    ("Traffic of Services", (*names.SERVICE_TRAFFIC, *names.SERVICE_CONNECTIONS)),
+    (
+        "Traffic of real servers, with `realServerMetrics: true`",
+        (*names.REAL_SERVER_TRAFFIC, *names.REAL_SERVER_CONNECTIONS),
+    ),
+    ("The process", names.PROCESS),
+)
+
+
+def page() -> str:
+    """The page's text."""
+    return _HEAD + "".join(part for title, group in _GROUPS for part in _table(title, group))
+
+
+def _table(title: str, group: tuple[Definition, ...]) -> Iterator[str]:
+    yield f"\n## {title}\n\n| Name | Type | Labels | Meaning | Rule |\n|---|---|---|---|---|\n"
+    for definition in group:
+        labels = ", ".join(f"`{label}`" for label in definition.labels)
+        words = (f"`{definition.name}`", definition.kind, labels, definition.documentation, definition.rule)
+        yield f"| {' | '.join(words)} |\n"
+
+
+def main() -> None:
+    """Print or write the page."""
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Checks of the way to the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ipvsagent.doctor.finding import Trouble, enumerate_few, fail, warn
+from ipvsagent.doctor.snapshot import NodeSnapshot, Permission
+
+PERMISSIONS = (
+    *(
+        Permission(group, resource, verb)
+        for group, resource in (("", "services"), ("discovery.k8s.io", "endpointslices"), ("", "nodes"))
+        for verb in ("list", "watch")
+    ),
+    Permission("", "events", "create", needed=False),
+)
+
+_SLOW_SECONDS = 1.0
+
+
+def api(node: NodeSnapshot) -> Iterator[Trouble]:
+    """The API server answers, and soon: each slow request delays every change."""
+    if node.api_error:
+        yield fail(
+            node.api_error,
+            "look at the address and the credentials in the kubeconfig, and at the network to the API server (not "
+            "through its own Service: the agent is what makes that work)",
+        )
+    if node.api_seconds is not None and node.api_seconds > _SLOW_SECONDS:
+        yield warn(
+            f"API server {node.api_server} took {node.api_seconds:.1f} s for one request: changes come late",
+            "look at the API server's load (`apiserver_request_duration_seconds`) and at the network to it",
+        )
+
+
+def rbac(node: NodeSnapshot) -> Iterator[Trouble]:
+    """What the agent may do at the API server."""
+    needed = [str(p) for p in node.denied if p.needed]
+    if needed:
+        yield fail(
+            f"not allowed at the API server: {enumerate_few(needed, 7)}",
+            "bind a ClusterRole with these rules to the agent's service account; `system:node-proxier` has them",
+        )
+    useful = [str(p) for p in node.denied if not p.needed]
+    if useful:
+        yield warn(
+            f"not allowed at the API server: {enumerate_few(useful)}; problems are told in the log only",
+            "allow it in the agent's ClusterRole",
+        )

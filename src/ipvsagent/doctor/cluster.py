@@ -1,0 +1,124 @@
+"""Asking the API server: does it answer, what is allowed, which nodes are there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from ipvsagent.doctor.checks.cluster import PERMISSIONS
+from ipvsagent.doctor.snapshot import Permission
+from ipvsagent.errors import SourceError
+from ipvsagent.model.address import Address
+from ipvsagent.source import wire
+from ipvsagent.source.transport import KubernetesTransport
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_TIMEOUT_SECONDS = 10.0
+_PAGE = 500
+
+T = TypeVar("T")
+
+
+class _ListMetadata(Struct, frozen=True):
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _Nodes(Struct):
+    items: list[wire.Node]
+    metadata: _ListMetadata = _ListMetadata()
+
+
+class _ReviewStatus(Struct):
+    allowed: bool = False
+
+
+class _Review(Struct):
+    status: _ReviewStatus
+
+
+def has_access(kubeconfig: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is any way to an API server; looking is cheaper than importing the client."""
+    default = Path(environment.get("HOME", "/")) / ".kube/config"
+    return bool(kubeconfig or environment.get("KUBECONFIG")) or _SERVICE_ACCOUNT_TOKEN.exists() or default.exists()
+
+
+def measure(transport: KubernetesTransport) -> float:
+    """Seconds that one small request takes, connection included.
+
+    Raises:
+        SourceError: no answer, or one that refuses this client or tells of a broken server.
+    """
+    before = time.monotonic()
+    with transport.get("/version", {}, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
+        answer.read()
+        status = answer.status
+    if status == 401 or status >= 500:
+        reason = "it does not accept the credentials" if status == 401 else "it is not well"
+        raise SourceError(f"API server {transport.server} answers {status}: {reason}")
+    return time.monotonic() - before
+
+
+def ask_permissions(transport: KubernetesTransport) -> tuple[Permission, ...]:
+    """The permissions that this client lacks.
+
+    Raises:
+        SourceError: the API server did not tell.
+    """
+    return tuple(p for p in PERMISSIONS if not _is_allowed(transport, p))
+
+
+def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Address, ...]]:
+    """The addresses of all nodes by name.
+
+    Raises:
+        SourceError: the API server did not tell.
+    """
+    found: dict[str, tuple[Address, ...]] = {}
+    query = {"limit": str(_PAGE)}
+    while True:
+        with transport.get("/api/v1/nodes", query, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
+            body = answer.read()
+            if answer.status != 200:
+                raise SourceError(f"listing nodes was answered by {answer.status}")
+        page = _decode(body, _Nodes)
+        found |= {node.metadata.name: _addresses(node) for node in page.items}
+        if not page.metadata.continue_:
+            return found
+        query["continue"] = page.metadata.continue_
+
+
+def _is_allowed(transport: KubernetesTransport, permission: Permission) -> bool:
+    attributes = {"group": permission.group, "resource": permission.resource, "verb": permission.verb}
+    request = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    status, body = transport.ask(_REVIEWS, msgspec.json.encode(request))
+    if status not in (200, 201):
+        raise SourceError(f"asking for permissions was answered by {status}")
+    return _decode(body, _Review).status.allowed
+
+
+def _addresses(node: wire.Node) -> tuple[Address, ...]:
+    found = []
+    for item in (node.status.addresses if node.status else None) or ():
+        try:
+            found.append(Address.parse(item.address))
+        except ValueError:
+            continue  # host names stand there, too
+    return tuple(found)
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise SourceError(f"the API server's answer is not understood: {error}") from error

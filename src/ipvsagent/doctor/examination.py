@@ -1,0 +1,267 @@
+"""The table of checks, and putting it to a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from ipvsagent.doctor.checks import cluster, kernel, network, rules
+from ipvsagent.doctor.finding import Finding, Level, Trouble
+from ipvsagent.doctor.snapshot import NodeSnapshot, Part
+
+Find = Callable[[NodeSnapshot], Iterable[Trouble]]
+
+
+class Check(Struct, frozen=True):
+    """One row of the table.
+
+    Args:
+        name: stable; automation relies on it.
+        subject: what is looked at, in words.
+        fine: what is said where there is no trouble.
+        needs: parts of the snapshot; with one of them unread the check is not made, which is a finding, too.
+    """
+
+    name: str
+    subject: str
+    fine: str
+    needs: tuple[Part, ...]
+    find: Find
+
+
+_ALL_RULES = (Part.RULES, Part.IPVS, Part.LINKS)
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "modules",
+        "modules `ip_vs`, `dummy`, `nf_conntrack`, `ip_set`, `xt_set`",
+        "the kernel has all modules",
+        (Part.MODULES,),
+        kernel.modules,
+    ),
+    Check(
+        "scheduler",
+        "module of the configured scheduler",
+        "the kernel has the configured scheduler",
+        (Part.MODULES,),
+        kernel.scheduler,
+    ),
+    Check(
+        "capabilities",
+        "NET_ADMIN; SYS_MODULE while modules are not loaded",
+        "this process may do what the agent does",
+        (Part.CAPABILITIES, Part.MODULES),
+        kernel.capabilities,
+    ),
+    Check(
+        "sysctls-writable",
+        "/proc/sys mounted read-only",
+        "kernel settings can be written",
+        (Part.SYSCTLS,),
+        kernel.sysctls_writable,
+    ),
+    Check("iptables", "a working variant of iptables", "iptables works", (Part.RULES,), rules.iptables_usable),
+    Check(
+        "iptables-mix",
+        "rules in both variants; a configured variant that is not kubelet's",
+        "one variant of iptables is in use",
+        (Part.RULES,),
+        rules.iptables_mix,
+    ),
+    Check(
+        "processes-visible",
+        "whether the host's processes can be seen",
+        "the host's processes are visible",
+        (Part.PROCESSES,),
+        rules.processes_visible,
+    ),
+    Check("kube-proxy", "a running kube-proxy", "no kube-proxy runs", (Part.PROCESSES,), rules.kube_proxy),
+    Check(
+        "ipvs-owner",
+        "virtual servers of others; keepalived, ldirectord, kube-router",
+        "the IPVS table has no other owner",
+        (Part.IPVS, Part.LINKS, Part.SETS, Part.PROCESSES),
+        rules.ipvs_owner,
+    ),
+    Check(
+        "leftover-iptables-mode",
+        "chains of kube-proxy's iptables mode (`KUBE-SVC-*`, `KUBE-SEP-*` …)",
+        "nothing is left of kube-proxy's iptables mode",
+        (Part.RULES,),
+        rules.leftovers_iptables,
+    ),
+    Check(
+        "leftover-nftables-mode",
+        "tables of kube-proxy's nftables mode",
+        "nothing is left of kube-proxy's nftables mode",
+        (Part.NFT_TABLES,),
+        rules.leftovers_nftables,
+    ),
+    Check(
+        "leftover-kube-router",
+        "chains of kube-router (`KUBE-ROUTER-*`)",
+        "nothing is left of kube-router",
+        (Part.RULES,),
+        rules.leftovers_router,
+    ),
+    Check(
+        "input-vip",
+        "rules or the policy of INPUT that drop packets to Service addresses",
+        "packets to Service addresses pass INPUT",
+        _ALL_RULES,
+        rules.input_vip,
+    ),
+    Check(
+        "input-node-port",
+        "the same for NodePorts",
+        "packets to NodePorts pass INPUT",
+        (Part.RULES,),
+        rules.input_node_port,
+    ),
+    Check(
+        "host-port",
+        "redirections of hostPorts that come before Services",
+        "no hostPort takes a Service's connections",
+        _ALL_RULES,
+        rules.host_port,
+    ),
+    Check(
+        "dummy-interface",
+        "an interface `kube-ipvs0` of another kind",
+        "`kube-ipvs0` is free, or a dummy interface",
+        (Part.LINKS,),
+        kernel.dummy_interface,
+    ),
+    Check(
+        "network-manager",
+        "systemd-networkd or NetworkManager that take `kube-ipvs0` for theirs",
+        "no network manager touches `kube-ipvs0`",
+        (Part.PROCESSES, Part.NETWORK_FILES),
+        network.network_manager,
+    ),
+    Check(
+        "strict-arp",
+        "strict ARP where MetalLB runs",
+        "strict ARP is as it should be",
+        (Part.PROCESSES, Part.SYSCTLS),
+        network.strict_arp,
+    ),
+    Check(
+        "vip-elsewhere",
+        "Service addresses on other interfaces, such as NodeLocal DNSCache's",
+        "Service addresses are on `kube-ipvs0` alone",
+        (Part.LINKS,),
+        network.vip_elsewhere,
+    ),
+    Check(
+        "vip-of-other-node",
+        "Service addresses that are addresses of other nodes",
+        "no Service address belongs to another node",
+        (Part.LINKS, Part.IPVS, Part.NODES),
+        network.vip_of_other_node,
+    ),
+    Check(
+        "mtu",
+        "MTU of tunnels against the uplink's",
+        "tunnels fit into the uplink",
+        (Part.LINKS,),
+        network.mtu,
+    ),
+    Check(
+        "rp-filter",
+        "strict reverse path filtering with several uplinks",
+        "reverse path filtering drops nothing",
+        (Part.LINKS, Part.SYSCTLS),
+        network.rp_filter,
+    ),
+    Check(
+        "bridge-netfilter",
+        "`bridge-nf-call-iptables` where pods may be on a bridge",
+        "bridged packets pass iptables",
+        (Part.LINKS, Part.SYSCTLS),
+        network.bridge_netfilter,
+    ),
+    Check(
+        "forwarding",
+        "`ip_forward`, and IPv6 forwarding where there are IPv6 addresses",
+        "packets are forwarded",
+        (Part.LINKS, Part.SYSCTLS),
+        kernel.forwarding,
+    ),
+    Check(
+        "conn-reuse-mode",
+        "`conn_reuse_mode` by kernel version",
+        "conn_reuse_mode suits the kernel",
+        (Part.SYSCTLS,),
+        kernel.conn_reuse_mode,
+    ),
+    Check(
+        "ipvs-sysctls",
+        "`conntrack`, `expire_nodest_conn`, `expire_quiescent_template` of IPVS",
+        "settings of IPVS are right",
+        (Part.SYSCTLS,),
+        kernel.ipvs_settings,
+    ),
+    Check(
+        "estimation",
+        "cost of the rate estimator at this number of virtual servers",
+        "rate estimation is cheap",
+        (Part.IPVS, Part.SYSCTLS),
+        kernel.estimation,
+    ),
+    Check(
+        "ipvs-timeouts",
+        "IPVS timeouts against the host's TCP keepalive",
+        "IPVS remembers connections longer than keepalive takes",
+        (Part.TIMEOUTS, Part.SYSCTLS),
+        kernel.ipvs_timeouts,
+    ),
+    Check(
+        "connection-table",
+        "size of the connection table against live connections",
+        "the connection table is large enough",
+        (Part.CONNECTIONS,),
+        kernel.connection_table,
+    ),
+    Check(
+        "conntrack-fill",
+        "fill of the connection tracking table",
+        "connection tracking has room",
+        (Part.SYSCTLS,),
+        kernel.conntrack_fill,
+    ),
+    Check("ipset-fill", "fill of the `KUBE-*` ipsets", "ipsets have room", (Part.SETS,), kernel.ipset_fill),
+    Check("api", "whether and how fast the API server answers", "the API server answers", (Part.API,), cluster.api),
+    Check(
+        "rbac",
+        "permissions for Services, EndpointSlices, Nodes and Events",
+        "the API server allows what the agent asks for",
+        (Part.RBAC,),
+        cluster.rbac,
+    ),
+)
+
+
+def examine(node: NodeSnapshot, checks: Sequence[Check] = CHECKS) -> list[Finding]:
+    """Make every check; each gives at least one finding, in the table's order."""
+    return [finding for check in checks for finding in _findings(check, node)]
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The worst level of all."""
+    order = list(Level)
+    return max((f.level for f in findings), key=order.index, default=Level.OK)
+
+
+def _findings(check: Check, node: NodeSnapshot) -> Iterator[Finding]:
+    for part in check.needs:
+        if part in node.unread:
+            unread = node.unread[part]
+            yield Finding(check.name, Level.WARN, f"not checked: {part}: {unread.reason}", unread.remedy)
+            return
+    troubles = list(check.find(node))
+    for trouble in troubles:
+        yield Finding(check.name, trouble.level, trouble.what, trouble.remedy)
+    if not troubles:
+        yield Finding(check.name, Level.OK, check.fine)

@@ -1,0 +1,58 @@
+"""What an examination answers."""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+
+class Level(enum.StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"  # works, but not as well as it should, or could not be looked at
+    FAIL = "fail"  # Services do not work, or not all of them
+
+
+class Trouble(Struct, frozen=True):
+    """Something that a check found.
+
+    Args:
+        what: the fact, with the values that show it.
+        remedy: what to do, down to the command where there is one.
+    """
+
+    level: Level
+    what: str
+    remedy: str
+
+
+class Finding(Struct, frozen=True):
+    """One line of the answer: a check that is fine, or one of its troubles.
+
+    Args:
+        check: the check's stable name, as in docs/reference/doctor.md.
+        remedy: empty only where the level is ok.
+    """
+
+    check: str
+    level: Level
+    what: str
+    remedy: str = ""
+
+
+def warn(what: str, remedy: str) -> Trouble:
+    """A trouble of level warn."""
+    return Trouble(Level.WARN, what, remedy)
+
+
+def fail(what: str, remedy: str) -> Trouble:
+    """A trouble of level fail."""
+    return Trouble(Level.FAIL, what, remedy)
+
+
+def enumerate_few(names: list[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,150 @@
+"""Walking a sample packet through saved rules, with a third answer for what cannot be told.
+
+Few matches are understood; a rule with another one may or may not hold. So a verdict is given only where it follows
+from rules that surely hold, and a packet that some rule may have accepted before counts as accepted.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+from ipvsagent.doctor.snapshot import SavedRules, Words
+from ipvsagent.model.address import Address, Network
+
+_DEPTH = 16  # chains in chains; loops are refused by the kernel
+
+
+class Packet(Struct, frozen=True):
+    """The first packet of a connection that arrives at the node.
+
+    Args:
+        source: None if it may be any.
+        destination: None if it may be any.
+    """
+
+    protocol: str
+    port: int
+    source: Address | None = None
+    destination: Address | None = None
+
+
+class Fate(enum.Enum):
+    """What becomes of a packet."""
+
+    ACCEPTED = enum.auto()  # surely, or perhaps
+    DROPPED = enum.auto()
+    RETURNED = enum.auto()  # nothing decided in this chain
+    LEFT = enum.auto()  # the chain was left early
+
+
+class Outcome(Struct, frozen=True):
+    """A fate, and the rule or policy that decided."""
+
+    fate: Fate
+    because: str = ""
+
+
+def walk_input(rules: SavedRules, packet: Packet) -> Outcome:
+    """The packet's way through filter INPUT; chains of Kubernetes' own are passed by."""
+    chains = rules.chains.get("filter", {})
+    outcome = _walk(chains, "INPUT", packet, _DEPTH)
+    if outcome.fate in (Fate.ACCEPTED, Fate.DROPPED):
+        return outcome
+    policy = rules.policies.get("filter INPUT", "ACCEPT")
+    return Outcome(Fate.DROPPED, f"policy of INPUT is {policy}") if policy == "DROP" else Outcome(Fate.ACCEPTED)
+
+
+def _walk(chains: dict[str, tuple[Words, ...]], name: str, packet: Packet, depth: int) -> Outcome:
+    for rule in chains.get(name, ()):
+        holds = matches(rule, packet)
+        target = target_of(rule)
+        if holds is False or target.startswith("KUBE-"):
+            continue
+        if target == "ACCEPT" or (holds is None and target == "RETURN"):
+            return Outcome(Fate.ACCEPTED)
+        if holds and target in ("DROP", "REJECT"):
+            return Outcome(Fate.DROPPED, f"-A {name} {' '.join(rule)}")
+        if holds and target == "RETURN":
+            return Outcome(Fate.LEFT)
+        if target in chains and depth:
+            outcome = _walk(chains, target, packet, depth - 1)
+            if outcome.fate is Fate.ACCEPTED or (holds and outcome.fate is Fate.DROPPED):
+                return outcome
+    return Outcome(Fate.RETURNED)
+
+
+def target_of(rule: Words) -> str:
+    """The chain or verdict after ``-j`` or ``-g``; empty for a rule that only counts."""
+    return next((rule[i + 1] for i, word in enumerate(rule[:-1]) if word in ("-j", "-g")), "")
+
+
+def matches(rule: Words, packet: Packet) -> bool | None:
+    """Whether all matches of a rule hold for a packet; None if that cannot be told."""
+    answers: list[bool | None] = []
+    negated = False
+    words = iter(rule)
+    for word in words:
+        if word == "!":
+            negated = True
+            continue
+        if word in ("-j", "-g"):
+            break
+        if word == "-m" or word == "--comment":
+            next(words, "")
+            continue
+        if word.startswith("-"):
+            answer = _match(word, next(words, ""), packet)
+            answers.append(answer if answer is None else answer is not negated)
+        negated = False
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def ports_of(rule: Words) -> list[range]:
+    """The destination ports that a rule names; empty if it names none."""
+    for option in ("--dport", "--dports"):
+        if option in rule[:-1]:
+            return _ranges(rule[rule.index(option) + 1])
+    return []
+
+
+def _match(option: str, value: str, packet: Packet) -> bool | None:
+    match option:
+        case "-p":
+            return value in ("all", packet.protocol)
+        case "-s":
+            return _in_network(value, packet.source)
+        case "-d":
+            return _in_network(value, packet.destination)
+        case "-i":
+            return False if value == "lo" else None
+        case "--dport" | "--dports":
+            return any(packet.port in ports for ports in _ranges(value))
+        case "--ctstate" | "--state":
+            return "NEW" in value.split(",")
+        case "--dst-type":
+            return True if value == "LOCAL" else None
+        case _:
+            return None
+
+
+def _in_network(text: str, address: Address | None) -> bool | None:
+    try:
+        network = Network.parse(text)
+    except ValueError:
+        return None
+    if network.prefix_length == 0:
+        return True
+    return None if address is None else address in network
+
+
+def _ranges(text: str) -> list[range]:
+    found = []
+    for item in text.split(","):
+        low, _, high = item.partition(":")
+        if low.isdigit() and (not high or high.isdigit()):
+            found.append(range(int(low), int(high or low) + 1))
+    return found

@@ -1,0 +1,196 @@
+"""A node as the checks see it: values that were read once."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Address, Family
+from ipvsagent.model.state import (
+    DUMMY_INTERFACE,
+    IpvsTimeouts,
+    Link,
+    LinkAddress,
+    ObservedSet,
+    ObservedVirtualServer,
+    VirtualServerKey,
+)
+
+Words = tuple[str, ...]
+"""A rule as iptables-save prints it after ``-A CHAIN``, unquoted."""
+
+
+class Part(enum.StrEnum):
+    """What is read apart, and may be unreadable apart; the value says it in words."""
+
+    MODULES = "kernel modules"
+    CAPABILITIES = "capabilities of this process"
+    RULES = "iptables rules"
+    NFT_TABLES = "nftables tables"
+    IPVS = "the IPVS table"
+    CONNECTIONS = "IPVS connections"
+    TIMEOUTS = "IPVS timeouts"
+    LINKS = "interfaces and addresses"
+    SETS = "ipsets"
+    SYSCTLS = "kernel settings"
+    PROCESSES = "processes"
+    NETWORK_FILES = "files of network managers"
+    API = "the API server"
+    RBAC = "permissions at the API server"
+    NODES = "nodes of the cluster"
+
+
+class Unread(Struct, frozen=True):
+    """Why a part could not be read."""
+
+    reason: str
+    remedy: str
+
+
+class ModuleState(enum.StrEnum):
+    """Whether the kernel has a module."""
+
+    LOADED = "loaded"  # or built in
+    LOADABLE = "loadable"
+    MISSING = "missing"
+
+
+class SavedRules(Struct, frozen=True):
+    """What iptables-save of one variant and family printed.
+
+    Args:
+        chains: the rules of each chain by table, built-in ones included.
+        policies: by ``TABLE CHAIN``, such as ``filter INPUT``.
+    """
+
+    variant: str
+    family: Family
+    chains: dict[str, dict[str, tuple[Words, ...]]] = {}
+    policies: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of rules."""
+        return sum(len(rules) for table in self.chains.values() for rules in table.values())
+
+    @property
+    def chain_names(self) -> list[str]:
+        """``TABLE CHAIN`` of every chain, sorted."""
+        return sorted(f"{table} {chain}" for table, chains in self.chains.items() for chain in chains)
+
+
+class Process(Struct, frozen=True):
+    """A running program.
+
+    Args:
+        words: its arguments, the program's name first; never empty.
+    """
+
+    pid: int
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The program without its folder, and without the arguments that some programs (k3s) put there."""
+        return self.words[0].partition(" ")[0].rpartition("/")[2]
+
+
+class ConfigurationFile(Struct, frozen=True):
+    """A file of another program."""
+
+    path: str
+    text: str
+
+
+class Permission(Struct, frozen=True):
+    """Something that the agent asks the API server for."""
+
+    group: str  # empty for the core group
+    resource: str
+    verb: str
+    needed: bool = True  # False: only told of, not served with
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+
+class NodeSnapshot(Struct, frozen=True):
+    """All that the checks look at; a part in `unread` holds its default.
+
+    Args:
+        modules: states of those that are asked for; absent ones were not.
+        capabilities: CapEff of the process, as a bit mask.
+        iptables_missing: why a variant cannot be used, by variant.
+        foreign: virtual servers that are not the agent's.
+        connection_table_size: hash buckets; 0 without IPVS.
+        mtu: by interface.
+        default_route_links: interfaces of default routes.
+        sysctls: values by key below /proc/sys; keys that the kernel lacks are absent.
+        read_only_proc: whether /proc/sys is mounted so that nothing can be written.
+        api_seconds: how long one request took; None without access to an API server.
+        api_error: why the API server does not answer; empty if it does, or is not known.
+        nodes: addresses by node name.
+    """
+
+    settings: Settings = Settings()
+    kernel_release: str = ""
+    cpus: int = 1
+    unread: dict[Part, Unread] = {}
+    modules: dict[str, ModuleState] = {}
+    schedulers: tuple[str, ...] = ()
+    capabilities: int = 0
+    rules: tuple[SavedRules, ...] = ()
+    iptables_missing: dict[str, str] = {}
+    nft_tables: tuple[str, ...] = ()
+    virtual_servers: tuple[ObservedVirtualServer, ...] = ()
+    foreign: frozenset[VirtualServerKey] = frozenset()
+    node_ports: tuple[int, ...] = ()
+    connection_table_size: int = 0
+    connections: int = 0
+    timeouts: IpvsTimeouts | None = None
+    links: tuple[Link, ...] = ()
+    addresses: tuple[LinkAddress, ...] = ()
+    mtu: dict[str, int] = {}
+    default_route_links: tuple[str, ...] = ()
+    ip_sets: tuple[ObservedSet, ...] = ()
+    sysctls: dict[str, str] = {}
+    read_only_proc: bool = False
+    processes: tuple[Process, ...] = ()
+    host_processes_visible: bool = True
+    networkd_files: tuple[ConfigurationFile, ...] = ()
+    network_manager_files: tuple[ConfigurationFile, ...] = ()
+    api_seconds: float | None = None
+    api_server: str = ""
+    api_error: str = ""
+    denied: tuple[Permission, ...] = ()
+    nodes: dict[str, tuple[Address, ...]] = {}
+
+    @property
+    def vips(self) -> frozenset[Address]:
+        """The addresses on the dummy interface."""
+        return frozenset(a.address for a in self.addresses if a.link_name == DUMMY_INTERFACE)
+
+    @property
+    def own_addresses(self) -> frozenset[Address]:
+        """The addresses on all other interfaces."""
+        return frozenset(a.address for a in self.addresses if a.link_name != DUMMY_INTERFACE)
+
+    @property
+    def kernel_version(self) -> tuple[int, int]:
+        """Such as (6, 1); zeros if it cannot be told."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.kernel_release)
+        return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+    def number(self, key: str) -> int | None:
+        """A kernel setting that is one number; None where the kernel lacks it."""
+        try:
+            return int(self.sysctls[key])
+        except (KeyError, ValueError):
+            return None
+
+    def running(self, *names: str) -> list[Process]:
+        """The processes of these names."""
+        return [p for p in self.processes if p.name in names]

@@ -1,0 +1,86 @@
+"""The kernel's counts, read in bulk over sockets of their own, so that the owner thread's are never waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipvsagent.errors import DumpInterrupted, KernelError
+from ipvsagent.kernel import ipvs_codec
+from ipvsagent.kernel import statistics_codec as codec
+from ipvsagent.kernel.ipsets import IpSetDriver
+from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.model.state import VirtualServerKey
+from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics
+
+_NET = Path("/proc/thread-self/net")
+_RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 4.x; without it, estimation runs
+_ATTEMPTS = 3
+
+
+class StatisticsReader:
+    """Reads what the kernel counts.
+
+    The sockets are those of the creating thread's network namespace; the files are those of the reading thread's.
+    Both are the same in an agent.
+
+    Args:
+        real_servers: whether to read the counts of every real server, which takes a listing a virtual server.
+
+    Raises:
+        NotSupported: the kernel has no IPVS, or its module is not loaded.
+    """
+
+    def __init__(self, *, real_servers: bool = False) -> None:
+        self._ipvs = IpvsDriver()
+        self._ip_sets = IpSetDriver()
+        self._real_servers = real_servers
+        self._keys: codec.Keys = {}
+        self._lines: codec.Lines = {}
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._ipvs.close()
+        self._ip_sets.close()
+
+    def read(self) -> KernelStatistics:
+        """Read everything once.
+
+        Raises:
+            KernelError: something could not be listed.
+        """
+        counts, self._keys = codec.decode_counts(self._list(), self._keys)
+        if len(self._lines) > 2 * len(counts) + 1024:
+            self._lines.clear()  # mostly virtual servers that are gone
+        size, servers = self._ipvs.table_info()
+        return KernelStatistics(
+            counts=counts,
+            connections=codec.decode_connections((_NET / "ip_vs").read_bytes(), self._lines),
+            real_servers={key: self._of_real_servers(key) for key in counts} if self._real_servers else {},
+            totals=codec.decode_totals((_NET / "ip_vs_stats_percpu").read_text(encoding="ascii")),
+            sets=tuple(self._ip_sets.list_sets()),
+            connection_table_size=size,
+            virtual_servers=servers,
+            estimation=_estimation_runs(),
+        )
+
+    def _list(self) -> list[bytes]:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._ipvs.dump(ipvs_codec.LIST_SERVICES)
+            except DumpInterrupted:
+                continue
+        return self._ipvs.dump(ipvs_codec.LIST_SERVICES)
+
+    def _of_real_servers(self, key: VirtualServerKey) -> dict[Place, RealServerStatistics]:
+        try:
+            payloads = self._ipvs.dump(ipvs_codec.list_real_servers(key))
+        except KernelError:
+            return {}  # it changes just now; the next reading has it
+        return dict(codec.decode_real_server(p, key.address.family) for p in payloads)
+
+
+def _estimation_runs() -> bool:
+    try:
+        return _RUN_ESTIMATION.read_text(encoding="ascii").strip() != "0"
+    except OSError:
+        return True

@@ -1,0 +1,139 @@
+"""What the owner thread counts, as plain numbers; whoever serves metrics reads them from another thread.
+
+One thread writes. Readers take copies: copying a dict or a list is one step of the interpreter, since no key here has
+a comparison in Python, so that neither side needs a lock. A reader may see an observation's bucket before its sum.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from ipvsagent.model.address import Family
+from ipvsagent.model.objects import Kind
+from ipvsagent.model.state import VirtualServerKey
+
+SYNC_BOUNDS_SECONDS = tuple(0.001 * 2**k for k in range(15))
+"""Buckets of a pass's duration (MET-01), and of cleaning up flows (MET-14)."""
+
+PROGRAMMING_BOUNDS_SECONDS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+"""Buckets of the time from a pod's change to the kernel (MET-10)."""
+
+SUCCESS, FAILURE = "success", "failure"
+
+
+class Histogram(Struct, gc=False):
+    """A cumulative histogram.
+
+    Args:
+        bounds: upper bounds of the buckets but the last, which has none; ascending, in seconds.
+        counts: observations by bucket, not added up.
+        sum: of all observations, in seconds.
+    """
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make a bucket for each bound and one for what exceeds them."""
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one value, in seconds."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Drift(StrEnum):
+    """What may differ from what was written, since somebody else changed it."""
+
+    VIRTUAL_SERVER = "virtual_server"
+    ADDRESS = "address"
+    SET_ENTRY = "ipset_entry"
+    SET = "ipset"
+    RULES = "rules"
+    TABLE = "table"  # virtual servers appeared or went, so that all of them were read again
+
+
+class Counters(Struct):
+    """Counts since the process began, and a few gauges that the owner thread keeps.
+
+    Attributes:
+        operations: operations by their type and the type of their error; `NoneType` where there was none.
+        tasks: work that concerns the whole node, by name and result.
+        changes: Service and EndpointSlice events, whether or not they changed anything (MET-05, MET-07).
+        pending: those of them that no pass has handled (MET-04, MET-06).
+        passes: duration of passes (MET-01).
+        change_to_kernel: from an event's arrival until what follows from it is written.
+        programming: from the cause of a slice's change to the kernel (MET-10).
+        flow_cleanings: duration of looking for stale flows (MET-14).
+        flows_deleted: stale flows (MET-15).
+        queued_at: Unix time of the last request for a pass (MET-02); 0 before the first.
+        synchronised_at: Unix time of the last pass that left nothing undone (MET-03); 0 before the first.
+        drift_found: items that somebody else changed.
+        drift_repaired: those of them that were written again.
+        rule_failures: rules that could not be written (MET-09).
+        draining: real servers with weight 0 that wait for their connections to end.
+        failing: items that are not as they should be.
+        recreated: for each virtual server that was created while the process ran, a number that no earlier creation
+            had: the kernel's counts began at 0 then.
+    """
+
+    operations: dict[tuple[type, type], int] = {}
+    tasks: dict[tuple[str, str], int] = {}
+    changes: dict[Kind, int] = {}
+    pending: dict[Kind, int] = {}
+    passes: Histogram = field(default_factory=lambda: Histogram(SYNC_BOUNDS_SECONDS))
+    change_to_kernel: Histogram = field(default_factory=lambda: Histogram(SYNC_BOUNDS_SECONDS))
+    programming: Histogram = field(default_factory=lambda: Histogram(PROGRAMMING_BOUNDS_SECONDS))
+    flow_cleanings: Histogram = field(default_factory=lambda: Histogram(SYNC_BOUNDS_SECONDS))
+    flows_deleted: dict[Family, int] = {}
+    queued_at: float = 0.0
+    synchronised_at: float = 0.0
+    drift_found: dict[Drift, int] = {}
+    drift_repaired: dict[Drift, int] = {}
+    rule_failures: dict[Family, int] = {}
+    draining: int = 0
+    failing: int = 0
+    recreated: dict[VirtualServerKey, int] = {}
+    creations: int = 0
+
+    def note_operations(self, operations: Sequence[object], results: Iterable[object]) -> None:
+        """Count a batch: one result an operation, None or an error."""
+        counts = self.operations
+        for pair in zip(map(type, operations), map(type, results), strict=True):
+            counts[pair] = counts.get(pair, 0) + 1
+
+    def note_task(self, name: str, *, well: bool) -> None:
+        """Count one piece of work that concerns the whole node."""
+        key = name, SUCCESS if well else FAILURE
+        self.tasks[key] = self.tasks.get(key, 0) + 1
+
+    def note_change(self, kind: Kind) -> None:
+        """Count an event that the next pass handles."""
+        self.changes[kind] = self.changes.get(kind, 0) + 1
+        self.pending[kind] = self.pending.get(kind, 0) + 1
+
+    def note_drift(self, kind: Drift, found: int, repaired: int) -> None:
+        """Count items that somebody else changed, and those of them that are right again."""
+        if found:
+            self.drift_found[kind] = self.drift_found.get(kind, 0) + found
+        if repaired:
+            self.drift_repaired[kind] = self.drift_repaired.get(kind, 0) + repaired
+
+    def note_flow_deleted(self, family: Family) -> None:
+        """Count one stale flow that was deleted."""
+        self.flows_deleted[family] = self.flows_deleted.get(family, 0) + 1
+
+    def note_rule_failure(self, family: Family) -> None:
+        """Count one failure to write a family's rules."""
+        self.rule_failures[family] = self.rule_failures.get(family, 0) + 1
+
+    def note_created(self, key: VirtualServerKey) -> None:
+        """Note that the kernel counts a virtual server's traffic from 0 again."""
+        self.creations += 1
+        self.recreated[key] = self.creations

@@ -1,0 +1,61 @@
+"""What the kernel counts, and to which port of a Service it belongs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from ipvsagent.model.address import Address, Protocol
+from ipvsagent.model.state import ObservedSet, VirtualServerKey
+
+Counts = tuple[int, ...]
+"""Connections, packets in, packets out, bytes in, bytes out: since the kernel made the virtual or real server."""
+
+
+class ServicePortName(NamedTuple):
+    """One port of a Service, as metrics name it; all ways to it (addresses, node ports) count together."""
+
+    namespace: str
+    service: str
+    port: str  # its name, or its number where it has none
+    protocol: Protocol
+
+
+class Place(NamedTuple):
+    """Where a real server is reached."""
+
+    address: Address
+    port: int  # host byte order
+
+
+class RealServerStatistics(NamedTuple):
+    """One real server's counts, with the connections that it has now."""
+
+    counts: Counts
+    active: int
+    inactive: int
+
+
+class KernelStatistics(Struct, frozen=True):
+    """One reading.
+
+    Args:
+        counts: by virtual server, those of others included.
+        connections: active and inactive connections by virtual server.
+        real_servers: by virtual server; empty unless asked for.
+        totals: of the whole node; unlike the others they are up to date when estimation is off.
+        sets: headers of all ipsets.
+        connection_table_size: number of buckets of the IPVS connection table.
+        virtual_servers: how many IPv4 ones there are.
+        estimation: whether the kernel brings its counts up to date (`net.ipv4.vs.run_estimation`).
+    """
+
+    counts: dict[VirtualServerKey, Counts]
+    connections: dict[VirtualServerKey, tuple[int, int]]
+    real_servers: dict[VirtualServerKey, dict[Place, RealServerStatistics]]
+    totals: Counts = ()
+    sets: tuple[ObservedSet, ...] = ()
+    connection_table_size: int = 0
+    virtual_servers: int = 0
+    estimation: bool = True

@@ -1,0 +1,77 @@
+"""How long it takes from a change to the kernel, noted by the owner thread pass by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+from ipvsagent.model.counters import Counters
+from ipvsagent.model.events import Changed, Deleted
+from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, kind_of
+
+_COUNTED = (Kind.SERVICE, Kind.ENDPOINT_SLICE)
+
+
+class Timing:
+    """Arrivals since the last pass.
+
+    Args:
+        clock: monotonic seconds.
+        wall_clock: Unix time in seconds.
+    """
+
+    def __init__(self, counters: Counters, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._process_began = wall_clock()
+        self._arrivals: list[float] = []
+        self._triggers: list[float] = []
+        self._due = True  # a pass that counts has been asked for
+        counters.queued_at = self._process_began  # MET-02: at the loop's start
+
+    def arrived(self, event: object, at: float) -> None:
+        """Note when an event came, as the monotonic clock says."""
+        if isinstance(event, Changed | Deleted):
+            self._arrivals.append(at)
+
+    def heard(self, event: object, dirty: Container[ObjectKey]) -> None:
+        """Count an event that the coming pass handles.
+
+        Args:
+            dirty: Services to be planned because of this event or of earlier ones.
+        """
+        self._due = True
+        self._counters.queued_at = self._wall_clock()
+        if isinstance(event, Changed | Deleted):
+            kind = event.kind if isinstance(event, Deleted) else kind_of(event.object)
+            if kind in _COUNTED:
+                self._counters.note_change(kind)
+        if (
+            isinstance(event, Changed)
+            and isinstance(event.object, EndpointSlice)
+            and event.triggered_at > self._process_began
+            and event.object.service in dirty
+        ):
+            self._triggers.append(event.triggered_at)
+
+    def pass_done(self, began: float, *, well: bool) -> None:
+        """Count a pass that was asked for; one that only looked for drift does not count (MET-01, MET-03, MET-10).
+
+        Args:
+            began: monotonic seconds.
+            well: whether nothing is left undone.
+        """
+        if not self._due:
+            return
+        self._due = False
+        counters, now, wall = self._counters, self._clock(), self._wall_clock()
+        counters.passes.observe(now - began)
+        counters.pending.clear()
+        for at in self._arrivals:
+            counters.change_to_kernel.observe(now - at)
+        for at in self._triggers:
+            counters.programming.observe(max(0.0, wall - at))
+        self._arrivals.clear()
+        self._triggers.clear()
+        if well:
+            counters.synchronised_at = wall

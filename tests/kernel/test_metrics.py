@@ -1,0 +1,148 @@
+"""Metrics of an agent at work, with real traffic. The agent runs in a thread of the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from lab.topology import NODE_NAME
+from prometheus_client.parser import text_string_to_metric_families
+
+from ipvsagent.agent import Agent
+from ipvsagent.config.load import load_configuration
+from ipvsagent.log import StructuredLogger
+from kernel.manifests import endpoint_slice, port, service
+from kernel.node import Node
+from kernel.processes import wait_for
+
+VIP = "10.96.0.10"
+WEB, DNS = f"{VIP}:80/tcp", f"{VIP}:53/udp"
+PORTS = [port(80, name="http", node_port=30080)]
+UDP_PORTS = [port(53, name="dns", protocol="UDP")]
+
+
+class Scrapes:
+    """What an agent answers to scrapes."""
+
+    def __init__(self, node: Node, render: Callable[[], tuple[str, bytes]]) -> None:
+        self._node = node
+        self._render = render
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """A sample of a fresh answer; None if there is none."""
+        with self._node.namespace("node").inside():
+            text = self._render()[1].decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
+    def wait_for(self, wanted: float, name: str, **labels: str) -> None:
+        """Wait for a value: the kernel brings its counts up to date every two seconds."""
+        found: list[float | None] = []
+
+        def reached() -> bool:
+            found.append(self.value(name, **labels))
+            return found[-1] == wanted
+
+        try:
+            wait_for(reached, f"{name} is {wanted}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it was {list(dict.fromkeys(found))}") from None
+
+
+@contextmanager
+def agent_at_work(node: Node) -> Iterator[Scrapes]:
+    """An agent on a node, until the end of the block."""
+    agents: list[Agent] = []
+    made = threading.Event()
+    renders: list[Callable[[], tuple[str, bytes]]] = []
+
+    def work() -> None:
+        with node.namespace("node").inside():
+            try:
+                settings = load_configuration(node.configuration).settings
+                agent = Agent(
+                    settings,
+                    node_name=NODE_NAME,
+                    manifests=node.manifests.path,
+                    configuration_file=None,
+                    log=StructuredLogger(),
+                )
+                agents.append(agent)
+                renders.append(agent.metrics())
+            finally:
+                made.set()
+            agent.run()
+
+    thread = threading.Thread(target=work, name="agent")
+    thread.start()
+    try:
+        made.wait()
+        yield Scrapes(node, renders[0])
+    finally:
+        for agent in agents:
+            agent.stop()
+        thread.join()
+
+
+def _traffic(protocol: str, port_name: str) -> dict[str, str]:
+    return {"namespace": "shop", "service": "web", "port": port_name, "protocol": protocol}
+
+
+@pytest.mark.timeout(240)
+def test_counters_equal_the_requests_made_also_after_the_virtual_server_was_deleted(node: Node) -> None:
+    """DEV-01: connections exactly, over cluster IP and node port; repair loses nothing that was counted."""
+    node.configure(realServerMetrics=True)
+    ports = [*PORTS, *UDP_PORTS]
+    node.manifests.write(
+        "web", service("web", VIP, ports=ports, type="NodePort"), endpoint_slice("web", "p1", "p2", ports=ports)
+    )
+    tcp, udp = _traffic("TCP", "http"), _traffic("UDP", "dns")
+    with agent_at_work(node) as scrapes:
+        node.wait_for_service(WEB, "p1", "p2")
+        node.many("client", "tcp", VIP, 80, count=12)
+        node.many("client", "tcp", "192.168.60.1", 30080, count=3)
+        node.many("p3", "udp", VIP, 53, count=5)
+        scrapes.wait_for(15, "ipvsagent_service_connections_total", **tcp)
+        scrapes.wait_for(5, "ipvsagent_service_connections_total", **udp)
+        for name in ("incoming_packets", "outgoing_packets", "incoming_bytes", "outgoing_bytes"):
+            assert (scrapes.value(f"ipvsagent_service_{name}_total", **tcp) or 0) > 0, name
+            assert (scrapes.value(f"ipvsagent_service_{name}_total", **udp) or 0) > 0, name
+        assert scrapes.value("ipvsagent_real_server_connections_total", endpoint="10.244.0.11:8080", **tcp) == 8
+        node.run("ipvsadm", "-D", "-t", f"{VIP}:80")
+        node.wait_for_service(WEB, "p1", "p2")
+        node.many("client", "tcp", VIP, 80, count=20)
+        scrapes.wait_for(35, "ipvsagent_service_connections_total", **tcp)
+        scrapes.wait_for(5, "ipvsagent_service_connections_total", **udp)
+        scrapes.wait_for(1, "ipvsagent_drift_repaired_total", kind="table")
+
+
+@pytest.mark.timeout(240)
+def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Node) -> None:
+    """Gauges are of the moment; what stands still is left out, not shown as no traffic."""
+    node.manifests.write("web", service("web", VIP, ports=PORTS), endpoint_slice("web", "p1", ports=PORTS))
+    tcp = _traffic("TCP", "http")
+    with agent_at_work(node) as scrapes:
+        node.wait_for_service(WEB, "p1")
+        with node.connect("client", "tcp", VIP, 80) as connection:
+            connection.ask()
+            scrapes.wait_for(1, "ipvsagent_service_active_connections", **tcp)
+        scrapes.wait_for(0, "ipvsagent_service_active_connections", **tcp)
+        scrapes.wait_for(1, "ipvsagent_service_connections_total", **tcp)
+        assert scrapes.value("ipvsagent_service_inactive_connections", **tcp) == 1
+        assert scrapes.value("ipvsagent_ipset_entries", set="KUBE-CLUSTER-IP") == 1
+        assert scrapes.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
+        assert (scrapes.value("ipvsagent_ipvs_connection_table_size") or 0) >= 256
+        assert (scrapes.value("ipvsagent_kernel_operations_total", operation="add_virtual_server") or 0) >= 1
+        assert scrapes.value("kubeproxy_sync_proxy_rules_service_changes_pending") == 0
+        node.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/vs/run_estimation")
+        node.many("client", "tcp", VIP, 80, count=4)
+        scrapes.wait_for(0, "ipvsagent_ipvs_estimation")
+        assert scrapes.value("ipvsagent_service_connections_total", **tcp) is None
+        assert scrapes.value("ipvsagent_ipvs_connections_total") == 5
+        node.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/vs/run_estimation")
+        scrapes.wait_for(5, "ipvsagent_service_connections_total", **tcp)
