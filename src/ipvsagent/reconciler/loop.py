@@ -39,6 +39,7 @@ from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
@@ -343,6 +344,7 @@ class Reconciler:
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
+    @without_collections()
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
@@ -351,7 +353,7 @@ class Reconciler:
             self._write(self._planning.plan(step, self._settings))
         self._first_sync_done = True
         self._stale_flows.note_all(self._writer.ledger)
-        self._write(self._everything())  # what is ours and no longer wanted goes last
+        self._write(self._surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
@@ -375,10 +377,11 @@ class Reconciler:
         held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
         outcome = self._writer.write(touched)
         self._stale_flows.note(held, self._writer.ledger)
-        items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
-        for item in items:
-            if item not in outcome.failures:
-                self._failures.well(item)
+        if self._failures:
+            items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
+            for item in items:
+                if item not in outcome.failures:
+                    self._failures.well(item)
         for item, error in outcome.failures.items():
             self._failures.failed(item, error)
         for key, servers in outcome.draining.items():
@@ -482,6 +485,15 @@ class Reconciler:
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
             (self._write if finding.unknown else self._repair)(touched)
+
+    def _surplus(self) -> Touched:
+        """All that is held and not desired."""
+        desired, ledger = self._desired, self._writer.ledger
+        return Touched(
+            dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
+            dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
+            dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
+        )
 
     def _everything(self) -> Touched:
         """All that is desired and all that is held: the differences between the two are found among them."""
