@@ -7,8 +7,6 @@ them (settings, node facts) replans them all, and still writes differences only.
 
 from __future__ import annotations
 
-import math
-import queue
 import time
 from collections.abc import Callable, Iterable
 
@@ -30,13 +28,11 @@ from ipvsagent.model.events import (
     Stop,
 )
 from ipvsagent.model.objects import Problem
-from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.model.status import Progress, Status
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
-from ipvsagent.planner.plan import plan_rule_sets
+from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.collection import without_collections
@@ -44,20 +40,17 @@ from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefus
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
-from ipvsagent.reconciler.facts import own_node, read_facts
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.node import NodeWork
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
     ensure_dummy,
-    ensure_rules,
-    ensure_sets,
     grow_set,
-    prepare_node,
     restore_sysctls,
     write_sysctls,
 )
-from ipvsagent.reconciler.progress import ProgressMarks
 from ipvsagent.reconciler.timing import Timing
 from ipvsagent.reconciler.verify import Verification, count_repairs
 from ipvsagent.reconciler.writer import Item, Outcome, Writer
@@ -108,34 +101,36 @@ class Reconciler:
         self._configuration = Configuration(drivers, settings, log)
         self._settings = settings  # those in force
         self._newest_settings = settings
-        self._node_name = node_name
-        self._families = self.families = families
-        self._random_fully = random_fully
+        self.families = families
         self._log = log
         self._clock = clock
-        self._queue: queue.SimpleQueue[tuple[float, Message]] = queue.SimpleQueue()
         self._timing = Timing(self.counters, clock, wall_clock)
+        self._mailbox = Mailbox(self._timing, clock)
         self._cache = ObjectCache()
         self._desired = Desired()
         self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
         self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families))
+        self._node = NodeWork(
+            drivers,
+            self._cache,
+            self.counters,
+            log,
+            name=node_name,
+            families=families,
+            random_fully=random_fully,
+        )
         self._failures = Failures(log, clock)
         self._verification = Verification(drivers, families)
-        self._rules: tuple[RuleSet, ...] = ()
-        self._rules_checked = 0
         self._first_sync_done = False
         self._reported: frozenset[Problem] = frozenset()
         self._drain = Drain(self.counters)
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
-        self._pass_ended = -math.inf
-        self._progress = ProgressMarks(clock)
-        self._node_eligible = False
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
-            _READ_ADDRESSES: self._read_node_addresses,
-            _WRITE_RULES: self._write_rules,
-            _CHECK_RULES: self._check_rules,
-            _CREATE_SETS: self._create_sets,
+            _READ_ADDRESSES: lambda: self._planning.learn(self._node.read_facts(self._settings)),
+            _WRITE_RULES: lambda: self._node.write_rules(self._settings),
+            _CHECK_RULES: self._node.check_rules,
+            _CREATE_SETS: self._node.create_sets,
             _VERIFY: self._verify,
             _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
@@ -152,8 +147,7 @@ class Reconciler:
 
     def put(self, event: Message) -> None:
         """Hand a value to the owner thread."""
-        self._progress.queued()
-        self._queue.put((self._clock(), event))
+        self._mailbox.put(event)
 
     @property
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
@@ -162,7 +156,7 @@ class Reconciler:
 
     def progress(self) -> Progress:
         """How far the owner thread has come, also while it is stuck."""
-        return self._progress.read()
+        return self._mailbox.progress()
 
     @property
     def settings(self) -> Settings:
@@ -178,21 +172,20 @@ class Reconciler:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
         self._settings = self._configuration.start()
-        self._rules = self._plan_rules()
-        prepare_node(self._drivers, self._settings, self._rules, self._log)
+        self._node.prepare(self._settings)
         self._attempt(_READ_ADDRESSES)
 
     def run(self) -> None:
         """Work until `Stop` comes; the kernel state stays as it is then."""
         while True:
-            events = self._gather()
+            wait = self.next_wakeup(verification=True)
+            events = self._mailbox.gather(wait, least_period=self._settings.min_sync_period_seconds)
             if any(isinstance(e, Stop) for e in events):
                 return
-            self._progress.begin()
+            self._mailbox.begin_pass()
             self.handle(events)
             self.reconcile()
-            self._progress.end(through=self._got_through())
-            self._pass_ended = self._clock()
+            self._mailbox.end_pass(through=self._got_through())
 
     def handle(self, events: Iterable[Message]) -> None:
         """Take events in; nothing is written yet."""
@@ -217,7 +210,9 @@ class Reconciler:
         began = self._clock()
         if self._cache.nodes_changed:
             self._cache.nodes_changed = False
-            self._node_changed()
+            if self._node.changed(self._settings):
+                self._attempt(_WRITE_RULES)
+            self._attempt(_READ_ADDRESSES)
         if self._cache.complete:
             if not self._first_sync_done:
                 self._first_sync()
@@ -247,27 +242,6 @@ class Reconciler:
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> list[Message]:
-        """Wait for events or for something that is due; changes within the minimum period go together (SYN-06)."""
-        try:
-            events = [self._arrived(self._queue.get(timeout=self.next_wakeup(verification=True)))]
-        except queue.Empty:
-            return []
-        not_before = self._pass_ended + self._settings.min_sync_period_seconds
-        while True:
-            wait = not_before - self._clock()
-            try:
-                events.append(self._arrived(self._queue.get(block=wait > 0, timeout=max(wait, 0))))
-            except queue.Empty:
-                return events
-            if isinstance(events[-1], Stop):
-                return events
-
-    def _arrived(self, item: tuple[float, Message]) -> Message:
-        at, event = item
-        self._timing.arrived(event, at)
-        return event
-
     def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
         held = self._writer.ledger.addresses
         lost = len(held)
@@ -279,16 +253,12 @@ class Reconciler:
         lost -= len(self._writer.ledger.addresses)
         if lost > 0:  # else these were our own removals, which are no longer in the ledger
             self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
-            self._repair(self._unbound())
+            self._repair(self._writer.unbound())
 
     def _create_dummy(self) -> None:
         ensure_dummy(self._drivers)
         found = addresses_on_dummy(self._drivers.addresses)
         self._writer.ledger.addresses = {a for a in found if not is_excluded(a, self._settings.exclude_networks)}
-
-    def _unbound(self) -> Touched:
-        missing = self._desired.addresses.keys() - self._writer.ledger.addresses
-        return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
 
     def _reconfigure(self, configured: Settings) -> None:
         self._newest_settings = configured
@@ -306,42 +276,6 @@ class Reconciler:
         self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
-    def _write_rules(self) -> None:
-        self._rules = self._plan_rules()
-        for rules in self._rules:
-            self._ensure_rules(rules)
-
-    def _ensure_rules(self, rules: RuleSet) -> bool:
-        try:
-            return ensure_rules(self._drivers, rules)
-        except KernelError:
-            self.counters.note_rule_failure(rules.family)
-            raise
-
-    # -- node facts --------------------------------------------------------------------------------------------
-
-    def _plan_rules(self) -> tuple[RuleSet, ...]:
-        node = own_node(self._cache, self._node_name)
-        return plan_rule_sets(self._settings, node, self._families, random_fully=self._random_fully)
-
-    def _node_changed(self) -> None:
-        node = own_node(self._cache, self._node_name)
-        if node is not None:  # a deleted Node keeps its last known object (HC-03)
-            self._node_eligible = takes_traffic(node)
-        if self._plan_rules() != self._rules:
-            self._attempt(_WRITE_RULES)
-        self._attempt(_READ_ADDRESSES)
-
-    def _read_node_addresses(self) -> None:
-        facts = read_facts(
-            self._drivers.addresses,
-            self._cache,
-            node_name=self._node_name,
-            families=self._families,
-            settings=self._settings,
-        )
-        self._planning.learn(facts)
-
     # -- planning and writing ----------------------------------------------------------------------------------
 
     @without_collections()
@@ -353,7 +287,7 @@ class Reconciler:
             self._write(self._planning.plan(step, self._settings))
         self._first_sync_done = True
         self._stale_flows.note_all(self._writer.ledger)
-        self._write(self._surplus())  # what is ours and no longer wanted goes last
+        self._write(self._writer.surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
@@ -436,9 +370,9 @@ class Reconciler:
                 case str():
                     self._attempt(item)
                     if item == _READ_KERNEL:
-                        touched.update(self._everything())
+                        touched.update(self._writer.everything())
                     elif item == _CREATE_DUMMY:
-                        touched.update(self._unbound())
+                        touched.update(self._writer.unbound())
         self._write(touched)
 
     def _reread(self) -> None:
@@ -447,23 +381,11 @@ class Reconciler:
             drivers.ipvs,
             drivers.addresses,
             drivers.ip_sets,
-            families=self._families,
+            families=self.families,
             exclude=self._settings.exclude_networks,
         )
         self._verification.begin(ledger, self._clock())
         self._writer.ledger = ledger
-
-    def _check_rules(self) -> None:
-        """One family at a time, in turn."""
-        self._rules_checked += 1
-        for rules in self._rules[self._rules_checked % len(self._rules) :][:1]:
-            if self._ensure_rules(rules):
-                self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
-                self.counters.note_drift(Drift.RULES, 1, 1)
-
-    def _create_sets(self) -> None:
-        for rules in self._rules:
-            ensure_sets(self._drivers, rules)
 
     def _verify(self) -> None:
         finding = self._verification.tick(
@@ -481,28 +403,10 @@ class Reconciler:
         if finding.unknown:
             known = self._attempt(_READ_KERNEL)
             self.counters.note_drift(Drift.TABLE, 1, known)
-            touched = self._everything() if known else touched
+            touched = self._writer.everything() if known else touched
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
             (self._write if finding.unknown else self._repair)(touched)
-
-    def _surplus(self) -> Touched:
-        """All that is held and not desired."""
-        desired, ledger = self._desired, self._writer.ledger
-        return Touched(
-            dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
-            dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
-            dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
-        )
-
-    def _everything(self) -> Touched:
-        """All that is desired and all that is held: the differences between the two are found among them."""
-        desired, ledger = self._desired, self._writer.ledger
-        return Touched(
-            dict.fromkeys((*desired.virtual_servers, *ledger.virtual_servers)),
-            dict.fromkeys((*desired.addresses, *ledger.addresses)),
-            dict.fromkeys((*desired.entries, *ledger.entries)),
-        )
 
     # -- failures and status -----------------------------------------------------------------------------------
 
@@ -536,7 +440,7 @@ class Reconciler:
             waiting_for_restart=self._configuration.waiting_for_restart,
             problems=tuple(sorted(problems)),
             prepared=self._first_sync_done,
-            node_eligible=self._node_eligible,
+            node_eligible=self._node.eligible,
             health_checks=self._desired.health_checks,
             health_check_addresses=self._planning.facts.health_check_addresses,
         )

@@ -137,6 +137,29 @@ class Writer:
                 outcome.failures.update((a, error) for a in unbinding if a == key.address)
                 outcome.failures.update((e, error) for e in vanishing if _is_trace(e, key))
 
+    def surplus(self) -> Touched:
+        """All that is held and not desired."""
+        desired, ledger = self._desired, self.ledger
+        return Touched(
+            dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
+            dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
+            dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
+        )
+
+    def everything(self) -> Touched:
+        """All that is desired and all that is held: the differences between the two are found among them."""
+        desired, ledger = self._desired, self.ledger
+        return Touched(
+            dict.fromkeys((*desired.virtual_servers, *ledger.virtual_servers)),
+            dict.fromkeys((*desired.addresses, *ledger.addresses)),
+            dict.fromkeys((*desired.entries, *ledger.entries)),
+        )
+
+    def unbound(self) -> Touched:
+        """The addresses that are desired and not held."""
+        missing = self._desired.addresses.keys() - self.ledger.addresses
+        return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
+
     def _write_virtual_servers(self, keys: Sequence[VirtualServerKey], outcome: Outcome) -> None:
         for start in range(0, len(keys), SERVERS_PER_BATCH):
             self._write_batch(keys[start : start + SERVERS_PER_BATCH], outcome)

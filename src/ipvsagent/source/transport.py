@@ -7,6 +7,7 @@ import, so it is imported only when an API server is really used.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -128,7 +129,9 @@ class KubernetesTransport:
         with self._lock:
             self._closed = True
             for response in self._open:
-                response.shutdown()  # wakes the thread that reads it, which then closes it
+                # Wakes the thread that reads it, which then closes it; one that was read to its end has let go already.
+                with contextlib.suppress(RuntimeError, ValueError):
+                    response.shutdown()
         self._client.rest_client.close()
 
     @contextmanager

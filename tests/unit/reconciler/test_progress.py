@@ -118,15 +118,15 @@ def test_a_stage_that_fails_leaves_the_work_outstanding_until_it_is_done(monkeyp
     running = Running(kernel)
     failing = threading.Event()
     failing.set()
-    write_rules = Reconciler._write_rules
+    write_rules = running.reconciler._tasks["write rules"]
 
-    def maybe(self: Reconciler) -> None:
+    def maybe() -> object:
         if failing.is_set():
             raise ToolFailed("write rules", detail="no")
-        write_rules(self)
+        return write_rules()
 
-    running.reconciler._tasks["write rules"] = lambda: maybe(running.reconciler)
-    monkeypatch.setattr(running.reconciler, "_rules", ())
+    running.reconciler._tasks["write rules"] = maybe
+    monkeypatch.setattr(running.reconciler._node, "_rules", ())
     running.list_all()
     running.reconciler.put(Changed(OWN))
     running.wait(lambda p: p.outstanding_since is not None and running.reconciler.status.failures)

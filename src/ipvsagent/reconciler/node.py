@@ -1,0 +1,119 @@
+"""What concerns the node as a whole: its facts, the constant rules, sets and kernel settings."""
+
+from __future__ import annotations
+
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import KernelError
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
+from ipvsagent.model.counters import Counters, Drift
+from ipvsagent.model.rules import RuleSet
+from ipvsagent.planner.facts import NodeFacts, takes_traffic
+from ipvsagent.planner.plan import plan_rule_sets
+from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.facts import own_node, read_facts
+from ipvsagent.reconciler.prepare import ensure_rules, ensure_sets, prepare_node
+
+
+class NodeWork:
+    """Plans and writes it; the settings are given each time, as they may change.
+
+    Args:
+        name: of this node (EP-09).
+        families: those this node serves.
+        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+
+    Attributes:
+        eligible: whether load balancers may send new traffic here (HC-03).
+    """
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        cache: ObjectCache,
+        counters: Counters,
+        log: Logger,
+        *,
+        name: str,
+        families: tuple[Family, ...],
+        random_fully: bool,
+    ) -> None:
+        self._drivers = drivers
+        self._cache = cache
+        self._counters = counters
+        self._log = log
+        self._name = name
+        self._families = families
+        self._random_fully = random_fully
+        self._rules: tuple[RuleSet, ...] = ()
+        self._rules_checked = 0
+        self.eligible = False
+
+    def prepare(self, settings: Settings) -> None:
+        """Make the node ready.
+
+        Raises:
+            NodeUnusable: the node lacks something that nothing can be done without.
+        """
+        self._rules = self._plan_rules(settings)
+        prepare_node(self._drivers, settings, self._rules, self._log)
+
+    def changed(self, settings: Settings) -> bool:
+        """Take a changed Node object in; answer whether it needs other rules."""
+        node = own_node(self._cache, self._name)
+        if node is not None:  # a deleted Node keeps its last known object (HC-03)
+            self.eligible = takes_traffic(node)
+        return self._plan_rules(settings) != self._rules
+
+    def read_facts(self, settings: Settings) -> NodeFacts:
+        """Everything that plans depend on.
+
+        Raises:
+            KernelError: the addresses could not be listed.
+        """
+        return read_facts(
+            self._drivers.addresses, self._cache, node_name=self._name, families=self._families, settings=settings
+        )
+
+    def write_rules(self, settings: Settings) -> None:
+        """Bring the rules of all families in step.
+
+        Raises:
+            KernelError: some could not be read or written.
+        """
+        self._rules = self._plan_rules(settings)
+        for rules in self._rules:
+            self._ensure(rules)
+
+    def check_rules(self) -> None:
+        """Repair the rules of one family, in turn.
+
+        Raises:
+            KernelError: they could not be read or written.
+        """
+        self._rules_checked += 1
+        for rules in self._rules[self._rules_checked % len(self._rules) :][:1]:
+            if self._ensure(rules):
+                self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
+                self._counters.note_drift(Drift.RULES, 1, 1)
+
+    def create_sets(self) -> None:
+        """Create the sets that are missing.
+
+        Raises:
+            KernelError, NodeUnusable: some could not be had.
+        """
+        for rules in self._rules:
+            ensure_sets(self._drivers, rules)
+
+    def _plan_rules(self, settings: Settings) -> tuple[RuleSet, ...]:
+        node = own_node(self._cache, self._name)
+        return plan_rule_sets(settings, node, self._families, random_fully=self._random_fully)
+
+    def _ensure(self, rules: RuleSet) -> bool:
+        try:
+            return ensure_rules(self._drivers, rules)
+        except KernelError:
+            self._counters.note_rule_failure(rules.family)
+            raise
