@@ -53,3 +53,4 @@ make_environment() {
 
 install_packages
 make_environment
+lab/helm.sh
