@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -35,6 +36,8 @@ from ipvsagent.reconciler.loop import Reconciler, Reconfigure
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.serve.answers import AnswerCounts
+from ipvsagent.serve.health import Sources
+from ipvsagent.serve.serving import Serving
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -125,6 +128,7 @@ class Agent:
         manifests: folder that objects come from; None to follow an API server.
         server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
+        flags: the command line's options, for `/flagz`.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class Agent:
         server: str = "",
         configuration_file: Path | None,
         log: Logger,
+        flags: Mapping[str, str] | None = None,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -161,10 +166,27 @@ class Agent:
             self._source = ApiSource(transport, name, self.reconciler.put)
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
+        self.answers = AnswerCounts()
+        self._metrics: Callable[[], tuple[str, bytes]] | None = None
+        self._serving = Serving(
+            Sources(
+                status=lambda: self.reconciler.status,
+                progress=self.reconciler.progress,
+                settings=lambda: self.reconciler.settings,
+                silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+                started_at=dt.datetime.now(dt.UTC),
+                families=tuple(drivers.rules),
+                flags=tuple(sorted((flags or {}).items())),
+                metrics=self._answer_metrics,
+                answers=self.answers,
+            ),
+            log,
+            report=self._announcer.announce if self._announcer else lambda _: None,
+        )
+        self.reconciler.published = self._serving.update
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
         )
-        self.answers = AnswerCounts()
         log.info("starting", version=__version__, node=name)
 
     def stop_on_signals(self) -> None:
@@ -175,6 +197,12 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; may be called from any thread and from a signal handler."""
         self.reconciler.put(Stop())
+
+    def _answer_metrics(self) -> tuple[str, bytes]:
+        """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""
+        if self._metrics is None:
+            self._metrics = self.metrics()
+        return self._metrics()
 
     def metrics(self) -> Callable[[], tuple[str, bytes]]:
         """What answers `/metrics`, from any thread of this network namespace: content type and text.
@@ -210,6 +238,7 @@ class Agent:
             # Before any connection is made: the first rules switch connection tracking on, and a connection that is
             # open then may be taken for another one and hang.
             self.reconciler.start()
+            self._serving.start()
             self._monitor_thread.start()
             self._source.start()
             if self._announcer:
@@ -222,6 +251,7 @@ class Agent:
         self._log.info("stopped; the kernel state stays in place")
 
     def _end_threads(self) -> None:
+        self._serving.stop()
         self._source.stop()
         if self._announcer:
             self._announcer.stop()

@@ -227,21 +227,24 @@ class ApiServer:
             "columnDefinitions": columns
         }
 
+    def generation(self) -> int:
+        """Grows when all watches are ended; a watch ends when it is no longer what it was at its request."""
+        with self._changed:
+            return self._state.cut_watches
+
     def watch(
-        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+        self, kind: str, version: int, seconds: float, generation: int, selected: Callable[[Json], bool]
     ) -> Iterable[tuple[str, Json]] | None:
         """Events after a version, then bookmarks until the time is up; None if the version is forgotten."""
         with self._changed:
             if version < self._state.oldest_version:
                 return None
-        return self._watch(kind, version, seconds, selected)
+        return self._watch(kind, version, seconds, generation, selected)
 
     def _watch(
-        self, kind: str, version: int, seconds: float, selected: Callable[[Json], bool]
+        self, kind: str, version: int, seconds: float, generation: int, selected: Callable[[Json], bool]
     ) -> Iterable[tuple[str, Json]]:
         deadline = time.monotonic() + seconds
-        with self._changed:
-            generation = self._state.cut_watches
         while True:
             with self._changed:
                 fresh = [c for c in self._state.changes if c.version > version and c.kind == kind]
@@ -283,12 +286,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         kind = RESOURCES[url.path][0]
         verb = "watch" if query.get("watch") == "true" else "page" if "continue" in query else "list"
+        generation = self.api.generation()  # before the fault: what is ended from now on is asked for again
         fault = self.api.take_fault(verb, kind)
         try:
             if fault is not None and self._instead(fault):
                 return
             if verb == "watch":
-                self._watch(kind, query, fault)
+                self._watch(kind, query, fault, generation)
             else:
                 self._list(kind, query, fault)
         except (BrokenPipeError, ConnectionResetError):
@@ -328,9 +332,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(page).encode()
         self._send(200, body, cut_after=fault.cut_after if fault else None)
 
-    def _watch(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
+    def _watch(self, kind: str, query: dict[str, str], fault: Fault | None, generation: int) -> None:
         version, seconds = int(query["resourceVersion"]), float(query["timeoutSeconds"])
-        events = self.api.watch(kind, version, seconds, _selector(query))
+        events = self.api.watch(kind, version, seconds, generation, _selector(query))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")

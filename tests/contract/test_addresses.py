@@ -8,6 +8,7 @@ from contract.hosts import Host
 from ipvsagent.errors import AlreadyExists, NotFound
 from ipvsagent.model.address import Address
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress
+from ipvsagent.reconciler.patience import patiently
 
 DUMMY, OTHER = "kube-ipvs0", "eth7"
 V4, V4_2 = Address.parse("10.96.0.10"), Address.parse("10.96.0.11")
@@ -15,7 +16,8 @@ V6, V6_2 = Address.parse("fd00:96::10"), Address.parse("fd00:96::11")
 
 
 def _held(host: Host, interface: str) -> set[str]:
-    return {f"{a.address}/{a.prefix_length}" for a in host.addresses.list_addresses() if a.link_name == interface}
+    listed = patiently(host.addresses.list_addresses)  # a listing is refused while the kernel still settles addresses
+    return {f"{a.address}/{a.prefix_length}" for a in listed if a.link_name == interface}
 
 
 def test_what_is_added_is_listed_with_its_full_length(host: Host) -> None:

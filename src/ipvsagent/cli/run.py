@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
         server=options.master,
         configuration_file=options.config,
         log=log.TextLogger(),
+        flags={name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"},
     )
     agent.stop_on_signals()
     agent.run()

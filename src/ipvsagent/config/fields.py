@@ -5,15 +5,18 @@ from __future__ import annotations
 from ipvsagent.config.reader import Section, near_miss
 from ipvsagent.config.types import (
     DEFAULT_SCHEDULER,
+    HEALTH_PORT,
+    METRICS_PORT,
     SCHEDULERS,
     Conntrack,
     LocalDetection,
     LocalDetectionMode,
     NodePortAddresses,
     Settings,
+    SocketAddress,
     Timeouts,
 )
-from ipvsagent.model.address import Network
+from ipvsagent.model.address import Address, Family, Network
 
 _LARGEST = 2**31 - 1
 
@@ -30,9 +33,14 @@ def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
     minimum = ipvs.seconds("minSyncPeriod", defaults.min_sync_period_seconds)
     if minimum > period:
         ipvs.wrong("minSyncPeriod", f"{minimum:g}s is longer than syncPeriod ({period:g}s)")
+    # An IPv6 bindAddress moves both defaults to that family (CFG-04, CFG-05).
+    ipv6 = bind_address is not None and bind_address.family is Family.IPV6
+    everywhere, loopback = ("::", "::1") if ipv6 else ("0.0.0.0", "127.0.0.1")
     return Settings(
         hostname_override=top.text("hostnameOverride"),
         bind_address=None if bind_address is None or bind_address.is_unspecified else bind_address,
+        health_listen=SocketAddress(*top.socket_address("healthzBindAddress", Address.parse(everywhere), HEALTH_PORT)),
+        metrics_listen=SocketAddress(*top.socket_address("metricsBindAddress", Address.parse(loopback), METRICS_PORT)),
         scheduler=read_scheduler(ipvs),
         strict_arp=ipvs.boolean("strictARP"),
         exclude_networks=ipvs.networks("excludeCIDRs"),

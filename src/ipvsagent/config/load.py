@@ -118,7 +118,6 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     idle = top.ignore(
         *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling", "logging"),
         *("showHiddenMetricsForVersion", "configSyncPeriod", "bindAddressHardFail"),
-        *("healthzBindAddress", "metricsBindAddress"),
     )
     idle += iptables.ignore("syncPeriod", "minSyncPeriod", "localhostNodePorts")
     settings = read_common(top, ipvs, iptables)

@@ -11,6 +11,7 @@ from ipvsagent.model.address import Address, Network
 
 T = TypeVar("T")
 
+_SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns))")
 LONGEST_SECONDS = 2**31 - 1
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -139,6 +140,20 @@ class Section:
         text = self.text(name)
         return self._parse(name, text, Address.parse) if text else None
 
+    def socket_address(self, name: str, default_address: Address, default_port: int) -> tuple[Address, int]:
+        """``ADDRESS:PORT``, ``[ADDRESS]:PORT`` or an address alone; absent or blank means the defaults."""
+        text = self.text(name)
+        if not text:
+            return default_address, default_port
+        try:
+            return parse_socket_address(text, default_port)
+        except ValueError:
+            self._wrong(
+                name,
+                f"`{text}` is not an address with a port such as `0.0.0.0:{default_port}` or `[::]:{default_port}`",
+            )
+            return default_address, default_port
+
     def take(self, name: str) -> object:
         """The plain value, for a field with a form of its own."""
         return self._take(name)
@@ -198,6 +213,21 @@ def parse_duration(text: str) -> float | None:
     if not rest:
         return None
     return -seconds if negative else seconds
+
+
+def parse_socket_address(text: str, default_port: int) -> tuple[Address, int]:
+    """Read an address with a port, or alone.
+
+    Raises:
+        ValueError: neither, or the port lies outside 1-65535.
+    """
+    found = _SOCKET_ADDRESS.fullmatch(text)
+    if found is None:
+        return Address.parse(text), default_port
+    address, port = Address.parse(found[1] or found[2]), int(found[3])
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port} is outside 1-65535")
+    return address, port
 
 
 def near_miss(word: str, candidates: Collection[str]) -> str:

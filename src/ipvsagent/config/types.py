@@ -72,11 +72,26 @@ class Conntrack(Struct, frozen=True):
     tcp_be_liberal: bool = False
 
 
+class SocketAddress(Struct, frozen=True):
+    """Where a server listens; an unspecified address stands for all addresses of both families."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" if self.address.family is Family.IPV4 else f"[{self.address}]:{self.port}"
+
+
+HEALTH_PORT, METRICS_PORT = 10256, 10249
+
+
 class Settings(Struct, frozen=True):
     """The effective configuration."""
 
     hostname_override: str = ""  # CFG-02
     bind_address: Address | None = None  # CFG-03; None: unspecified, as 0.0.0.0 and :: are
+    health_listen: SocketAddress = SocketAddress(Address.parse("0.0.0.0"), HEALTH_PORT)  # CFG-04
+    metrics_listen: SocketAddress = SocketAddress(Address.parse("127.0.0.1"), METRICS_PORT)  # CFG-05
     scheduler: str = DEFAULT_SCHEDULER  # CFG-20, VS-02
     scheduler_flags: int | None = None  # bits as in model.state; None: 0x10 for mh, else 0 (VS-03, DEV-16)
     strict_arp: bool = False  # CFG-24

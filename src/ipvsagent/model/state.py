@@ -212,6 +212,14 @@ class Frontend(Struct, frozen=True, gc=False):
     bind: bool  # whether its address belongs on the dummy interface (ADR-03 to ADR-05)
 
 
+class HealthCheck(Struct, frozen=True, gc=False):
+    """What a Service's health check node port answers in one family (HC-10, HC-14)."""
+
+    family: Family
+    port: int
+    local_endpoints: int  # distinct addresses of ready endpoints on this node
+
+
 class ServicePlan(Struct, frozen=True, gc=False):
     """What one Service needs of this node.
 
@@ -223,6 +231,7 @@ class ServicePlan(Struct, frozen=True, gc=False):
     frontends: tuple[Frontend, ...] = ()
     entries: tuple[SetEntry, ...] = ()  # held whether or not a frontend is lost to another Service
     problems: tuple[Problem, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()  # one a family at most
 
 
 class DesiredState(Struct, frozen=True, gc=False):

@@ -1,10 +1,27 @@
-"""What a running agent says of itself: one immutable value, published by the owner thread."""
+"""What a running agent says of itself: immutable values, published by the owner thread."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
 
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.address import Address
+from ipvsagent.model.objects import ObjectKey, Problem
+from ipvsagent.model.state import HealthCheck
+
+
+class Progress(Struct, frozen=True):
+    """How far the owner thread has come; times are a monotonic clock's seconds.
+
+    Args:
+        completed_at: end of the last pass that got through every stage; the agent's start if there was none.
+        outstanding_since: since when something waits for such a pass (HC-02, DEV-32); None if nothing does.
+    """
+
+    completed_at: float
+    outstanding_since: float | None = None
 
 
 class Status(Struct, frozen=True):
@@ -17,6 +34,10 @@ class Status(Struct, frozen=True):
         virtual_servers: number of virtual servers desired.
         failures: what could not be written, as text, with the error.
         problems: what is wrong with objects and their source, conflicts included.
+        prepared: whether the first synchronisation is over, whatever failed in it.
+        node_eligible: whether load balancers may send new traffic to this node (HC-03).
+        health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
+        health_check_addresses: where those ports are served; an unspecified address is all of its family (HC-11).
     """
 
     complete: bool = False
@@ -25,3 +46,7 @@ class Status(Struct, frozen=True):
     virtual_servers: int = 0
     failures: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    prepared: bool = False
+    node_eligible: bool = False
+    health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})
+    health_check_addresses: tuple[Address, ...] = ()

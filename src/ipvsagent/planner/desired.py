@@ -8,12 +8,13 @@ Invariant: the state depends on the plans held, not on the order in which they c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import ObjectKey, Problem
-from ipvsagent.model.state import Frontend, ServicePlan, SetEntry, VirtualServer, VirtualServerKey
+from ipvsagent.model.state import Frontend, HealthCheck, ServicePlan, SetEntry, VirtualServer, VirtualServerKey
 from ipvsagent.planner.claims import Claim, Claims
 
 
@@ -36,7 +37,11 @@ class Touched:
 
 
 class Desired:
-    """What the kernel should hold, from the plans of all Services."""
+    """What the kernel should hold, from the plans of all Services.
+
+    Attributes:
+        health_checks: of the Services that have any; replaced as a whole when one changes, so others may keep it.
+    """
 
     def __init__(self) -> None:
         self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
@@ -45,6 +50,7 @@ class Desired:
         self._plans: dict[ObjectKey, ServicePlan] = {}
         self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
         self._claims = Claims()
+        self.health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})
 
     def __len__(self) -> int:
         """Number of Services that have a plan."""
@@ -72,6 +78,8 @@ class Desired:
         if old == plan:
             return touched
         self._troubled.pop(service, None)
+        if (old.health_checks if old else ()) != (plan.health_checks if plan else ()):
+            self._publish_health_checks(service, plan.health_checks if plan else ())
         if plan is None:
             del self._plans[service]
         else:
@@ -103,6 +111,13 @@ class Desired:
         for service in self._troubled:
             yield from self._plans[service].problems
         yield from self.conflicts()
+
+    def _publish_health_checks(self, service: ObjectKey, checks: tuple[HealthCheck, ...]) -> None:
+        """Few Services have health checks, and they change seldom: a copy each time is cheap."""
+        changed = {key: held for key, held in self.health_checks.items() if key != service}
+        if checks:
+            changed[service] = checks
+        self.health_checks = MappingProxyType(changed)
 
     def _move(
         self,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ipvsagent.config.types import NodePortAddresses
 from ipvsagent.model.address import Address, Family
-from ipvsagent.model.objects import EndpointSlice, ObjectKey
+from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey
 
 
 class NodeFacts(Struct, frozen=True):
@@ -20,6 +20,8 @@ class NodeFacts(Struct, frozen=True):
         families: those that this node can serve (SYN-01).
         addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
         node_port_addresses: those on which NodePorts answer, sorted (section 9).
+        health_check_addresses: those on which health check node ports listen, sorted; an unspecified one stands
+            for all of its family (HC-11).
         internal_addresses: addresses of the Node object (SYN-03, LB-03).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
         api_server_addresses: where the API server answers; never bound either, or this node would lose it.
@@ -30,6 +32,7 @@ class NodeFacts(Struct, frozen=True):
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
     addresses: frozenset[Address] = frozenset()
     node_port_addresses: tuple[Address, ...] = ()
+    health_check_addresses: tuple[Address, ...] = ()
     internal_addresses: tuple[Address, ...] = ()
     other_node_addresses: frozenset[Address] = frozenset()
     api_server_addresses: frozenset[Address] = frozenset()
@@ -42,6 +45,48 @@ KUBERNETES_API = ObjectKey("default", "kubernetes")
 def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
     """The API servers' own addresses, from all slices, of which those of `KUBERNETES_API` count."""
     return frozenset(e.address for piece in slices if piece.service == KUBERNETES_API for e in piece.endpoints)
+
+
+_LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"
+
+
+def takes_traffic(node: Node | None) -> bool:
+    """Whether load balancers may send new traffic to this node (HC-03)."""
+    return node is not None and not node.deleting and _LEAVING_TAINT not in node.taint_keys
+
+
+def health_check_addresses(
+    setting: NodePortAddresses,
+    addresses: Iterable[Address],
+    *,
+    internal_addresses: Iterable[Address],
+    families: Iterable[Family],
+) -> tuple[Address, ...]:
+    """Choose the addresses on which health check node ports listen (HC-11).
+
+    A family without restriction has its unspecified address. A restricted one has the addresses that NodePorts
+    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10.
+
+    Args:
+        addresses: of all interfaces but the dummy interface.
+        internal_addresses: as in `choose_node_port_addresses`.
+    """
+    present = list(addresses)
+    usable = usable_node_addresses(present)
+    chosen: list[Address] = []
+    for family in families:
+        networks = [n for n in setting.networks if n.family is family]
+        if setting.primary:
+            restricted = any(a.family is family and not a.is_loopback for a in internal_addresses)
+        else:
+            restricted = bool(networks) and all(n.prefix_length for n in networks)
+        if not restricted:
+            chosen.append(Address(bytes(family.bits // 8)))
+            continue
+        own = choose_node_port_addresses(setting, usable, internal_addresses=internal_addresses)
+        chosen += [a for a in own if a.family is family]
+        chosen += [a for a in present if a.is_loopback and any(a in n for n in networks)]
+    return tuple(sorted(dict.fromkeys(chosen), key=lambda a: a.sort_key))
 
 
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:

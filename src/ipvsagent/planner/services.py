@@ -19,6 +19,7 @@ from ipvsagent.model.objects import EndpointSlice, Problem, Service, ServicePort
 from ipvsagent.model.state import (
     Frontend,
     FrontendKind,
+    HealthCheck,
     RealServer,
     ServicePlan,
     SetEntry,
@@ -77,27 +78,31 @@ def plan_service(
     frontends: dict[VirtualServerKey, Frontend] = {}
     entries: dict[SetEntry, None] = {}
     problems: list[Problem] = []
+    health_checks: list[HealthCheck] = []
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
             continue
         context = _context(service, cluster_ip, node=node, settings=settings, problems=problems)
-        if _health_check_port(service):
-            name = context.set_name(sets.HEALTH_CHECK_NODE_PORT)
-            entries[SetEntry(name, port=service.health_check_node_port)] = None
+        local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
+            local.update(e.endpoint.address for e in endpoints if _counts_as_healthy(e, node))
             entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
             for frontend in _frontends(context, port, endpoints):
                 key = frontend.virtual_server.key
                 known = frontends.get(key)
                 frontends[key] = frontend if known is None else _united(known, frontend)
+        if health_port := _health_check_port(service):
+            entries[SetEntry(context.set_name(sets.HEALTH_CHECK_NODE_PORT), port=health_port)] = None
+            health_checks.append(HealthCheck(family, health_port, len(local)))
     return ServicePlan(
         service.key,
         service.created_at,
         tuple(frontends.values()),
         tuple(entries),
         tuple(problems),
+        tuple(health_checks),
     )
 
 
@@ -157,6 +162,11 @@ def _health_check_port(service: Service) -> int:
     if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
+
+
+def _counts_as_healthy(item: PortEndpoint, node: NodeFacts) -> bool:
+    """Whether a health check counts an endpoint: ready and on this node; standing in is not enough (HC-14)."""
+    return item.endpoint.ready and is_local(item.endpoint, node.name)
 
 
 def _loop_back_entries(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[SetEntry]:

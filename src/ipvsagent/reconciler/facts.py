@@ -12,6 +12,7 @@ from ipvsagent.planner.facts import (
     NodeFacts,
     api_server_addresses,
     choose_node_port_addresses,
+    health_check_addresses,
     usable_node_addresses,
 )
 from ipvsagent.reconciler.cache import ObjectCache
@@ -31,7 +32,8 @@ def read_facts(
         KernelError: the addresses could not be listed.
     """
     listed = addresses.list_addresses()
-    usable = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
+    present = [a.address for a in listed if a.link_name != DUMMY_INTERFACE]
+    usable = usable_node_addresses(present)
     node = own_node(cache, node_name)
     internal = node.addresses if node else ()
     others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
@@ -43,6 +45,9 @@ def read_facts(
         addresses=usable,
         node_port_addresses=choose_node_port_addresses(
             settings.node_port_addresses, usable, internal_addresses=internal
+        ),
+        health_check_addresses=health_check_addresses(
+            settings.node_port_addresses, present, internal_addresses=internal, families=families
         ),
         internal_addresses=internal,
         other_node_addresses=frozenset(others),

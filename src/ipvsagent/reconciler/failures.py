@@ -63,6 +63,10 @@ class Failures:
         """When something is to be tried again."""
         return self._retries.next_time()
 
+    def tasks(self) -> set[str]:
+        """The node-wide tasks among what fails."""
+        return {item for item in self._errors if isinstance(item, str)}
+
     def texts(self) -> tuple[str, ...]:
         """Each failing item with its error."""
         return tuple(f"{item}: {error}" for item, error in self._errors.items())

@@ -36,9 +36,9 @@ from ipvsagent.model.objects import Problem
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
-from ipvsagent.model.status import Status
+from ipvsagent.model.status import Progress, Status
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
+from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
@@ -58,6 +58,7 @@ from ipvsagent.reconciler.prepare import (
     restore_sysctls,
     write_sysctls,
 )
+from ipvsagent.reconciler.progress import ProgressMarks
 from ipvsagent.reconciler.timing import Timing
 from ipvsagent.reconciler.verify import Verification, count_repairs
 from ipvsagent.reconciler.writer import Item, Outcome, Writer
@@ -73,6 +74,8 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
+_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS})
+"""Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
 
 
 class Reconfigure(Struct, frozen=True):
@@ -84,7 +87,7 @@ class Reconfigure(Struct, frozen=True):
 class Reconciler:
     """Keeps one node's kernel in step with the objects heard of.
 
-    All methods but `put` belong to the owner thread.
+    All methods but `put`, `progress` and `settings` belong to the owner thread.
 
     Args:
         families: those this node serves; each has a rules driver.
@@ -129,6 +132,8 @@ class Reconciler:
         self._drain = Drain(self.counters)
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._pass_ended = -math.inf
+        self._progress = ProgressMarks(clock)
+        self._node_eligible = False
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
             _READ_ADDRESSES: self._read_node_addresses,
@@ -143,17 +148,28 @@ class Reconciler:
         }
         self.status = Status()
         self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
+        self.published: Callable[[Status], None] = lambda _: None  # told of each status; set before `run`
 
     # -- called by other threads -------------------------------------------------------------------------------
 
     def put(self, event: Event | Reconfigure) -> None:
-        """Hand a value to the owner thread; the only method for other threads."""
+        """Hand a value to the owner thread."""
+        self._progress.queued()
         self._queue.put((self._clock(), event))
 
     @property
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
         """Answers which Service's port each virtual server serves; for any thread."""
         return self._planning.names.copy
+
+    def progress(self) -> Progress:
+        """How far the owner thread has come, also while it is stuck."""
+        return self._progress.read()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
 
     # -- the owner thread --------------------------------------------------------------------------------------
 
@@ -173,8 +189,10 @@ class Reconciler:
             events = self._gather()
             if any(isinstance(e, Stop) for e in events):
                 return
+            self._progress.begin()
             self.handle(events)
             self.reconcile()
+            self._progress.end(through=self._got_through())
             self._pass_ended = self._clock()
 
     def handle(self, events: Iterable[Event | Reconfigure]) -> None:
@@ -305,6 +323,9 @@ class Reconciler:
         return plan_rule_sets(self._settings, node, self._families, random_fully=self._random_fully)
 
     def _node_changed(self) -> None:
+        node = own_node(self._cache, self._node_name)
+        if node is not None:  # a deleted Node keeps its last known object (HC-03)
+            self._node_eligible = takes_traffic(node)
         if self._plan_rules() != self._rules:
             self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
@@ -476,6 +497,10 @@ class Reconciler:
         self.counters.note_task(name, well=well)
         return well
 
+    def _got_through(self) -> bool:
+        """Whether a pass did all that concerns the node; before all objects are listed there is nothing to do."""
+        return not (self._failures.tasks() - _SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
+
     def _publish(self) -> None:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
         for problem in sorted(problems - self._reported):
@@ -490,4 +515,9 @@ class Reconciler:
             virtual_servers=len(self._desired.virtual_servers),
             failures=self._failures.texts(),
             problems=tuple(sorted(problems)),
+            prepared=self._first_sync_done,
+            node_eligible=self._node_eligible,
+            health_checks=self._desired.health_checks,
+            health_check_addresses=self._planning.facts.health_check_addresses,
         )
+        self.published(self.status)

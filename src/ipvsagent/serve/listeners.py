@@ -1,0 +1,169 @@
+"""Listening sockets by endpoint: opened and closed by differences, all of an endpoint or none (HC-12)."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+from collections.abc import Callable, Hashable, Mapping
+
+from msgspec import Struct
+
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Address, Family
+from ipvsagent.serve.messages import Handler
+
+_BACKLOG = 128
+_ANY_IPV6 = Address(bytes(16))
+
+
+class Listen(Struct, frozen=True):
+    """An address and port to listen on.
+
+    Args:
+        address: unspecified for all of its family.
+        both_families: an unspecified address stands for both families, where the host has IPv6.
+    """
+
+    address: Address
+    port: int
+    both_families: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" if self.address.family is Family.IPV4 else f"[{self.address}]:{self.port}"
+
+
+class Endpoint(Struct, frozen=True):
+    """Something that is served: where, and by whom it is answered.
+
+    Args:
+        name: for logs.
+    """
+
+    name: str
+    listen: tuple[Listen, ...]
+    handler: Handler
+
+
+class Listeners:
+    """Keeps the sockets of endpoints in step with what is wanted; belongs to the server's thread.
+
+    Attributes:
+        names: addresses and ports of the open sockets, by endpoint; replaced as a whole, so other threads may read it.
+        failures: why endpoints have none, likewise.
+        next_retry: when endpoints that failed are tried again, in the clock's seconds; None if there is none.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        log: Logger,
+        *,
+        report: Callable[[Hashable, str], None],
+        retry_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._selector = selector
+        self._log = log
+        self._report = report
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._wanted: Mapping[Hashable, Endpoint] = {}
+        self._open: dict[Hashable, dict[Listen, socket.socket]] = {}
+        self.names: Mapping[Hashable, tuple[tuple[str, int], ...]] = {}
+        self.failures: Mapping[Hashable, str] = {}
+        self.next_retry: float | None = None
+
+    def handler(self, key: Hashable) -> Handler | None:
+        """Who answers for an endpoint; None once it is gone."""
+        endpoint = self._wanted.get(key)
+        return endpoint.handler if endpoint else None
+
+    def replace(self, wanted: Mapping[Hashable, Endpoint]) -> None:
+        """Take a new mapping: close what is no longer wanted, then open what is new."""
+        before, self._wanted = self._wanted, wanted
+        for key, sockets in list(self._open.items()):
+            kept = wanted[key].listen if key in wanted else ()
+            for listen in [item for item in sockets if item not in kept]:
+                self._close(sockets.pop(listen))
+            if key not in wanted:
+                del self._open[key]
+        self.failures = {key: reason for key, reason in self.failures.items() if key in wanted}
+        changed = [k for k, e in wanted.items() if k not in before or before[k].listen != e.listen]
+        self._open_all(changed)
+
+    def retry(self) -> None:
+        """Try those that failed again, if it is time."""
+        if self.next_retry is not None and self._clock() >= self.next_retry:
+            self.next_retry = None
+            self._open_all(list(self.failures))
+
+    def _open_all(self, keys: list[Hashable]) -> None:
+        failures = dict(self.failures)
+        for key in keys:
+            endpoint = self._wanted[key]
+            reason = self._open_endpoint(key, endpoint)
+            if reason and failures.get(key) != reason:
+                self._log.warning("not listening, will be retried", endpoint=endpoint.name, reason=reason)
+                self._report(key, reason)
+            elif not reason and failures.pop(key, ""):
+                self._log.info("listening after a failure", endpoint=endpoint.name)
+            if reason:
+                failures[key] = reason
+        self.failures = failures
+        self.names = {k: tuple(s.getsockname()[:2] for s in sockets.values()) for k, sockets in self._open.items()}
+        if not failures:
+            self.next_retry = None
+        elif self.next_retry is None:
+            self.next_retry = self._clock() + self._retry_seconds
+
+    def _open_endpoint(self, key: Hashable, endpoint: Endpoint) -> str:
+        """Open the sockets that an endpoint lacks; answer why not, having closed all of them, else nothing."""
+        sockets = self._open.setdefault(key, {})
+        for listen in endpoint.listen:
+            if listen in sockets:
+                continue
+            try:
+                sock = open_listener(listen)
+            except OSError as error:
+                for opened in sockets.values():
+                    self._close(opened)
+                del self._open[key]
+                return f"{listen}: {error.strerror or error}"
+            sockets[listen] = sock
+            self._selector.register(sock, selectors.EVENT_READ, key)
+        return ""
+
+    def _close(self, sock: socket.socket) -> None:
+        self._selector.unregister(sock)
+        sock.close()
+
+
+def open_listener(listen: Listen) -> socket.socket:
+    """Open a non-blocking listening socket.
+
+    Raises:
+        OSError: the address or port cannot be had.
+    """
+    if listen.both_families and listen.address.is_unspecified:
+        try:
+            return _listen(_ANY_IPV6, listen.port, only_ipv6=False)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+    return _listen(listen.address, listen.port, only_ipv6=True)
+
+
+def _listen(address: Address, port: int, *, only_ipv6: bool) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family is Family.IPV6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_ipv6))
+        sock.setblocking(False)
+        sock.bind((str(address), port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,155 @@
+"""The pages for people and monitoring on the metrics server (HC-20 to HC-26); GET and HEAD only.
+
+Profiling is not offered: `/debug/` is never found (HC-25).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from ipvsagent import __version__
+from ipvsagent.serve.configz import configz
+from ipvsagent.serve.health import Health, Sources
+from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
+
+_COMPONENT = "ipvsagent"
+_GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first
+_WARNING = (
+    "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is "
+    "for debugging purposes only.\n"
+)
+
+
+class Pages:
+    """Answers on the metrics server."""
+
+    def __init__(self, sources: Sources, health: Health) -> None:
+        self._sources = sources
+        self._health = health
+        self._routes: Mapping[str, Callable[[Request], Response]] = {
+            "/healthz": lambda _: text_response(HTTPStatus.OK, "ok"),  # alive: it answers (HC-22)
+            "/healthz/ping": lambda _: text_response(HTTPStatus.OK, "ok"),
+            "/livez": lambda _: self._verdict(self._not_live()),
+            "/readyz": lambda _: self._verdict(self._not_live() + self._not_ready()),
+            "/proxyMode": lambda _: text_response(HTTPStatus.OK, "ipvs"),  # HC-21
+            "/configz": lambda _: _json(configz(sources.settings())),
+            "/statusz": self._statusz,
+            "/flagz": self._flagz,
+            "/metrics": lambda _: self._metrics(),
+        }
+
+    def handle(self, request: Request) -> Response:
+        """Find the page."""
+        page = self._routes.get(request.path)
+        if page is None:
+            return plain_error(HTTPStatus.NOT_FOUND)
+        if request.method not in ("GET", "HEAD"):
+            return plain_error(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
+        return page(request)
+
+    def _metrics(self) -> Response:
+        if self._sources.metrics is None:
+            return plain_error(HTTPStatus.NOT_FOUND)
+        content_type, body = self._sources.metrics()
+        return Response(HTTPStatus.OK, (("Content-Type", content_type),), body)
+
+    def _not_live(self) -> list[str]:
+        if self._health.is_healthy():
+            return []
+        return [f"work has been outstanding for {self._health.late_seconds():.0f} s"]
+
+    def _not_ready(self) -> list[str]:
+        status = self._sources.status()
+        if not status.complete:
+            return ["Services and EndpointSlices were not listed yet"]
+        return [] if status.prepared else ["the first synchronisation is not done yet"]
+
+    @staticmethod
+    def _verdict(reasons: list[str]) -> Response:
+        if not reasons:
+            return text_response(HTTPStatus.OK, "ok")
+        return text_response(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{reason}\n" for reason in reasons))
+
+    def _statusz(self, request: Request) -> Response:
+        started, now = self._sources.started_at, self._sources.now()
+        up = now - started
+        version = _asked_version(request.accept, "Statusz")
+        if version is None:
+            return plain_error(HTTPStatus.NOT_ACCEPTABLE)
+        if version:
+            return _structured(
+                "Statusz",
+                version,
+                startTime=started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                uptimeSeconds=int(up.total_seconds()),
+                binaryVersion=__version__,
+                paths=sorted(self._routes),
+            )
+        status = self._sources.status()
+        lines = {
+            "Started": started.strftime("%a %b %d %H:%M:%S UTC %Y"),
+            "Up": _up(up),
+            "Binary version": __version__,
+            "Paths": " ".join(sorted(self._routes)),
+            "Healthy": _yes(self._health.is_healthy()),
+            "Synchronised": _yes(status.synchronised),
+            "Node eligible": _yes(status.node_eligible),
+            "Services": status.services,
+            "Virtual servers": status.virtual_servers,
+            "Failures": len(status.failures),
+            "Problems": len(status.problems),
+            **self._api_age(),
+        }
+        rows = "".join(f"{name}: {value}\n" for name, value in lines.items())
+        details = "".join(f"- {line}\n" for line in (*status.failures[:50], *map(str, status.problems[:50])))
+        return text_response(HTTPStatus.OK, f"\n{_COMPONENT} statusz\n{_WARNING}\n{rows}{details}")
+
+    def _api_age(self) -> dict[str, str]:
+        silence = self._sources.silence_seconds
+        return {} if silence is None else {"API server last answered": f"{silence():.0f} s ago"}
+
+    def _flagz(self, request: Request) -> Response:
+        version = _asked_version(request.accept, "Flagz")
+        if version is None:
+            return plain_error(HTTPStatus.NOT_ACCEPTABLE)
+        if version:
+            return _structured("Flagz", version, flags=dict(self._sources.flags))
+        rows = "".join(f"{name}={value}\n" for name, value in self._sources.flags)
+        return text_response(HTTPStatus.OK, f"\n{_COMPONENT} flagz\n{_WARNING}\n{rows}")
+
+
+def _asked_version(accept: str, kind: str) -> str | None:
+    """The version of `config.k8s.io` that a client asks for; empty for plain text, None for neither (HC-24)."""
+    asked = [part.strip().lower() for part in accept.split(",") if part.strip()]
+    for media in asked:
+        name, *parameters = (word.strip() for word in media.split(";"))
+        values = dict(p.partition("=")[::2] for p in parameters)
+        if name in ("*/*", "text/plain", "text/*"):
+            return ""
+        if name == JSON and values.get("g") == "config.k8s.io" and values.get("as") == kind.lower():
+            version = values.get("v", "")
+            if version in _GROUP_VERSIONS:
+                return version
+    return None if asked else ""
+
+
+def _structured(kind: str, version: str, **fields: object) -> Response:
+    head = {"kind": kind, "apiVersion": f"config.k8s.io/{version}", "metadata": {"name": _COMPONENT}}
+    return _json({**head, **fields})
+
+
+def _json(content: object) -> Response:
+    return Response(HTTPStatus.OK, (("Content-Type", JSON), NO_SNIFFING), json.dumps(content).encode())
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _up(duration: dt.timedelta) -> str:
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} hr {minutes:02} min {seconds:02} sec"

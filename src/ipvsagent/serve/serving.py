@@ -1,0 +1,121 @@
+"""All that a running agent serves: which endpoints there are follows from its status and settings.
+
+Two servers, so that a slow scrape delays no probe: one for health, with the health check node ports, one for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Address, Family
+from ipvsagent.model.objects import ObjectKey, Problem
+from ipvsagent.model.status import Status
+from ipvsagent.serve.health import Health, Sources
+from ipvsagent.serve.http import HttpServer
+from ipvsagent.serve.listeners import Endpoint, Listen
+from ipvsagent.serve.pages import Pages
+
+HEALTH, METRICS = "health server", "metrics server"
+
+
+class HealthCheckKey(Struct, frozen=True):
+    """A Service's health check node port in one family (HC-10)."""
+
+    service: ObjectKey
+    family: Family
+
+
+class _Wanted(Struct, frozen=True):
+    """What decides which endpoints there are."""
+
+    health: SocketAddress
+    metrics: SocketAddress
+    checks: Mapping[ObjectKey, object]
+    addresses: tuple[Address, ...]
+
+
+class Serving:
+    """The servers.
+
+    Args:
+        report: told of a health check node port that cannot be served, as a problem of its Service (HC-12).
+    """
+
+    def __init__(
+        self, sources: Sources, log: Logger, *, report: Callable[[Problem], None] = lambda _problem: None
+    ) -> None:
+        self._sources = sources
+        self._report = report
+        self.health = Health(sources)
+        self._pages = Pages(sources, self.health)
+        self._health_server = HttpServer("health", log, report=self._not_listening)
+        self._metrics_server = HttpServer("metrics", log)
+        self._known: _Wanted | None = None
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.update(self._sources.status())
+        self._health_server.start()
+        self._metrics_server.start()
+
+    def stop(self) -> None:
+        """End; connections are closed."""
+        self._health_server.stop()
+        self._metrics_server.stop()
+
+    def update(self, status: Status) -> None:
+        """Take a new status or new settings; costs nothing while the endpoints stay the same, and never waits."""
+        settings = self._sources.settings()
+        wanted = _Wanted(
+            settings.health_listen, settings.metrics_listen, status.health_checks, status.health_check_addresses
+        )
+        known, self._known = self._known, wanted
+        if known is None or known.metrics != wanted.metrics:
+            self._metrics_server.serve({METRICS: metrics_endpoint(settings, self._pages)})
+        # The mapping is replaced when it changes, so identity tells; comparing it would cost at every pass.
+        if (
+            known is None
+            or known.checks is not wanted.checks
+            or (known.health, known.addresses)
+            != (
+                wanted.health,
+                wanted.addresses,
+            )
+        ):
+            self._health_server.serve(health_endpoints(settings, status, self.health))
+
+    def _not_listening(self, key: Hashable, reason: str) -> None:
+        if isinstance(key, HealthCheckKey):
+            words = f"the health check is not served: {reason}; it is tried again every 5 s"
+            name, field = str(key.service), "spec.healthCheckNodePort"
+            self._report(Problem("Service", name, field, words, "FailedToStartServiceHealthcheck"))
+
+
+def metrics_endpoint(settings: Settings, pages: Pages) -> Endpoint:
+    """The metrics server."""
+    return Endpoint(METRICS, (_listen(settings.metrics_listen),), pages.handle)
+
+
+def health_endpoints(settings: Settings, status: Status, health: Health) -> dict[Hashable, Endpoint]:
+    """The health server, and one endpoint a Service and family with a health check node port (HC-10, HC-11)."""
+    endpoints: dict[Hashable, Endpoint] = {HEALTH: Endpoint(HEALTH, (_listen(settings.health_listen),), health.handle)}
+    for service, checks in status.health_checks.items():
+        for check in checks:
+            endpoints[HealthCheckKey(service, check.family)] = Endpoint(
+                f"health check of {service}",
+                tuple(
+                    Listen(address, check.port)
+                    for address in status.health_check_addresses
+                    if address.family is check.family
+                ),
+                health.handler_of_service(service, check.family),
+            )
+    return endpoints
+
+
+def _listen(place: SocketAddress) -> Listen:
+    return Listen(place.address, place.port, both_families=True)

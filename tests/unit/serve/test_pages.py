@@ -1,0 +1,172 @@
+"""The pages of the metrics server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from ipvsagent import __version__
+from ipvsagent.config.load import parse_configuration
+from ipvsagent.config.types import Settings
+from ipvsagent.model.objects import Problem
+from ipvsagent.model.status import Status
+from ipvsagent.serve.configz import configz, go_duration
+from ipvsagent.serve.health import Health, Sources
+from ipvsagent.serve.messages import Request, Response
+from ipvsagent.serve.pages import Pages
+from unit.serve.test_health import NOW, STUCK, WELL, sources
+
+TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
+
+
+def get(path: str, made: Sources | None = None, *, method: str = "GET", accept: str = "") -> Response:
+    """Ask for a page."""
+    made = made or sources()
+    return Pages(made, Health(made)).handle(Request(method, path, accept=accept))
+
+
+def test_proxy_mode() -> None:
+    """HC-21: what kubeadm and conformance tests look for."""
+    assert get("/proxyMode") == Response(200, TEXT_HEADERS, b"ipvs")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/ping"])
+def test_alive(path: str) -> None:
+    """HC-22: it answers, whatever the owner thread does."""
+    assert get(path, sources(progress=STUCK)) == Response(200, TEXT_HEADERS, b"ok")
+
+
+def test_live_and_ready() -> None:
+    """HC-22: ours; live as in HC-02, ready once the kernel was in step for the first time."""
+    assert get("/livez").body == get("/readyz").body == b"ok"
+    stuck = get("/livez", sources(progress=STUCK))
+    assert (stuck.status, stuck.body) == (503, b"work has been outstanding for 61 s\n")
+    waiting = get("/readyz", sources(Status()))
+    assert (waiting.status, waiting.body) == (503, b"Services and EndpointSlices were not listed yet\n")
+    first = get("/readyz", sources(Status(complete=True)))
+    assert (first.status, first.body) == (503, b"the first synchronisation is not done yet\n")
+
+
+def test_metrics_are_handed_through_once_there_are_any() -> None:
+    """HC-20: 404 until then."""
+    assert get("/metrics").status == 404
+    made = replace(sources(), metrics=lambda: ("text/plain; version=0.0.4", b"up 1\n"))
+    assert get("/metrics", made) == Response(200, (("Content-Type", "text/plain; version=0.0.4"),), b"up 1\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/debug/pprof/", "/debug/flags/v", "/metrics/", "/proxymode"])
+def test_what_is_not_there(path: str) -> None:
+    """HC-25: profiling is not offered."""
+    assert get(path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE", "XYZZY"])
+def test_pages_are_for_reading(method: str) -> None:
+    """HC-21: other methods are told what is allowed."""
+    response = get("/proxyMode", method=method)
+    assert response.status == 405
+    assert ("Allow", "GET, HEAD") in response.headers
+
+
+def test_configuration_is_shown_in_words_that_a_file_may_have() -> None:
+    """HC-23: kube-proxy's kind with effective values; read back, it gives the same settings."""
+    text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+    text += "clusterCIDR: 10.200.0.0/16,fd00:200::/48\nnodePortAddresses: [192.0.2.0/24]\nhealthzBindAddress: '::'\n"
+    text += "ipvs: {scheduler: lc, minSyncPeriod: 500ms, syncPeriod: 1m30s, tcpTimeout: 15m}\n"
+    text += "bindAddress: 192.0.2.1\nconntrack: {tcpEstablishedTimeout: 25h}\noomScoreAdj: -998\n"
+    settings = parse_configuration(text).settings
+    response = get("/configz", replace(sources(), settings=lambda: settings))
+    assert response.headers[0] == ("Content-Type", "application/json")
+    shown = json.loads(response.body)["kubeproxy.config.k8s.io"]
+    assert shown["kind"] == "KubeProxyConfiguration"
+    assert shown["healthzBindAddress"] == "[::]:10256"
+    assert shown["metricsBindAddress"] == "127.0.0.1:10249"
+    assert shown["conntrack"]["tcpEstablishedTimeout"] == "25h0m0s"
+    assert parse_configuration(yaml.safe_dump(shown)).settings == settings
+
+
+def test_primary_node_addresses_are_shown_as_the_file_says_them() -> None:
+    """HC-23."""
+    text = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\nnodePortAddresses: [primary]\n"
+    shown = configz(parse_configuration(text).settings)["kubeproxy.config.k8s.io"]
+    assert isinstance(shown, dict)
+    assert shown["nodePortAddresses"] == ["primary"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.5, "500ms"), (1, "1s"), (1.5, "1.5s"), (90, "1m30s"), (3600, "1h0m0s"), (86400, "24h0m0s")],
+)
+def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    """HC-23."""
+    assert go_duration(seconds) == text
+
+
+def test_status_for_people() -> None:
+    """HC-24: plain text without `Accept`, with how old the API server's data is."""
+    problem = Problem("Service", "shop/web", "spec.ports", "is empty")
+    made = replace(
+        sources(replace(WELL, services=7, failures=("write rules: no",), problems=(problem,))),
+        started_at=NOW - dt.timedelta(hours=49, seconds=62),
+        silence_seconds=lambda: 12.4,
+    )
+    response = get("/statusz", made)
+    assert (response.status, response.headers) == (200, TEXT_HEADERS)
+    text = response.body.decode()
+    assert text.startswith("\nipvsagent statusz\nWarning: This endpoint is not meant to be machine parseable")
+    for line in (
+        "Started: Wed Dec 31 02:03:03 UTC 2025",
+        "Up: 49 hr 01 min 02 sec",
+        f"Binary version: {__version__}",
+        "Healthy: yes",
+        "Services: 7",
+        "API server last answered: 12 s ago",
+        "- write rules: no",
+        "- Service shop/web: spec.ports is empty",
+    ):
+        assert line in text.split("\n")
+
+
+def test_flags_for_people() -> None:
+    """HC-24."""
+    text = get("/flagz", replace(sources(), flags=(("config", "/a"), ("debug", "False")))).body.decode()
+    assert text.endswith("purposes only.\n\nconfig=/a\ndebug=False\n")
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1alpha1"])
+def test_status_and_flags_for_programs(version: str) -> None:
+    """HC-24: structured by content negotiation."""
+    made = replace(sources(), started_at=NOW - dt.timedelta(seconds=62), flags=(("debug", "False"),))
+    status = get("/statusz", made, accept=f"application/json;v={version};g=config.k8s.io;as=Statusz")
+    content = json.loads(status.body)
+    assert (content["kind"], content["apiVersion"]) == ("Statusz", f"config.k8s.io/{version}")
+    assert content["metadata"] == {"name": "ipvsagent"}
+    assert (content["startTime"], content["uptimeSeconds"]) == ("2026-01-02T03:03:03Z", 62)
+    assert "/proxyMode" in content["paths"]
+    flags = get("/flagz", made, accept=f"application/json; v={version}; g=config.k8s.io; as=Flagz")
+    assert json.loads(flags.body)["flags"] == {"debug": "False"}
+
+
+@pytest.mark.parametrize("path", ["/statusz", "/flagz"])
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("*/*", 200),
+        ("text/html,text/plain;q=0.9", 200),
+        ("application/json", 406),
+        ("image/png", 406),
+        ("application/json;v=v2;g=config.k8s.io;as=Statusz", 406),
+    ],
+)
+def test_what_else_is_accepted(path: str, accept: str, status: int) -> None:
+    """HC-24: what nobody can make is refused."""
+    assert get(path, accept=accept).status == status
+
+
+def test_defaults_of_both_servers() -> None:
+    """HC-23, CFG-04, CFG-05: health for everybody, the rest for this host."""
+    assert (str(Settings().health_listen), str(Settings().metrics_listen)) == ("0.0.0.0:10256", "127.0.0.1:10249")
