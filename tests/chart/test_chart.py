@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.rendering import CHART, MATRIX, RELEASE, ROOT, Values, helm
 
 import ipvsagent
+from chart.rendering import CHART, MATRIX, RELEASE, ROOT, Values, helm
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())

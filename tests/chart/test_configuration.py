@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.rendering import CHART, MATRIX, Values, configuration, only, pod_of, render
 from msgspec.structs import asdict, replace
 
+from chart.rendering import CHART, MATRIX, Values, configuration, only, pod_of, render
 from ipvsagent.config.load import parse_configuration
 from ipvsagent.config.reader import Section
 from ipvsagent.config.types import LocalDetectionMode, Settings
@@ -112,9 +112,7 @@ def test_another_scheduler_changes_the_configuration_alone(name: str) -> None:
     after = render({**values, "config": {**config, "ipvs": {**config.get("ipvs", {}), "scheduler": "wlc"}}})
     changed = [new for old, new in zip(before, after, strict=True) if old != new]
     assert [(m["kind"], list(m["data"])) for m in changed] == [("ConfigMap", ["configuration.yaml"])]
-    old_settings, new_settings = (
-        asdict(parse_configuration(configuration(m)).settings) for m in (before, after)
-    )
+    old_settings, new_settings = (asdict(parse_configuration(configuration(m)).settings) for m in (before, after))
     assert {k for k in old_settings if old_settings[k] != new_settings[k]} == {"scheduler"}
     assert new_settings["scheduler"] == "wlc"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+
 from chart.rendering import (
     MATRIX,
     ROOT,
@@ -20,7 +21,6 @@ from chart.rendering import (
     render,
     with_pods,
 )
-
 from ipvsagent.config.load import parse_configuration
 from ipvsagent.config.types import HEALTH_PORT
 
@@ -80,9 +80,7 @@ def test_no_container_has_more_rights_than_it_needs(values: Values) -> None:
 def test_capabilities_are_those_that_the_rules_and_modules_need(row: str, capabilities: dict[str, list[str]]) -> None:
     """NET_RAW for the raw socket of iptables-legacy alone, SYS_MODULE for modprobe alone."""
     daemon_set = only(render(MATRIX[row]), "DaemonSet")
-    assert {
-        c["name"]: c["securityContext"]["capabilities"]["add"] for c in containers_of(daemon_set)
-    } == capabilities
+    assert {c["name"]: c["securityContext"]["capabilities"]["add"] for c in containers_of(daemon_set)} == capabilities
 
 
 @ROWS

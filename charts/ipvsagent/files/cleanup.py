@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kubernetes import client, config
@@ -26,7 +27,7 @@ class TimedOut(Exception):
 def main(words: list[str]) -> int:
     """Exit code 0 when the state is gone from all nodes, else 1."""
     options = _parse(words)
-    config.load_config()
+    config.load_incluster_config()
     if options.find_api_server:
         _talk_to_a_server_itself()
     deadline = time.monotonic() + options.timeout
@@ -62,7 +63,7 @@ def _talk_to_a_server_itself() -> None:
 
     They are known to certificates by the Service's name, whatever their address.
     """
-    found = client.DiscoveryV1Api().read_namespaced_endpoint_slice("kubernetes", "default")
+    found: Any = client.DiscoveryV1Api().read_namespaced_endpoint_slice("kubernetes", "default")
     address, port = found.endpoints[0].addresses[0], found.ports[0].port
     settings = client.Configuration.get_default_copy()
     scheme = settings.host.partition("://")[0]
@@ -91,7 +92,8 @@ def _is_ready(namespace: str, name: str) -> bool:
     return bool(found.status.number_ready == found.status.desired_number_scheduled)
 
 
-def _read(namespace: str, name: str) -> client.V1DaemonSet | None:
+def _read(namespace: str, name: str) -> Any:
+    """A DaemonSet; None if there is none."""
     try:
         return client.AppsV1Api().read_namespaced_daemon_set(name, namespace)
     except client.ApiException as error:
