@@ -27,7 +27,7 @@ class TimedOut(Exception):
 def main(words: list[str]) -> int:
     """Exit code 0 when the state is gone from all nodes, else 1."""
     options = _parse(words)
-    config.load_incluster_config()
+    config.load_incluster_config()  # type: ignore[no-untyped-call]
     if options.find_api_server:
         _talk_to_a_server_itself()
     deadline = time.monotonic() + options.timeout
