@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench coverage-spec chart-reference clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench reference coverage-spec clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -44,11 +44,12 @@ bench: setup ## what a large cluster costs: CPU time and memory of each stage
 	$(PYTHON) -m bench.source </dev/null
 	$(PYTHON) -m bench.scrape </dev/null
 
+reference: setup ## write what is generated from the code: schema and tables of the reference
+	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
+	$(PYTHON) -m lab.chart_reference </dev/null
+
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null
-
-chart-reference: setup ## write the table of values in the chart's README
-	$(PYTHON) -m lab.chart_reference </dev/null
 
 clean: ## remove what was built; packages stay
 	rm -rf .venv build dist lab/out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

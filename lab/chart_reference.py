@@ -1,4 +1,4 @@
-"""`make chart-reference`: write the table of values in the chart's README from the comments of its values.yaml.
+"""`make reference`: write the table of values in the chart's README from the comments of its values.yaml.
 
 A comment that begins with ``# -- `` describes the key below it, with all that the key holds. Every value must have one,
 its own or that of a key above it. ``--check`` writes nothing and fails if the table is out of date.

@@ -32,7 +32,8 @@ from ipvsagent.model.events import Stop
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
-from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
+from ipvsagent.reconciler.loop import Reconciler
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.serve.answers import AnswerCounts
@@ -126,9 +127,11 @@ class Agent:
     Args:
         node_name: the command line's; empty to choose it as `choose_node_name` says.
         manifests: folder that objects come from; None to follow an API server.
+        kubeconfig: in the place of the configuration's.
         server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
         flags: the command line's options, for `/flagz`.
+        settings_applied: called, in the owner thread, when new settings have come into force.
     """
 
     def __init__(
@@ -137,10 +140,12 @@ class Agent:
         *,
         node_name: str,
         manifests: Path | None,
+        kubeconfig: str = "",
         server: str = "",
         configuration_file: Path | None,
         log: Logger,
         flags: Mapping[str, str] | None = None,
+        settings_applied: Callable[[Settings], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -154,6 +159,7 @@ class Agent:
             random_fully=supports_random_fully(),
             log=log,
         )
+        self.reconciler.settings_applied = settings_applied
         with needed_from_node():
             self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
@@ -162,7 +168,7 @@ class Agent:
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
-            transport = KubernetesTransport(settings.kubeconfig, server)
+            transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._source = ApiSource(transport, name, self.reconciler.put)
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
@@ -278,7 +284,7 @@ class Agent:
         self.reconciler.put(Reconfigure(loaded.settings))
 
     def _configuration_refused(self, reason: str) -> None:
-        self._log.error("new configuration refused; the old one stays in force", reason=reason)
+        self.reconciler.put(ConfigurationRefused(reason))
 
 
 def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:

@@ -1,14 +1,28 @@
-"""Structured log lines on stderr: a fixed message, then fields as ``key=value``.
+"""Structured log lines on stderr: a fixed message, then fields; one line an event, as text or JSON.
 
 ``info`` is what an operator would miss, ``debug`` is work on single objects. Rooms that decide (planner) or mirror
 the kernel (kernel) do not log.
+
+A message that comes over and over is limited: of one with the same fields three lines a minute are written, of one
+with different fields twenty. How many were left out is told once the minute is over. Lines of level ``debug`` are not
+limited, and of level ``info`` only those with different fields.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
+
+LINES_OF_SAME_FIELDS = 3
+LINES_OF_SAME_MESSAGE = 20
+WINDOW_SECONDS = 60.0
 
 
 class Logger(Protocol):
@@ -27,11 +41,69 @@ class Logger(Protocol):
         """Log what keeps the agent from its work."""
 
 
-class TextLogger:
-    """Writes ``level: message key=value …`` lines; quotes values that hold blanks."""
+@dataclass(slots=True)
+class _Window:
+    """What was written and left out of one message since a moment."""
 
-    def __init__(self, name: str = "ipvsagent") -> None:
+    begun: float
+    written: int = 0
+    left_out: int = 0
+    by_fields: dict[str, int] = field(default_factory=dict)
+
+
+class RepeatLimit:
+    """Decides which lines are written; may be used from several threads.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}  # oldest first
+        self._lock = threading.Lock()
+
+    def admits(self, message: str, fields: Mapping[str, object], *, identical: bool = True) -> bool:
+        """Whether a line is to be written.
+
+        Args:
+            identical: whether lines with the same fields are limited more than others.
+        """
+        with self._lock:
+            window = self._windows.setdefault(message, _Window(self._clock()))
+            said = str(fields)
+            same = window.by_fields.get(said, 0)
+            if window.written >= LINES_OF_SAME_MESSAGE or (identical and same >= LINES_OF_SAME_FIELDS):
+                window.left_out += 1
+                return False
+            window.written += 1
+            window.by_fields[said] = same + 1
+            return True
+
+    def take_left_out(self) -> dict[str, int]:
+        """End the windows whose time is over; answer the messages of which lines were left out, with their number."""
+        with self._lock:
+            over = self._clock() - WINDOW_SECONDS
+            ended = []
+            for message, window in self._windows.items():
+                if window.begun > over:
+                    break
+                ended.append((message, window.left_out))
+            for message, _ in ended:
+                del self._windows[message]
+            return {message: count for message, count in ended if count}
+
+
+class StructuredLogger:
+    """Writes lines through Python's logging, in the form that `configure` chose.
+
+    Args:
+        limit: of repeated lines; None makes one of its own.
+    """
+
+    def __init__(self, name: str = "ipvsagent", limit: RepeatLimit | None = None) -> None:
         self._logger = logging.getLogger(name)
+        self._limit = limit or RepeatLimit()
 
     def debug(self, message: str, **fields: object) -> None:
         """Log work on a single object."""
@@ -50,25 +122,60 @@ class TextLogger:
         self._log(logging.ERROR, message, fields)
 
     def _log(self, level: int, message: str, fields: dict[str, object]) -> None:
-        if self._logger.isEnabledFor(level):
-            words = [message, *(f"{key}={_quoted(str(value))}" for key, value in fields.items())]
-            self._logger.log(level, "%s", " ".join(words))
+        if not self._logger.isEnabledFor(level):
+            return
+        for repeated, count in self._limit.take_left_out().items():
+            self._write(logging.WARNING, "lines were left out", {"repeated": repeated, "count": count})
+        if level == logging.DEBUG or self._limit.admits(message, fields, identical=level > logging.INFO):
+            self._write(level, message, fields)
+
+    def _write(self, level: int, message: str, fields: Mapping[str, object]) -> None:
+        self._logger.log(level, "%s", message, extra={"fields": fields})
 
 
-def configure(*, debug: bool) -> None:
-    """Send log lines to stderr, with time and level; to be called once, by the command line."""
+def configure(*, log_format: str = "text", level: str = "info") -> None:
+    """Choose how log lines look and which are written; may be called again while running.
+
+    Args:
+        log_format: ``text`` or ``json``.
+        level: ``error``, ``warning``, ``info`` or ``debug``.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LowerCaseLevel("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logger = logging.getLogger("ipvsagent")
     logger.handlers[:] = [handler]
     logger.propagate = False
-    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.setLevel(level.upper())
 
 
-class _LowerCaseLevel(logging.Formatter):
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return dict(getattr(record, "fields", {}))
+
+
+class _TextFormatter(logging.Formatter):
+    """``time level: message key=value …``; values that hold blanks are quoted."""
+
     def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.lower()
-        return super().format(record)
+        """Make the line."""
+        when = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        words = [record.getMessage(), *(f"{key}={_quoted(str(value))}" for key, value in _fields(record).items())]
+        return f"{when} {record.levelname.lower()}: {' '.join(words)}"
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object a line; times are UTC, values that are neither text, number nor truth value become text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        head = {"time": when.replace("+00:00", "Z"), "level": record.levelname.lower(), "message": record.getMessage()}
+        # A field never takes the place of what every line has.
+        fields = {f"field_{k}" if k in head else k: _plain(v) for k, v in _fields(record).items()}
+        return json.dumps(head | fields, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _quoted(text: str) -> str:

@@ -14,8 +14,8 @@ from lab.chart_reference import chart_values, generated, table
 
 
 def test_the_readme_is_up_to_date() -> None:
-    """`make chart-reference` writes it."""
-    assert (CHART / "README.md").read_text(encoding="utf-8") == generated(), "run `make chart-reference`"
+    """`make reference` writes it."""
+    assert (CHART / "README.md").read_text(encoding="utf-8") == generated(), "run `make reference`"
 
 
 def test_a_value_without_a_comment_is_an_error() -> None:

@@ -23,7 +23,7 @@ from kernel.processes import SLOW_GUEST, AgentServer, Command, wait_for
 _SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)")
 _REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
 REFUSED, NOTHING = "refused", "nothing"
-SHORT_SECONDS = 1.5 if SLOW_GUEST else 0.4
+SHORT_SECONDS = 1.5 if SLOW_GUEST else 0.3
 """How long to wait for an answer that is not to come."""
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 

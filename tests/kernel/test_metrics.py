@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ipvsagent.agent import Agent
 from ipvsagent.config.load import load_configuration
-from ipvsagent.log import TextLogger
+from ipvsagent.log import StructuredLogger
 from kernel.manifests import endpoint_slice, port, service
 from kernel.node import Node
 from kernel.processes import wait_for
@@ -70,7 +70,7 @@ def agent_at_work(node: Node) -> Iterator[Scrapes]:
                     node_name=NODE_NAME,
                     manifests=node.manifests.path,
                     configuration_file=None,
-                    log=TextLogger(),
+                    log=StructuredLogger(),
                 )
                 agents.append(agent)
                 renders.append(agent.metrics())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from lab.topology import NODE_ADDRESS, NODE_ADDRESS_6
+from lab.topology import NODE_ADDRESS, NODE_ADDRESS_6, POD_ADDRESSES, POD_ADDRESSES_6
 from lab.traffic import Connection, Protocol
 
 from kernel.manifests import Manifest, endpoint_slice, port, service
@@ -35,10 +35,14 @@ class Moving:
 
     def put(self, *pods: str) -> None:
         """Have exactly these pods behind it, and wait until the kernel has."""
-        self._node.manifests.write(self._name, *self._manifests(pods))
+        self.announce(*pods)
         for protocol in ("udp", "sctp"):
             self._node.wait_for_service(f"{self.vip}:53/{protocol}", *pods)
             self._node.wait_for_service(f"[{self.vip_6}]:53/{protocol}", *pods)
+
+    def announce(self, *pods: str) -> None:
+        """As `put`, without waiting."""
+        self._node.manifests.write(self._name, *self._manifests(pods))
 
     def _manifests(self, pods: tuple[str, ...]) -> Iterator[Manifest]:
         yield service(self._name, self.vip, self.vip_6, ports=self._ports, type="NodePort")
@@ -54,6 +58,13 @@ def answer(connection: Connection) -> str:
         return REFUSED
     except TimeoutError:
         return ""
+
+
+def leads_to(node: Node, protocol: Protocol, address: str, pod: str) -> bool:
+    """Whether connection tracking has a flow to an address that a pod answers."""
+    family, pods = ("ipv6", POD_ADDRESSES_6) if ":" in address else ("ipv4", POD_ADDRESSES)
+    lines = node.run("conntrack", "-L", "-f", family, "-p", protocol).splitlines()
+    return any(f" dst={address} " in line and f" src={pods[pod]} " in line for line in lines)
 
 
 def flow(node: Node, where: str, address: str, number: int) -> Connection:
@@ -74,9 +85,30 @@ def test_a_flow_moves_when_its_endpoint_goes(node: Node, where: str, way: str) -
     }[way]
     moving.put("p1")
     with flow(node, where, address, number) as connection:
-        wait_for(lambda: answer(connection) == "p1", "the flow leads to p1", MOVE_SECONDS)
+        assert connection.ask().pod == "p1"
+        assert leads_to(node, "udp", address, "p1")
         moving.put("p2")
-        wait_for(lambda: answer(connection) == "p2", "the flow leads to p2", MOVE_SECONDS)
+        wait_for(lambda: not leads_to(node, "udp", address, "p1"), "the flow to p1 is gone", MOVE_SECONDS)
+        assert connection.ask().pod == "p2", "not one datagram is lost, as IPVS alone would lose the first"
+
+
+def test_a_client_that_does_not_stop_sending_is_soon_answered_by_the_new_endpoint(node: Node) -> None:
+    """CT-05, GT-02: whatever is under way while endpoints change."""
+    moving = Moving(node, 5)
+    moving.put("p1")
+    with flow(node, "client", NODE_ADDRESS, moving.node_port) as connection:
+        wait_for(lambda: answer(connection) == "p1", "p1 answers", MOVE_SECONDS)
+        moving.announce("p2")
+        wait_for(lambda: answer(connection) == "p2", "p2 answers", MOVE_SECONDS)
+
+
+def test_a_client_that_sent_before_the_service_came_is_served(node: Node) -> None:
+    """CT-08: its flow was never translated, so the pod's answer would not come by this node."""
+    moving = Moving(node, 6)
+    with flow(node, "client", NODE_ADDRESS, moving.node_port) as connection:
+        assert answer(connection) == REFUSED
+        moving.put("remote")
+        wait_for(lambda: answer(connection) == "remote", "the Service answers", MOVE_SECONDS)
 
 
 @pytest.mark.parametrize("way", ["cluster IP", "node port"])
@@ -88,7 +120,8 @@ def test_a_flow_is_refused_without_endpoints_and_served_again_with_one(node: Nod
     with flow(node, "client", address, number) as connection:
         wait_for(lambda: answer(connection) == "p1", "the flow leads to p1", MOVE_SECONDS)
         moving.put()
-        wait_for(lambda: answer(connection) == REFUSED, "the flow is refused", MOVE_SECONDS)
+        wait_for(lambda: not leads_to(node, "udp", address, "p1"), "the flow to p1 is gone", MOVE_SECONDS)
+        assert answer(connection) == REFUSED
         moving.put("p2")
         wait_for(lambda: answer(connection) == "p2", "the flow leads to p2", MOVE_SECONDS)
 
@@ -110,8 +143,9 @@ def test_an_sctp_client_that_comes_back_from_the_same_port_is_served(node: Node,
     """DEV-21: SCTP flows are cleaned as UDP ones are."""
     moving = Moving(node, 4)
     address, number = (moving.vip, 53) if way == "cluster IP" else (NODE_ADDRESS, moving.node_port)
-    protocol: Protocol = "sctp"
     moving.put("p1")
-    assert node.ask("client", protocol, address, number, source_port=SOURCE_PORT).pod == "p1"
+    assert node.ask("client", "sctp", address, number, source_port=SOURCE_PORT).pod == "p1"
+    assert leads_to(node, "sctp", address, "p1")
     moving.put("p2")
-    assert node.ask("client", protocol, address, number, source_port=SOURCE_PORT).pod == "p2"
+    wait_for(lambda: not leads_to(node, "sctp", address, "p1"), "the flow to p1 is gone", MOVE_SECONDS)
+    assert node.ask("client", "sctp", address, number, source_port=SOURCE_PORT).pod == "p2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import NODE, addresses, endpoint, endpoint_slice, port, service
-from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.types import ExternalAddresses, LocalDetection, Settings
 from ipvsagent.model.address import Family, Network
 from ipvsagent.planner.facts import NodeFacts
 from scenarios.facts import bound, entries, plan, problems, real_servers, sets_in_use, virtual_servers
@@ -175,6 +175,62 @@ def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_repor
     assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
     assert bound(state) == ["10.96.0.10"]
     assert problems(state) == [f"Service shop/web: {field} {address} {words}; it is not served here"]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.96.0.53", "is the cluster IP of the API server or the cluster DNS"),
+        ("10.96.7.7", "lies in the Service CIDR 10.96.0.0/16"),
+    ],
+)
+@pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
+def test_a_cluster_ip_is_no_external_address_even_where_this_node_has_it(address: str, words: str, field: str) -> None:
+    """Design, section 4 (CVE-2020-8554): a DNS cache on the node has the cluster DNS's address on an interface."""
+    node = NodeFacts(
+        name="node-1",
+        addresses=frozenset(addresses("10.96.0.53", "10.96.7.7")),
+        infrastructure_addresses=frozenset(addresses("10.96.0.53")),
+    )
+    settings = Settings(service_networks=() if address == "10.96.0.53" else (Network.parse("10.96.0.0/16"),))
+    given = [address] if field == "spec.externalIPs" else []
+    state = plan(
+        service(external_ips=given, load_balancer_ips=[] if given else [address]), node=node, settings=settings
+    )
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+    assert problems(state) == [f"Service shop/web: {field} {address} {words}; it is not served here"]
+
+
+def test_external_addresses_can_be_limited_to_ranges_each_kind_to_its_own() -> None:
+    """Design, section 4 (CVE-2020-8554): an address outside is refused, of a family without a range, too."""
+    web = service(
+        "shop/web",
+        "10.96.0.10",
+        "fd00:96::10",
+        external_ips=["198.51.100.7", "203.0.113.5", "2001:db8::7", "192.168.60.1"],
+        load_balancer_ips=["198.51.100.8", "203.0.113.6"],
+    )
+    allowed = ExternalAddresses((Network.parse("198.51.100.0/24"),), (Network.parse("203.0.113.0/24"),))
+    state = plan(web, settings=Settings(external_addresses=allowed))
+    assert virtual_servers(state) == [
+        "10.96.0.10:80/TCP",
+        "198.51.100.7:80/TCP",
+        "203.0.113.6:80/TCP",
+        "[fd00:96::10]:80/TCP",
+    ]
+    words = "lies in none of the ranges allowed"
+    assert problems(state) == [
+        f"Service shop/web: spec.externalIPs 192.168.60.1 {words}: 198.51.100.0/24; it is not served here",
+        f"Service shop/web: spec.externalIPs 2001:db8::7 {words}: 198.51.100.0/24; it is not served here",
+        f"Service shop/web: spec.externalIPs 203.0.113.5 {words}: 198.51.100.0/24; it is not served here",
+        f"Service shop/web: status.loadBalancer.ingress 198.51.100.8 {words}: 203.0.113.0/24; it is not served here",
+    ]
+
+
+def test_all_external_addresses_are_allowed_by_default() -> None:
+    """SVC-08, SVC-09: as kube-proxy does."""
+    web = service(external_ips=["198.51.100.7"], load_balancer_ips=["203.0.113.6"])
+    assert virtual_servers(plan(web)) == ["10.96.0.10:80/TCP", "198.51.100.7:80/TCP", "203.0.113.6:80/TCP"]
 
 
 def test_an_external_address_of_this_node_is_served_whoever_else_claims_it() -> None:

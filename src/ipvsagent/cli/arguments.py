@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _add_plan(commands, common)
     _add_cleanup(commands, common)
+    _add_configuration(commands, common)
     _add_doctor(commands, common)
     commands.add_parser("version", parents=[common], help="print the version")
     return top
@@ -108,6 +109,31 @@ def _add_cleanup(
         "--all", action="store_true", dest="all_virtual_servers", help="remove virtual servers of others, too"
     )
     _add_config(cleanup)
+
+
+def _add_configuration(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    config = commands.add_parser(
+        "config",
+        help="print, check and convert configuration files",
+        description="Print, check and convert configuration files, without root and without a cluster",
+        epilog="example: kubectl -n kube-system get configmap kube-proxy -o yaml | ipvsagent config convert -\n"
+        f"{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("default", parents=[common], help="print a complete AgentConfiguration with all defaults")
+    actions.add_parser("schema", parents=[common], help="print the JSON Schema of an AgentConfiguration")
+    check = actions.add_parser("check", parents=[common], help="name everything that is wrong with a file")
+    convert = actions.add_parser("convert", parents=[common], help="print kube-proxy's configuration as ours")
+    for action in (check, convert):
+        action.add_argument(
+            "file",
+            metavar="FILE",
+            help="AgentConfiguration, KubeProxyConfiguration, a ConfigMap with either, a configuration file of k3s or "
+            "RKE2 with `kube-proxy-arg`, or a Pod or DaemonSet of kube-proxy; `-` is standard input",
+        )
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -62,6 +62,10 @@ def _run(options: argparse.Namespace) -> int:
             from ipvsagent.cli import cleanup
 
             return cleanup.run(options)
+        case "config":
+            from ipvsagent.cli import config
+
+            return config.run(options)
         case "doctor":
             from ipvsagent.cli import doctor
 

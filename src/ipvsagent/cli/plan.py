@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from ipvsagent import render
 from ipvsagent.cli.settings import load_settings
@@ -15,7 +16,13 @@ from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Address, Family, Network
 from ipvsagent.model.objects import EndpointSlice, Node, Service
 from ipvsagent.model.state import DesiredState
-from ipvsagent.planner.facts import NodeFacts, api_server_addresses, choose_node_port_addresses, usable_node_addresses
+from ipvsagent.planner.facts import (
+    NodeFacts,
+    api_server_addresses,
+    choose_node_port_addresses,
+    infrastructure_addresses,
+    usable_node_addresses,
+)
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
 from ipvsagent.source.manifests import read_objects
 
@@ -29,9 +36,12 @@ def run(options: argparse.Namespace) -> int:
     nodes = [o for o in objects if isinstance(o, Node)]
     node = next((n for n in nodes if n.name == name), None)
     slices = [o for o in objects if isinstance(o, EndpointSlice)]
-    facts = _facts(name, nodes, slices, addresses, settings)
+    services = [o for o in objects if isinstance(o, Service)]
+    facts = replace(
+        _facts(name, nodes, slices, addresses, settings), infrastructure_addresses=infrastructure_addresses(services)
+    )
     desired = plan_all(
-        (o for o in objects if isinstance(o, Service)),
+        services,
         slices,
         facts=facts,
         settings=settings,

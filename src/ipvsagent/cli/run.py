@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import argparse
 
-from msgspec.structs import replace
-
 from ipvsagent import log
 from ipvsagent.agent import Agent
 from ipvsagent.cli.settings import load_settings
+from ipvsagent.config.types import Settings
 
 
 def run(options: argparse.Namespace) -> int:
     """Work until SIGTERM or SIGINT; the kernel state stays in place."""
     settings = load_settings(options.config)
-    if options.kubeconfig:
-        settings = replace(settings, kubeconfig=options.kubeconfig)
-    log.configure(debug=options.debug)
+
+    def configure_log(settings: Settings) -> None:
+        log.configure(log_format=settings.logging.format, level="debug" if options.debug else settings.logging.level)
+
+    configure_log(settings)
     agent = Agent(
         settings,
         node_name=options.node_name,
         manifests=options.manifests,
+        kubeconfig=options.kubeconfig,
         server=options.master,
         configuration_file=options.config,
-        log=log.TextLogger(),
         flags={name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"},
+        log=log.StructuredLogger(),
+        settings_applied=configure_log,
     )
     agent.stop_on_signals()
     agent.run()

@@ -62,13 +62,13 @@ def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
     )
 
 
-def read_scheduler(ipvs: Section) -> str:
-    """`ipvs.scheduler`; empty means the default (CFG-20, VS-02)."""
-    name = ipvs.text("scheduler") or DEFAULT_SCHEDULER
-    if name not in SCHEDULERS:
+def read_scheduler(ipvs: Section, field: str = "scheduler", default: str = DEFAULT_SCHEDULER) -> str:
+    """`ipvs.scheduler` or another field that names one; empty means the default (CFG-20, VS-02)."""
+    name = ipvs.text(field) or default
+    if name and name not in SCHEDULERS:
         allowed = ", ".join(SCHEDULERS)
-        ipvs.wrong("scheduler", f"`{name}` is not a scheduler{near_miss(name, SCHEDULERS)}; allowed: {allowed}")
-        return DEFAULT_SCHEDULER
+        ipvs.wrong(field, f"`{name}` is not a scheduler{near_miss(name, SCHEDULERS)}; allowed: {allowed}")
+        return default
     return name
 
 

@@ -8,9 +8,9 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ipvsagent.config.fields import read_common
+from ipvsagent.config.fields import read_common, read_scheduler
 from ipvsagent.config.reader import Findings, Section
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
 from ipvsagent.errors import ConfigurationError
 
 OUR_API_VERSION = "ipvsagent.io/v1alpha1"
@@ -18,7 +18,8 @@ OUR_KIND = "AgentConfiguration"
 KUBE_PROXY_API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KUBE_PROXY_KIND = "KubeProxyConfiguration"
 
-_FLAG_BITS = {"flag-1": 0x8, "flag-2": 0x10, "flag-3": 0x20}
+_VERBOSITY_OF_OBJECTS = 4
+SCHEDULER_FLAGS = {"flag-1": 0x8, "flag-2": 0x10, "flag-3": 0x20}
 
 
 class LoadedConfiguration(Struct, frozen=True):
@@ -54,6 +55,15 @@ def parse_configuration(text: str) -> LoadedConfiguration:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: a date such as 2026-99-99
         raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
+    return read_configuration(value)
+
+
+def read_configuration(value: object) -> LoadedConfiguration:
+    """Read a configuration from plain YAML values; None gives the defaults.
+
+    Raises:
+        ConfigurationError: every problem, with the path of its field and what is allowed.
+    """
     if value is None:
         return LoadedConfiguration(Settings())
     findings = Findings()
@@ -61,7 +71,7 @@ def parse_configuration(text: str) -> LoadedConfiguration:
     kind, version = top.text("kind"), top.text("apiVersion")
     settings = Settings()
     if (version, kind) == (OUR_API_VERSION, OUR_KIND):
-        settings = _read_ours(top, findings)
+        settings = read_ours(top, findings)
     elif (version, kind) == (KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND):
         settings = _read_kube_proxy(top, findings)
     elif not findings.problems:
@@ -74,7 +84,7 @@ def parse_configuration(text: str) -> LoadedConfiguration:
     return LoadedConfiguration(settings, tuple(findings.warnings))
 
 
-def _read_ours(top: Section, findings: Findings) -> Settings:
+def read_ours(top: Section, findings: Findings) -> Settings:
     """Our own kind: unknown fields are errors."""
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     flags = _flags(ipvs)
@@ -83,10 +93,17 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
     strict_local = top.boolean("strictLocalPolicy")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
+    external = top.section("externalAddresses")
+    logging = top.section("logging")
     settings = read_common(top, ipvs, iptables)
-    findings.problems += top.unknown()
-    return replace(
+    settings = replace(
         settings,
+        scheduler_fallback=read_scheduler(ipvs, "schedulerFallback", ""),
+        external_addresses=ExternalAddresses(
+            external.networks("allowedExternalIPs"), external.networks("allowedLoadBalancerIPs")
+        ),
+        service_networks=top.networks("serviceCIDRs"),
+        logging=Logging(logging.text("format", "text", LOG_FORMATS), logging.text("level", "info", LOG_LEVELS)),
         scheduler_flags=flags,
         timeouts=replace(settings.timeouts, automatic=automatic_timeouts),
         iptables_variant=variant,
@@ -94,6 +111,8 @@ def _read_ours(top: Section, findings: Findings) -> Settings:
         real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
     )
+    findings.problems += top.unknown()
+    return settings
 
 
 def _flags(ipvs: Section) -> int | None:
@@ -102,9 +121,9 @@ def _flags(ipvs: Section) -> int | None:
         return None
     bits = 0
     for word in ipvs.texts("schedulerFlags"):
-        if word not in _FLAG_BITS:
-            ipvs.wrong("schedulerFlags", f"`{word}` is not a flag; allowed: {', '.join(_FLAG_BITS)}")
-        bits |= _FLAG_BITS.get(word, 0)
+        if word not in SCHEDULER_FLAGS:
+            ipvs.wrong("schedulerFlags", f"`{word}` is not a flag; allowed: {', '.join(SCHEDULER_FLAGS)}")
+        bits |= SCHEDULER_FLAGS.get(word, 0)
     return bits
 
 
@@ -116,12 +135,21 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
         findings.problems.append(f"mode: {shown} is not what this agent does; allowed: ipvs")
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     idle = top.ignore(
-        *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling", "logging"),
+        *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling"),
         *("showHiddenMetricsForVersion", "configSyncPeriod", "bindAddressHardFail"),
     )
     idle += iptables.ignore("syncPeriod", "minSyncPeriod", "localhostNodePorts")
-    settings = read_common(top, ipvs, iptables)
+    logging = top.section("logging")
+    idle += logging.ignore("flushFrequency", "vmodule", "options")
+    settings = replace(read_common(top, ipvs, iptables), logging=_kube_proxy_logging(logging))
     if idle:
         findings.warnings.append(f"fields without effect here: {', '.join(idle)}")
     findings.warnings += top.unknown()
     return settings
+
+
+def _kube_proxy_logging(section: Section) -> Logging:
+    """`logging.format` and `logging.verbosity`; from 4 on, kube-proxy tells of single objects (CFG-12)."""
+    verbosity = section.integer("verbosity", 0, 0, 2**32 - 1)
+    log_format = section.text("format", "text", ("", *LOG_FORMATS)) or "text"
+    return Logging(log_format, "debug" if verbosity >= _VERBOSITY_OF_OBJECTS else "info")

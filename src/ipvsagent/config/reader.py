@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
+from decimal import Decimal
 from typing import TypeVar
 
 from ipvsagent.model.address import Address, Network
@@ -163,8 +164,8 @@ class Section:
         self._wrong(name, reason)
 
     def ignore(self, *names: str) -> list[str]:
-        """Know fields without reading them; answer the paths of those that are set."""
-        return [self._at(n) for n in names if self._take(n) not in (None, "", {}, [])]
+        """Know fields without reading them; answer the paths of those that are set to more than Go's zero value."""
+        return [self._at(n) for n in names if not is_zero(self._take(n))]
 
     def unknown(self) -> list[str]:
         """What was never asked for, here and below, as ``path: is not a known field; did you mean …``."""
@@ -174,6 +175,11 @@ class Section:
             if n not in self._known
         ]
         return found + [words for section in self._sections.values() for words in section.unknown()]
+
+    def known(self) -> list[str]:
+        """The paths of all fields that were asked for, here and below, sections themselves left out."""
+        own = [self._at(n) for n in self._known if n not in self._sections]
+        return own + [path for section in self._sections.values() for path in section.known()]
 
     def ignore_rest(self) -> None:
         """Know every field of this mapping: names are free here."""
@@ -230,10 +236,33 @@ def parse_socket_address(text: str, default_port: int) -> tuple[Address, int]:
     return address, port
 
 
+def format_duration(seconds: float) -> str:
+    """A Go duration that `parse_duration` reads as exactly these seconds."""
+    if seconds != int(seconds):
+        milliseconds = f"{seconds * 1000:g}ms"
+        exact = parse_duration(milliseconds) == seconds
+        return milliseconds if exact else f"{Decimal(repr(seconds)):f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def near_miss(word: str, candidates: Collection[str]) -> str:
     """``; did you mean `x``` where a candidate is close, else nothing."""
     close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`" if close else ""
+
+
+def is_zero(value: object) -> bool:
+    """Whether a value is what Go writes for a field that nobody set."""
+    match value:
+        case dict():
+            return all(is_zero(v) for v in value.values())
+        case str():
+            return value in ("", "0", "0s")
+        case _:
+            return not value
 
 
 def _words(allowed: Collection[str]) -> str:

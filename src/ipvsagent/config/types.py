@@ -16,6 +16,9 @@ DEFAULT_SCHEDULER = "rr"
 SCHEDULERS = ("dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr")
 """IPVS schedulers of current kernels; the kernel's own list decides at start (DEV-35)."""
 
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("error", "warning", "info", "debug")
+
 
 class LocalDetectionMode(enum.StrEnum):
     """How traffic of this node's pods is told from other traffic (section 14)."""
@@ -85,6 +88,25 @@ class SocketAddress(Struct, frozen=True):
 HEALTH_PORT, METRICS_PORT = 10256, 10249
 
 
+class ExternalAddresses(Struct, frozen=True):
+    """Which external addresses Services may claim (the class of CVE-2020-8554); empty: all that nobody else owns.
+
+    Args:
+        external_ips: ranges that `spec.externalIPs` must lie in.
+        load_balancer_ips: ranges that load balancer addresses must lie in.
+    """
+
+    external_ips: tuple[Network, ...] = ()
+    load_balancer_ips: tuple[Network, ...] = ()
+
+
+class Logging(Struct, frozen=True):
+    """How log lines look and which are written (CFG-12)."""
+
+    format: str = "text"  # one of LOG_FORMATS
+    level: str = "info"  # one of LOG_LEVELS
+
+
 class Settings(Struct, frozen=True):
     """The effective configuration."""
 
@@ -93,6 +115,7 @@ class Settings(Struct, frozen=True):
     health_listen: SocketAddress = SocketAddress(Address.parse("0.0.0.0"), HEALTH_PORT)  # CFG-04
     metrics_listen: SocketAddress = SocketAddress(Address.parse("127.0.0.1"), METRICS_PORT)  # CFG-05
     scheduler: str = DEFAULT_SCHEDULER  # CFG-20, VS-02
+    scheduler_fallback: str = ""  # ours, DEV-35: used where the kernel lacks `scheduler`; empty: the start is refused
     scheduler_flags: int | None = None  # bits as in model.state; None: 0x10 for mh, else 0 (VS-03, DEV-16)
     strict_arp: bool = False  # CFG-24
     exclude_networks: tuple[Network, ...] = ()  # CFG-23, DEV-28
@@ -109,6 +132,9 @@ class Settings(Struct, frozen=True):
     strict_local_policy: bool = False  # ours, DEV-11: no fallback to remote endpoints
     real_server_metrics: bool = False  # ours: traffic of every real server among the metrics
     allow_external_ips: bool = True  # feature gate AllowServiceExternalIPs (SVC-08)
+    external_addresses: ExternalAddresses = ExternalAddresses()  # ours
+    service_networks: tuple[Network, ...] = ()  # ours: ranges of cluster IPs, which no external address may lie in
+    logging: Logging = Logging()
     oom_score_adjust: int = -999  # CFG-14
     kubeconfig: str = ""  # CFG-09
 

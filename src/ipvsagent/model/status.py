@@ -33,6 +33,8 @@ class Status(Struct, frozen=True):
         services: number of Services with a plan.
         virtual_servers: number of virtual servers desired.
         failures: what could not be written, as text, with the error.
+        configuration_refused: why the newest configuration is not in force; empty if it is.
+        waiting_for_restart: fields whose configured values are not in force yet.
         problems: what is wrong with objects and their source, conflicts included.
         prepared: whether the first synchronisation is over, whatever failed in it.
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
@@ -45,6 +47,8 @@ class Status(Struct, frozen=True):
     services: int = 0
     virtual_servers: int = 0
     failures: tuple[str, ...] = ()
+    configuration_refused: str = ""
+    waiting_for_restart: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     prepared: bool = False
     node_eligible: bool = False

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ipvsagent.config.types import NodePortAddresses
 from ipvsagent.model.address import Address, Family
-from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey
+from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey, Service
 
 
 class NodeFacts(Struct, frozen=True):
@@ -25,6 +25,7 @@ class NodeFacts(Struct, frozen=True):
         internal_addresses: addresses of the Node object (SYN-03, LB-03).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
         api_server_addresses: where the API server answers; never bound either, or this node would lose it.
+        infrastructure_addresses: cluster IPs of the API server and the cluster DNS, which nobody else may claim.
     """
 
     name: str
@@ -36,10 +37,23 @@ class NodeFacts(Struct, frozen=True):
     internal_addresses: tuple[Address, ...] = ()
     other_node_addresses: frozenset[Address] = frozenset()
     api_server_addresses: frozenset[Address] = frozenset()
+    infrastructure_addresses: frozenset[Address] = frozenset()
 
 
 KUBERNETES_API = ObjectKey("default", "kubernetes")
 """The Service whose endpoints are the API servers."""
+
+_DNS_PORT = 53
+
+
+def is_cluster_dns(service: Service) -> bool:
+    """Whether a Service is the cluster's DNS: whatever listens on its port in the namespace of the system."""
+    return service.key.namespace == "kube-system" and any(p.port == _DNS_PORT for p in service.ports)
+
+
+def is_infrastructure(service: Service) -> bool:
+    """Whether every pod depends on this Service: the API server or the cluster DNS."""
+    return service.key == KUBERNETES_API or is_cluster_dns(service)
 
 
 def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
@@ -87,6 +101,11 @@ def health_check_addresses(
         chosen += [a for a in own if a.family is family]
         chosen += [a for a in present if a.is_loopback and any(a in n for n in networks)]
     return tuple(sorted(dict.fromkeys(chosen), key=lambda a: a.sort_key))
+
+
+def infrastructure_addresses(services: Iterable[Service]) -> frozenset[Address]:
+    """The cluster IPs of those Services that every pod depends on."""
+    return frozenset(a for s in services if is_infrastructure(s) for a in s.cluster_ips)
 
 
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:

@@ -27,6 +27,7 @@ from ipvsagent.model.state import (
     VirtualServerKey,
 )
 from ipvsagent.planner import sets
+from ipvsagent.planner.addresses import AddressPolicy
 from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, is_local
 from ipvsagent.planner.facts import NodeFacts
 
@@ -110,51 +111,17 @@ def _context(
     service: Service, cluster_ip: Address, *, node: NodeFacts, settings: Settings, problems: list[Problem]
 ) -> _Context:
     family = cluster_ip.family
+    allowed = settings.external_addresses
     external_ips: tuple[Address, ...] = ()
     if settings.allow_external_ips:
-        candidates = [a for a in service.external_ips if a.family is family]
-        external_ips = _takeable(service, "spec.externalIPs", candidates, node, settings, problems)
-    candidates = [a for a in service.load_balancer_ips if a.family is family]
-    balancer_ips = _takeable(service, "status.loadBalancer.ingress", candidates, node, settings, problems)
+        policy = AddressPolicy("spec.externalIPs", allowed.external_ips, node, settings)
+        external_ips = policy.takeable(service, [a for a in service.external_ips if a.family is family], problems)
+    policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
+    balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
     return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
-
-
-def _takeable(
-    service: Service,
-    field: str,
-    addresses: Sequence[Address],
-    node: NodeFacts,
-    settings: Settings,
-    problems: list[Problem],
-) -> tuple[Address, ...]:
-    """Leave out addresses that belong to somebody else: taking them would cut this node off (design, section 4)."""
-    usable = []
-    for address in addresses:
-        owner = _other_owner(address, node, settings)
-        if owner:
-            problems.append(
-                Problem(
-                    "Service", str(service.key), field, f"{address} {owner}; it is not served here", "AddressRefused"
-                )
-            )
-        else:
-            usable.append(address)
-    return tuple(usable)
-
-
-def _other_owner(address: Address, node: NodeFacts, settings: Settings) -> str:
-    """Whom an external address belongs to; empty if this node may take it. Its own addresses it may always serve."""
-    if address in node.addresses:
-        return ""
-    if address in node.other_node_addresses:
-        return "is an address of another node"
-    if address in node.api_server_addresses:
-        return "is an address of the API server"
-    network = settings.cluster_network(address.family)
-    return f"lies in the cluster CIDR {network}" if network is not None and address in network else ""
 
 
 def _health_check_port(service: Service) -> int:

@@ -19,6 +19,7 @@ from ipvsagent.model.objects import (
     Service,
     kind_of,
 )
+from ipvsagent.planner.facts import is_infrastructure
 
 ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
 
@@ -31,6 +32,8 @@ class ObjectCache:
         nodes: by key; all that were heard of, this one among them.
         cluster_addresses: of nodes whose objects were not heard of, by name; this node may be among them.
         dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
+        infrastructure: those of the Services that every pod depends on.
+        infrastructure_changed: whether one of them changed since this was last set to False.
         nodes_changed: whether a Node changed since this was last set to False.
     """
 
@@ -40,6 +43,8 @@ class ObjectCache:
         self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
         self.dirty: dict[ObjectKey, None] = {}
         self.nodes_changed = False
+        self.infrastructure: dict[ObjectKey, Service] = {}
+        self.infrastructure_changed = False
         self._slices: dict[ObjectKey, EndpointSlice] = {}
         self._slices_of: dict[ObjectKey, list[ObjectKey]] = {}
         self._listed: set[Kind] = set()
@@ -115,12 +120,18 @@ class ObjectCache:
                 if self.services.get(item.key) != item:
                     self.services[item.key] = item
                     self.dirty[item.key] = None
+                    self._note_infrastructure(item.key, item if is_infrastructure(item) else None)
             case EndpointSlice():
                 self._store_slice(item)
             case Node():
                 if self.nodes.get(item.key) != item:
                     self.nodes[item.key] = item
                     self.nodes_changed = True
+
+    def _note_infrastructure(self, key: ObjectKey, service: Service | None) -> None:
+        self.infrastructure_changed |= self.infrastructure.pop(key, None) != service
+        if service is not None:
+            self.infrastructure[key] = service
 
     def _store_slice(self, item: EndpointSlice) -> None:
         known = self._slices.get(item.key)
@@ -138,6 +149,7 @@ class ObjectCache:
         if kind is Kind.SERVICE and key in self.services:
             del self.services[key]
             self.dirty[key] = None
+            self._note_infrastructure(key, None)
         elif kind is Kind.NODE and key in self.nodes:
             del self.nodes[key]
             self.nodes_changed = True

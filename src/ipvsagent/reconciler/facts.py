@@ -13,6 +13,7 @@ from ipvsagent.planner.facts import (
     api_server_addresses,
     choose_node_port_addresses,
     health_check_addresses,
+    infrastructure_addresses,
     usable_node_addresses,
 )
 from ipvsagent.reconciler.cache import ObjectCache
@@ -52,4 +53,5 @@ def read_facts(
         internal_addresses=internal,
         other_node_addresses=frozenset(others),
         api_server_addresses=api_server_addresses(cache.slices_of(KUBERNETES_API)),
+        infrastructure_addresses=infrastructure_addresses(cache.infrastructure.values()),
     )

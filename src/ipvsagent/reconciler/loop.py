@@ -12,10 +12,8 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct
-
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError, KernelError
+from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
@@ -25,7 +23,6 @@ from ipvsagent.model.events import (
     ClusterNodeAddresses,
     Deleted,
     DummyInterfaceChanged,
-    Event,
     Listed,
     NodeAddressesChanged,
     Rejected,
@@ -42,6 +39,8 @@ from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
+from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.facts import own_node, read_facts
@@ -49,7 +48,6 @@ from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
-    check_scheduler,
     ensure_dummy,
     ensure_rules,
     ensure_sets,
@@ -76,12 +74,6 @@ _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
 _SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS})
 """Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
-
-
-class Reconfigure(Struct, frozen=True):
-    """New settings, already validated."""
-
-    settings: Settings
 
 
 class Reconciler:
@@ -111,13 +103,14 @@ class Reconciler:
     ) -> None:
         self.counters = Counters()
         self._drivers = drivers
-        self._settings = settings
+        self._configuration = Configuration(drivers, settings, log)
+        self._settings = settings  # those in force
         self._node_name = node_name
         self._families = self.families = families
         self._random_fully = random_fully
         self._log = log
         self._clock = clock
-        self._queue: queue.SimpleQueue[tuple[float, Event | Reconfigure]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[float, Message]] = queue.SimpleQueue()
         self._timing = Timing(self.counters, clock, wall_clock)
         self._cache = ObjectCache()
         self._desired = Desired()
@@ -147,12 +140,13 @@ class Reconciler:
             _CLEAN_FLOWS: self._clean_flows,
         }
         self.status = Status()
+        self.settings_applied: Callable[[Settings], None] = lambda _: None
         self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
         self.published: Callable[[Status], None] = lambda _: None  # told of each status; set before `run`
 
     # -- called by other threads -------------------------------------------------------------------------------
 
-    def put(self, event: Event | Reconfigure) -> None:
+    def put(self, event: Message) -> None:
         """Hand a value to the owner thread."""
         self._progress.queued()
         self._queue.put((self._clock(), event))
@@ -179,6 +173,7 @@ class Reconciler:
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
+        self._settings = self._configuration.start()
         self._rules = self._plan_rules()
         prepare_node(self._drivers, self._settings, self._rules, self._log)
         self._attempt(_READ_ADDRESSES)
@@ -195,7 +190,7 @@ class Reconciler:
             self._progress.end(through=self._got_through())
             self._pass_ended = self._clock()
 
-    def handle(self, events: Iterable[Event | Reconfigure]) -> None:
+    def handle(self, events: Iterable[Message]) -> None:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
@@ -207,6 +202,8 @@ class Reconciler:
                     self._dummy_changed(event)
                 case Reconfigure():
                     self._reconfigure(event.settings)
+                case ConfigurationRefused():
+                    self._configuration.refuse(event.reason)
                 case Stop():
                     pass
             self._timing.heard(event, self._cache.dirty)
@@ -245,7 +242,7 @@ class Reconciler:
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> list[Event | Reconfigure]:
+    def _gather(self) -> list[Message]:
         """Wait for events or for something that is due; changes within the minimum period go together (SYN-06)."""
         try:
             events = [self._arrived(self._queue.get(timeout=self.next_wakeup(verification=True)))]
@@ -261,7 +258,7 @@ class Reconciler:
             if isinstance(events[-1], Stop):
                 return events
 
-    def _arrived(self, item: tuple[float, Event | Reconfigure]) -> Event | Reconfigure:
+    def _arrived(self, item: tuple[float, Message]) -> Message:
         at, event = item
         self._timing.arrived(event, at)
         return event
@@ -288,20 +285,16 @@ class Reconciler:
         missing = self._desired.addresses.keys() - self._writer.ledger.addresses
         return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
 
-    def _reconfigure(self, settings: Settings) -> None:
-        if settings == self._settings:
+    def _reconfigure(self, configured: Settings) -> None:
+        if not self._configuration.change(configured):
             return
-        try:
-            check_scheduler(self._drivers, settings.scheduler)
-        except AgentError as error:
-            self._log.error("new configuration refused; the old one stays in force", error=error)
-            return
-        self._settings = settings
+        self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
         self._planning.plan_all_next()
         self._attempt(_WRITE_SYSCTLS)
         self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
+        self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
     def _write_rules(self) -> None:
@@ -359,8 +352,9 @@ class Reconciler:
         )
 
     def _plan_dirty(self) -> Touched:
-        if KUBERNETES_API in self._cache.dirty:
-            self._attempt(_READ_ADDRESSES)  # the API servers' addresses are among the facts
+        if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
+            self._cache.infrastructure_changed = False
+            self._attempt(_READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
         return self._planning.plan_dirty(self._settings)
 
     def _repair(self, touched: Touched) -> None:
@@ -504,7 +498,10 @@ class Reconciler:
     def _publish(self) -> None:
         problems = frozenset((*self._cache.problems(), *self._desired.problems()))
         for problem in sorted(problems - self._reported):
-            self._log.warning(str(problem))
+            subject = f"{problem.kind} {problem.name}"
+            self._log.warning(
+                "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
+            )
             self.announce(problem)
         self._reported = problems
         self.counters.draining, self.counters.failing = len(self._drain), len(self._failures)
@@ -514,6 +511,8 @@ class Reconciler:
             services=len(self._desired),
             virtual_servers=len(self._desired.virtual_servers),
             failures=self._failures.texts(),
+            configuration_refused=self._configuration.refusal,
+            waiting_for_restart=self._configuration.waiting_for_restart,
             problems=tuple(sorted(problems)),
             prepared=self._first_sync_done,
             node_eligible=self._node_eligible,

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ipvsagent.model.objects import EndpointSlice, ObjectKey, Service
 from ipvsagent.planner.endpoints import is_local
-from ipvsagent.planner.facts import KUBERNETES_API
-
-DNS_PORT = 53
+from ipvsagent.planner.facts import KUBERNETES_API, is_cluster_dns
 
 
 def first_sync_order(services: Iterable[tuple[Service, Sequence[EndpointSlice]]], node_name: str) -> list[ObjectKey]:
@@ -20,7 +18,7 @@ def first_sync_order(services: Iterable[tuple[Service, Sequence[EndpointSlice]]]
 def _rank(service: Service, slices: Sequence[EndpointSlice], node_name: str) -> int:
     if service.key == KUBERNETES_API:
         return 0
-    if service.key.namespace == "kube-system" and any(p.port == DNS_PORT for p in service.ports):
+    if is_cluster_dns(service):
         return 1
     if any(is_local(e, node_name) for piece in slices for e in piece.endpoints):
         return 2

@@ -36,7 +36,7 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
         NodeUnusable: the node lacks something that nothing can be done without.
     """
     with needed_from_node():
-        load_modules(drivers, settings, log)
+        load_modules(drivers, log)
         write_sysctls(drivers, settings, log)
         patiently(lambda: ensure_dummy(drivers))
         for rule_set in rules:
@@ -80,14 +80,39 @@ def load_ipvs(modules: Modules) -> None:
             ) from error
 
 
-def load_modules(drivers: Drivers, settings: Settings, log: Logger) -> None:
-    """Load IPVS and the scheduler's module; refuse a scheduler that this kernel lacks (DEV-35)."""
+def load_modules(drivers: Drivers, log: Logger) -> None:
+    """Load IPVS and connection tracking."""
     load_ipvs(drivers.modules)
-    check_scheduler(drivers, settings.scheduler)
     try:
         drivers.modules.load("nf_conntrack")
     except KernelError as error:
         log.warning("module not loaded", module="nf_conntrack", error=error)
+
+
+def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> Settings:
+    """Load the scheduler's module; without it go on with the fallback if one is configured (DEV-35).
+
+    Raises:
+        NodeUnusable: this kernel has neither, or lacks the one and no fallback is configured.
+    """
+    with needed_from_node():
+        try:
+            check_scheduler(drivers, settings.scheduler)
+        except NodeUnusable:
+            fallback = settings.scheduler_fallback
+            if not fallback:
+                raise
+            check_scheduler(drivers, fallback)
+            available = ",".join(drivers.modules.available_schedulers())
+            log.warning(
+                "scheduler is not known to this kernel; the fallback is used",
+                scheduler=settings.scheduler,
+                fallback=fallback,
+                available=available,
+            )
+            # Flags mean something else to each scheduler.
+            return replace(settings, scheduler=fallback, scheduler_flags=None)
+    return settings
 
 
 def check_scheduler(drivers: Drivers, scheduler: str) -> None:

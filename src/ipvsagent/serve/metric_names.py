@@ -136,6 +136,8 @@ OWN = (
     ),
     Definition("ipvsagent_complete", "gauge", "1 if all objects were listed once, else 0"),
     Definition("ipvsagent_synchronised", "gauge", "1 if the kernel holds all of the desired state, else 0"),
+    Definition("ipvsagent_configuration_refused", "gauge", "1 if the newest configuration could not be used, else 0"),
+    Definition("ipvsagent_configuration_waiting_fields", "gauge", "Configured fields that count after a restart only"),
     Definition("ipvsagent_services", "gauge", "Services with a plan"),
     Definition("ipvsagent_virtual_servers", "gauge", "Virtual servers desired"),
     Definition(

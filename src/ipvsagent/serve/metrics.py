@@ -231,6 +231,8 @@ class _OwnNumbers(Collector):
         yield _numbers("ipvsagent_build_info", {(self._sources.version, platform.python_version()): 1})
         yield _number("ipvsagent_complete", status.complete)
         yield _number("ipvsagent_synchronised", status.synchronised)
+        yield _number("ipvsagent_configuration_refused", bool(status.configuration_refused))
+        yield _number("ipvsagent_configuration_waiting_fields", len(status.waiting_for_restart))
         yield _number("ipvsagent_services", status.services)
         yield _number("ipvsagent_virtual_servers", status.virtual_servers)
         labels = Counter(p.label for p in status.problems)

@@ -11,6 +11,7 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, Node, Service
 from ipvsagent.model.status import Status
+from ipvsagent.reconciler.configuration import ConfigurationRefused
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
 
 
@@ -67,7 +68,7 @@ class FakeNode:
         )
         self.reconciler.start()
 
-    def hear(self, *events: Event | Reconfigure) -> None:
+    def hear(self, *events: Event | Reconfigure | ConfigurationRefused) -> None:
         """Handle events and reconcile, as one pass of the owner thread."""
         self.reconciler.handle(events)
         self.reconciler.reconcile()

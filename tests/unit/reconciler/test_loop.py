@@ -289,3 +289,20 @@ def test_an_external_address_goes_when_the_api_server_turns_out_to_own_it() -> N
     assert [str(p) for p in node.status().problems] == [
         "Service shop/web: spec.externalIPs 198.51.100.7 is an address of the API server; it is not served here"
     ]
+
+
+def test_an_external_address_goes_when_it_becomes_the_cluster_dns_s_address() -> None:
+    """Design, section 4: Services that every pod depends on are followed live, whichever comes first."""
+    node = FakeNode()
+    node.hear_all([service(external_ips=["10.96.0.53"])])
+    assert node.status().problems == ()
+    node.kernel.clear_log()
+    dns = service("kube-system/kube-dns", "10.96.0.53", ports=[port(53, name="dns", protocol="UDP")])
+    node.hear(Changed(dns))
+    assert "remove virtual server 10.96.0.53:80/TCP" in node.operations()
+    assert [str(p) for p in node.status().problems] == [
+        "Service shop/web: spec.externalIPs 10.96.0.53 is the cluster IP of the API server or the cluster DNS; "
+        "it is not served here"
+    ]
+    node.hear(Deleted(Kind.SERVICE, dns.key))
+    assert node.status().problems == ()

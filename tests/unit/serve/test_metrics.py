@@ -71,7 +71,9 @@ class Scene:
                 problems=(
                     Problem("Service", "shop/web", "", "no"),
                     Problem("Service", "a/b", "", "x", "AddressConflict"),
-                )
+                ),
+                configuration_refused="foo: is not a known field",
+                waiting_for_restart=("hostnameOverride", "oomScoreAdj"),
             ),
             lambda: 4.5,
         )
@@ -212,6 +214,8 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
     assert busy.value("kubeproxy_sync_proxy_rules_duration_seconds_bucket", ip_family="IPv6", le="0.256") == 0
     assert busy.value("ipvsagent_invalid_objects", kind="Service") == 1
     assert busy.value("ipvsagent_conflicts") == 1
+    assert busy.value("ipvsagent_configuration_refused") == 1
+    assert busy.value("ipvsagent_configuration_waiting_fields") == 2
     assert busy.value("ipvsagent_api_data_age_seconds") == 4.5
     assert busy.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
 

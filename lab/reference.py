@@ -1,0 +1,104 @@
+"""`make reference`: write what is generated from the code: the schema, and tables of the reference.
+
+``--check`` writes nothing and says what is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
+from ipvsagent.config.documents import find_configuration
+from ipvsagent.config.load import read_configuration
+from ipvsagent.config.reader import is_zero
+from ipvsagent.config.types import Settings
+from ipvsagent.config.write import json_schema, reference_table
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "tests" / "data" / "kube-proxy"
+CONFIGURATION = Path("docs/reference/configuration.md")
+SCHEMA = Path("src/ipvsagent/config/schema.json")
+KUBE_PROXY = Path("docs/reference/kube-proxy-configuration.md")
+
+_PLAIN = {f.path: f.plain for f in FIELDS}
+_ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that become one of ours with another name
+_HEAD = """\
+# kube-proxy's configuration, distribution by distribution
+
+What each field becomes that a distribution sets to more than its zero value. The files stand in
+`tests/data/kube-proxy/`, written from the documented defaults, with the IPVS mode chosen as each distribution
+documents it: only kubespray has it as its default, and any other mode is refused. `ipvsagent config check` and
+`ipvsagent config convert` take these files as they are; `run --config` takes a `KubeProxyConfiguration` or what
+`convert` prints.
+
+k3s and RKE2 give kube-proxy flags and no file: `convert` takes their configuration file with `kube-proxy-arg`, to
+which it adds the flags that they pass by themselves, or the Pod of kube-proxy, as kOps has it, too. Without a file
+kube-proxy's `minSyncPeriod` is 1s, so that stands in what is converted from flags (CFG-53).
+
+This page is generated: `make reference`.
+"""
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with its text."""
+    configuration = (ROOT / CONFIGURATION).read_text(encoding="utf-8")
+    for name, table in (("common", reference_table(ours=False)), ("ours", reference_table(ours=True))):
+        marks = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        escaped = table.replace("\\", r"\\")
+        configuration = re.sub(marks, rf"\g<1>{escaped}\g<2>", configuration, flags=re.DOTALL)
+    return {SCHEMA: json_schema(), CONFIGURATION: configuration, KUBE_PROXY: _HEAD + "".join(_distributions())}
+
+
+def _distributions() -> Iterator[str]:
+    for path in sorted(SAMPLES.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        document = find_configuration(text)
+        loaded = read_configuration(document.value)
+        yield f"\n## {path.stem}\n\n{text.splitlines()[0].removeprefix('# ')}\n\n"
+        yield "| kube-proxy's field | Value | Became |\n|---|---|---|\n"
+        warnings = (*document.warnings, *loaded.warnings)
+        for field, value in sorted(_leaves(document.value)):
+            yield f"| `{field}` | `{value}` | {_became(field, loaded.settings, ' '.join(warnings))} |\n"
+        if warnings:
+            yield "\nWarnings:\n\n" + "".join(f"- {w}\n" for w in warnings)
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Fields with a value that says something."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(below, f"{path}.{key}" if path else str(key))
+    elif path not in ("apiVersion", "kind") and value not in (None, "", []) and (path in _PLAIN or not is_zero(value)):
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        yield path, shown
+
+
+def _became(field: str, settings: Settings, warnings: str) -> str:
+    ours = _ALSO.get(field, field)
+    if ours in _PLAIN:
+        value = _PLAIN[ours](settings)
+        shown = str(value).lower() if isinstance(value, bool) else str(value) or '""'
+        return f"`{ours}: {shown}`"
+    if field == "mode":
+        return "what this agent does"
+    if field in IDLE_FIELDS:
+        return "accepted, without effect"
+    named = any(re.search(rf"\b{re.escape(name)}\b", warnings) for name in (field, field.partition(".")[0]))
+    return "without effect, named in a warning" if named else "without effect"
+
+
+def main(words: list[str]) -> int:
+    """Write the files, or say which are out of date."""
+    stale = [p for p, text in generated().items() if not (ROOT / p).exists() or (ROOT / p).read_text("utf-8") != text]
+    for path in stale:
+        print(path)
+        if "--check" not in words:
+            (ROOT / path).write_text(generated()[path], encoding="utf-8")
+    return 1 if stale and "--check" in words else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

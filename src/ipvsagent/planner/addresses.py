@@ -1,0 +1,64 @@
+"""Which external addresses a Service may claim on this node.
+
+External IPs and load balancer addresses come from whoever may write Services (the class of CVE-2020-8554): taking an
+address that belongs to somebody else would cut this node off from it, or its traffic would go to the claimant.
+Addresses that no Service can have at all, such as loopback ones, are refused when objects are decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Address, Network
+from ipvsagent.model.objects import Problem, Service
+from ipvsagent.planner.facts import NodeFacts
+
+
+class AddressPolicy(Struct, frozen=True):
+    """What is allowed in one field of a Service (design, section 4).
+
+    Args:
+        field: path of the field, for problems.
+        allowed: ranges that its addresses must lie in; empty: any.
+    """
+
+    field: str
+    allowed: tuple[Network, ...]
+    node: NodeFacts
+    settings: Settings
+
+    def takeable(self, service: Service, addresses: Iterable[Address], problems: list[Problem]) -> tuple[Address, ...]:
+        """The addresses that may be served; a problem is added for each of the others."""
+        usable = []
+        for address in addresses:
+            objection = self._objection(address)
+            if objection:
+                reason = f"{address} {objection}; it is not served here"
+                problems.append(Problem("Service", str(service.key), self.field, reason, "AddressRefused"))
+            else:
+                usable.append(address)
+        return tuple(usable)
+
+    def _objection(self, address: Address) -> str:
+        """Why an address may not be taken; empty if it may. What is no VIP of others, this node may always serve."""
+        node = self.node
+        # A cluster IP stays one where a node has it on an interface of its own, as a DNS cache on the node does.
+        if address in node.infrastructure_addresses:
+            return "is the cluster IP of the API server or the cluster DNS"
+        for network in self.settings.service_networks:
+            if address in network:
+                return f"lies in the Service CIDR {network}"
+        if self.allowed and not any(address in network for network in self.allowed):
+            return f"lies in none of the ranges allowed: {', '.join(map(str, self.allowed))}"
+        if address in node.addresses:
+            return ""
+        if address in node.other_node_addresses:
+            return "is an address of another node"
+        if address in node.api_server_addresses:
+            return "is an address of the API server"
+        network_of_pods = self.settings.cluster_network(address.family)
+        inside = network_of_pods is not None and address in network_of_pods
+        return f"lies in the cluster CIDR {network_of_pods}" if inside else ""

@@ -1,0 +1,88 @@
+"""Which settings are configured, which are in force, and why they differ.
+
+They differ while a new configuration cannot be used, where a scheduler is replaced by its fallback, and for fields that
+the process reads at its start only.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ipvsagent.config.catalogue import waiting_for_restart
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import AgentError
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.log import Logger
+from ipvsagent.model.events import Event
+from ipvsagent.reconciler.prepare import load_ipvs, with_usable_scheduler
+
+
+class Reconfigure(Struct, frozen=True):
+    """New settings, already validated."""
+
+    settings: Settings
+
+
+class ConfigurationRefused(Struct, frozen=True):
+    """A new configuration that cannot be used, and why."""
+
+    reason: str
+
+
+Message = Event | Reconfigure | ConfigurationRefused
+"""What the owner thread is told."""
+
+
+class Configuration:
+    """The settings of a running agent.
+
+    Attributes:
+        in_force: what is planned and written with.
+        refusal: why the newest configuration is not in force; empty if it is.
+    """
+
+    def __init__(self, drivers: Drivers, settings: Settings, log: Logger) -> None:
+        self._drivers = drivers
+        self._log = log
+        self._at_start = settings
+        self._configured = settings
+        self.in_force = settings
+        self.refusal = ""
+
+    @property
+    def waiting_for_restart(self) -> tuple[str, ...]:
+        """The fields whose configured values are not in force yet."""
+        return waiting_for_restart(self._at_start, self._configured)
+
+    def start(self) -> Settings:
+        """Settle on the settings that this kernel can serve (DEV-35).
+
+        Raises:
+            NodeUnusable: it has no IPVS, or neither the scheduler nor its fallback.
+        """
+        load_ipvs(self._drivers.modules)
+        self.in_force = with_usable_scheduler(self._drivers, self._configured, self._log)
+        return self.in_force
+
+    def change(self, configured: Settings) -> bool:
+        """Take new settings; answer whether others are in force now. Those that cannot be used are refused."""
+        self.refusal = ""
+        if configured == self._configured:
+            return False
+        try:
+            usable = with_usable_scheduler(self._drivers, configured, self._log)
+        except AgentError as error:
+            self.refuse("; ".join(str(error).splitlines()))
+            return False
+        self._configured = configured
+        if self.waiting_for_restart:
+            fields = ", ".join(self.waiting_for_restart)
+            self._log.warning("fields of the new configuration wait for a restart", fields=fields)
+        changed = usable != self.in_force
+        self.in_force = usable
+        return changed
+
+    def refuse(self, reason: str) -> None:
+        """Note that a new configuration cannot be used; the old one stays in force."""
+        self.refusal = reason
+        self._log.error("new configuration refused; the old one stays in force", reason=reason)

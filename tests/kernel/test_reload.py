@@ -1,0 +1,54 @@
+"""A new configuration under load: a thousand Services change, and no connection notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+from kernel.load import Load
+from kernel.manifests import many_services
+from kernel.node import Node
+from kernel.processes import wait_for
+
+SERVICES = 1000
+HELD = 20
+
+
+def uses_only(node: Node, scheduler: str) -> bool:
+    """Whether every virtual server has this scheduler."""
+    return {entry.scheduler for entry in node.table().values()} == {scheduler}
+
+
+def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_file_changes_nothing(
+    node: Node, record_property: Callable[[str, object], None]
+) -> None:
+    """Design section 2, CFG-20, CFG-50: in place, while requests go on; what the file says of the start is named."""
+    node.manifests.write("many", *many_services(SERVICES))
+    agent = node.start_agent()
+    wait_for(lambda: len(node.table()) == SERVICES, "all Services are served")
+    vips = [name.partition(":")[0] for name in sorted(node.table())]
+    with ExitStack() as held, Load(node, "client", "tcp", vips[0], 80) as load:
+        step = SERVICES // HELD
+        connections = [held.enter_context(node.connect("client", "tcp", vip, 80)) for vip in vips[::step]]
+        pods = [connection.ask().pod for connection in connections]
+        for scheduler in ("lc", "sh"):
+            node.configure(ipvs={"scheduler": scheduler})
+            wait_for(partial(uses_only, node, scheduler), f"every virtual server has `{scheduler}`")
+            assert [connection.ask().pod for connection in connections] == pods
+            load.wait_for_more(count=5)
+        node.configure(ipvs={"scheduler": "lcc"}, logging={"format": "json"})
+        wait_for(lambda: "new configuration refused" in agent.stderr, "the bad file is refused")
+        assert uses_only(node, "sh")
+        node.configure(ipvs={"scheduler": "wlc"}, logging={"format": "json"}, oomScoreAdj=0)
+        wait_for(partial(uses_only, node, "wlc"), "the next file is followed")
+        assert [connection.ask().pod for connection in connections] == pods
+        load.wait_for_more(count=5)
+    assert load.failures == []
+    assert len(node.table()) == SERVICES
+    assert "fields of the new configuration wait for a restart fields=oomScoreAdj" in agent.stderr
+    wait_for(lambda: '"message": "configuration applied"' in agent.stderr, "log lines are JSON")
+    applied = next(line for line in agent.stderr.splitlines() if '"message": "configuration applied"' in line)
+    assert json.loads(applied)["scheduler"] == "wlc"
+    record_property("requests", load.answers.total())
