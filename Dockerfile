@@ -23,7 +23,7 @@ RUN python3 -m venv /opt/ipvsagent; \
     rm -rf /opt/ipvsagent/bin/activate* /opt/ipvsagent/bin/Activate.ps1; \
     rm -rf /opt/ipvsagent/lib/python3.11/site-packages/kubernetes/aio; \
     find /opt/ipvsagent -name '*.pyi' -delete; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash /opt/ipvsagent; \
+    python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/ipvsagent; \
     find /opt/ipvsagent -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
 FROM ${BASE}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -68,6 +70,19 @@ def test_every_alert_says_what_happened_how_bad_it_is_and_what_follows() -> None
         assert rule["annotations"].keys() == {"summary", "description"}
         assert "AGENT" not in rule["expr"]
         assert "SLOW_SECONDS" not in rule["expr"]
+
+
+def test_prometheus_takes_the_alerts(tmp_path: Path) -> None:
+    """Its own tool reads expressions and templates."""
+    rules = only(render(MATRIX["monitoring"]), "PrometheusRule")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    done = subprocess.run(
+        ["promtool", "check", "rules", "--lint-fatal", str(tmp_path / "rules.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_alerts_ask_for_the_job_that_the_monitor_names() -> None:
