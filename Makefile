@@ -34,12 +34,12 @@ test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEM
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
-image: setup ## carry the Dockerfile out in plain folders below lab/out/image; needs root and a network
-	@mkdir -p lab/out
-	$(PYTHON) -m lab.image lab/out/image </dev/null >lab/out/image.log 2>&1 || { tail -40 lab/out/image.log; exit 1; }
+image: setup ## carry the Dockerfile out in plain folders below build/image; needs root and a network
+	@mkdir -p build
+	$(PYTHON) -m lab.image build/image </dev/null >build/image.log 2>&1 || { tail -40 build/image.log; exit 1; }
 
 test-image: image ## the image starts, has all that it needs, and keeps to its size
-	IPVSAGENT_IMAGE=lab/out/image $(PYTHON) -m pytest tests/image </dev/null
+	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
 test: lint test-unit test-image test-kernel ## everything
 

@@ -177,7 +177,9 @@ def _fresh_root(root: Path, base: str, folder: Path) -> None:
         shutil.rmtree(kept, ignore_errors=True)
         words = ["debootstrap", "--variant=minbase", SUITE, str(kept)]
         subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-        shutil.rmtree(kept / "var/cache/apt/archives")
+        for waste in ("var/cache/apt", "var/lib/apt/lists", "var/log"):  # an image has none of it
+            shutil.rmtree(kept / waste)
+            (kept / waste).mkdir()
         (folder / f"{kept.name}.done").touch()
     shutil.rmtree(root, ignore_errors=True)
     subprocess.run(["cp", "--archive", kept, root], check=True)

@@ -16,7 +16,7 @@ import ipvsagent
 
 ROOT = Path(__file__).parents[2]
 # docs/developer/image.md states these: uncompressed, in what Debian's image does not hold already.
-BUDGET_MEBIBYTES = 130
+BUDGET_MEBIBYTES = 145
 
 
 @pytest.fixture
