@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml image test-image test demo bench reference coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml image test-image test demo bench bench-quick bench-source reference coverage-spec clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -26,7 +26,7 @@ test-unit: setup ## tests that need no guest, on this machine
 
 # What is compiled here need not be compiled in the guest, at each start.
 compile: setup
-	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab </dev/null
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab bench </dev/null
 
 test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
 	lab/boot.sh -k qemu -t 1100 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
@@ -47,7 +47,13 @@ demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
 	@lab/boot.sh -k qemu -t 900 -- env IPVSAGENT_TERMINAL=$$([ -t 1 ] && echo 1) $(PYTHON) -m lab.demo
 
-bench: setup ## what a large cluster costs: CPU time and memory of each stage
+bench: compile ## what large clusters cost, 15 min: bench/results.json, docs/benchmarks.md, plots
+	PYTHONPATH=src $(PYTHON) -m bench </dev/null
+
+bench-quick: compile ## the same with small clusters in user-mode-linux: prints a table, writes lab/out/bench
+	PYTHONPATH=src $(PYTHON) -m bench --quick --kernel uml </dev/null
+
+bench-source: setup ## what it costs to list, decode and index a large cluster over HTTP
 	$(PYTHON) -m bench.source </dev/null
 	$(PYTHON) -m bench.scrape </dev/null
 

@@ -37,13 +37,13 @@ def _sets(host: Host) -> dict[str, tuple[str, Family | None, int, int]]:
 
 
 def test_sets_are_listed_with_what_they_were_created_with(host: Host) -> None:
-    """SET-30: type, family and size; a bitmap has neither family nor size."""
+    """SET-30: type, family and size; a bitmap has no family, and the size of its range."""
     for spec in (SMALL, PORTS, VIPS_6):
         host.ip_sets.create(spec)
     host.ip_sets.apply([AddEntry(SetEntry(PORTS.name, 80)), AddEntry(SetEntry(PORTS.name, 443))])
     assert _sets(host) == {
         "TEST-SMALL": ("hash:ip", Family.IPV4, 4, 0),
-        "TEST-PORTS": ("bitmap:port", None, 0, 2),
+        "TEST-PORTS": ("bitmap:port", None, 65536, 2),
         "TEST-VIPS-6": ("hash:ip,port", Family.IPV6, 200_000, 0),
     }
 

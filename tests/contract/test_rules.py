@@ -42,7 +42,7 @@ def test_a_driver_serves_its_family(firewall: Firewall) -> None:
 
 
 def test_jumps_are_inserted_at_the_top_in_the_order_given(firewall: Firewall) -> None:
-    """Rules of others stay below them."""
+    """IPT-02: rules of others in built-in chains are untouched and stay below them."""
     firewall.append(FOREIGN_RULE)
     firewall.driver.replace(firewall.rules)
     assert firewall.builtin() == [FIRST_LINE, SECOND_LINE, FOREIGN_LINE]

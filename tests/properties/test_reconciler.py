@@ -1,4 +1,7 @@
-"""Whatever happens in whatever order, the kernel ends as if the final objects had been planned from scratch."""
+"""Whatever happens in whatever order, the kernel ends as if the final objects had been planned from scratch.
+
+"From scratch" is said twice: by a new agent on an empty kernel, and by the second planner.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Service
 from ipvsagent.reconciler.loop import Reconfigure
+from oracle.facts import differences, of_kernel
+from oracle.planner import World, expected
 from unit.reconciler.node import FakeNode, new_kernel
 
 VIP = "198.51.100.7"
@@ -139,6 +144,14 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.node.status().synchronised
         assert self.node.kernel.snapshot() == scratch.kernel.snapshot()
         assert self.node.status().problems == scratch.status().problems
+        on_interfaces = [item for link, item in self.node.kernel.addresses.held if link != "kube-ipvs0"]
+        world = World(
+            tuple(self.services.values()),
+            tuple(self.slices.values()),
+            settings=self.settings,
+            interface_addresses=on_interfaces,
+        )
+        assert differences(of_kernel(self.node.kernel), expected(world)) == []
 
     @invariant()
     def rules_never_change(self) -> None:

@@ -257,6 +257,28 @@ def test_local_detection_tells_pods_of_this_node(detection: LocalDetection, loca
     assert tracer.trace(packet(foreign)) == MASQUERADED
 
 
+def test_a_process_of_the_node_counts_as_not_local_where_interfaces_tell() -> None:
+    """LOC-05: in OUTPUT there is no input interface, so `! -i` matches, and the node's own traffic is masqueraded."""
+    for detection in (
+        LocalDetection(LocalDetectionMode.BRIDGE_INTERFACE, bridge_interface="cni0"),
+        LocalDetection(LocalDetectionMode.INTERFACE_NAME_PREFIX, interface_name_prefix="cali"),
+    ):
+        tracer = node(service(), settings=Settings(local_detection=detection))
+        assert tracer.trace(Packet(NODE_ADDRESS, CLUSTER_IP, 80, in_interface="")) == MASQUERADED
+
+
+def test_nothing_of_other_modes_and_variants_is_among_the_rules() -> None:
+    """IPT-92, IPT-95: no drop of invalid packets, no chain of iptables mode, no second mark, no match on IPVS."""
+    for family in Family:
+        text = "\n".join(lines(family=family))
+        for word in ("INVALID", "KUBE-MARK-DROP", "KUBE-FIREWALL", "-m ipvs", "vdir", "127.0.0.1", "0x8000"):
+            assert word not in text
+        assert {line.split()[-1] for line in text.splitlines() if "--set-xmark" in line} == {
+            "0x4000/0x4000",
+            "0x4000/0x0",
+        }
+
+
 def test_a_cluster_cidr_that_holds_everything_masquerades_nobody() -> None:
     """LOC-01: a match that could never hold is not written, since iptables-nft refuses it."""
     networks = (Network.parse("0.0.0.0/0"), Network.parse("::/0"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from builders import NODE, addresses, endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import ExternalAddresses, LocalDetection, Settings
@@ -278,6 +279,19 @@ def test_no_range_of_the_family_or_a_zero_one_leaves_the_vip_open(ranges: list[s
     """SVC-10."""
     web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=ranges)
     assert entries(plan(web), "KUBE-LOAD-BALANCER-FW") == []
+
+
+def test_ranges_of_the_other_family_alone_are_reported() -> None:
+    """SVC-10, DEV-26: the VIP stays open, as with kube-proxy, but somebody is told."""
+    web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["fd00::/8"])
+    (problem,) = plan(web).problems
+    assert str(problem) == (
+        "Service shop/web: spec.loadBalancerSourceRanges has no IPv4 range;"
+        " IPv4 load balancer addresses are open to every client"
+    )
+    assert problem.label == "UnrestrictedAddress"
+    assert plan(replace(web, load_balancer_ips=())).problems == ()
+    assert plan(replace(web, source_ranges=())).problems == ()
 
 
 def test_the_same_address_in_two_fields_is_one_virtual_server_with_the_entries_of_both() -> None:

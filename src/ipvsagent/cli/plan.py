@@ -21,6 +21,7 @@ from ipvsagent.planner.facts import (
     api_server_addresses,
     choose_node_port_addresses,
     infrastructure_addresses,
+    node_ips,
     usable_node_addresses,
 )
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
@@ -74,8 +75,9 @@ def _facts(
     settings: Settings,
 ) -> NodeFacts:
     node = next((n for n in nodes if n.name == name), None)
-    internal = node.addresses if node else given
-    addresses = usable_node_addresses(given or internal)
+    reported = node.addresses if node else given
+    internal = node_ips(reported, settings.bind_address)
+    addresses = usable_node_addresses(given or reported)
     others = {a for n in nodes if n is not node for a in n.addresses}
     return NodeFacts(
         name=name,

@@ -184,6 +184,14 @@ FIELDS: tuple[Field, ...] = (
         ours=True,
     ),
     Field(
+        "ipv6Forwarding",
+        _BOOLEAN,
+        lambda s: s.ipv6_forwarding,
+        "True: sets `net.ipv6.conf.all.forwarding` to 1 where IPv6 is served, which makes the node ignore router"
+        " advertisements unless `accept_ra` is 2. False: there is a warning where it is off.",
+        ours=True,
+    ),
+    Field(
         "realServerMetrics",
         _BOOLEAN,
         lambda s: s.real_server_metrics,

@@ -91,6 +91,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
     variant = iptables.text("variant", "auto", ("auto", "legacy", "nft"))
     real_server_metrics = top.boolean("realServerMetrics")
     strict_local = top.boolean("strictLocalPolicy")
+    ipv6_forwarding = top.boolean("ipv6Forwarding")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
     external = top.section("externalAddresses")
@@ -108,6 +109,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
         timeouts=replace(settings.timeouts, automatic=automatic_timeouts),
         iptables_variant=variant,
         strict_local_policy=strict_local,
+        ipv6_forwarding=ipv6_forwarding,
         real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
     )

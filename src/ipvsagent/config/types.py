@@ -130,6 +130,7 @@ class Settings(Struct, frozen=True):
     conntrack: Conntrack = Conntrack()
     iptables_variant: str = "auto"  # ours: auto, legacy or nft
     strict_local_policy: bool = False  # ours, DEV-11: no fallback to remote endpoints
+    ipv6_forwarding: bool = False  # ours, DEV-31: set net.ipv6.conf.all.forwarding where IPv6 is served
     real_server_metrics: bool = False  # ours: traffic of every real server among the metrics
     allow_external_ips: bool = True  # feature gate AllowServiceExternalIPs (SVC-08)
     external_addresses: ExternalAddresses = ExternalAddresses()  # ours

@@ -97,6 +97,7 @@ class Addresses(Protocol):
 
         Raises:
             NotFound: there is no such interface.
+            KernelError: it could not be looked up; nothing was changed.
         """
 
 

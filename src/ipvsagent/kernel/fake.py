@@ -49,11 +49,13 @@ _SYSCTLS = {
     "net/ipv4/tcp_keepalive_probes": "9",
     "kernel/osrelease": "6.1.0-56-amd64",
     "net/ipv4/ip_forward": "0",
+    "net/ipv6/conf/all/forwarding": "0",
     "net/ipv4/conf/all/arp_ignore": "0",
     "net/ipv4/conf/all/arp_announce": "0",
 }
 _CONNTRACK_SYSCTLS = {
     "net/netfilter/nf_conntrack_max": "65536",
+    "net/netfilter/nf_conntrack_buckets": "16384",
     "net/netfilter/nf_conntrack_tcp_timeout_established": "432000",
     "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "60",
     "net/netfilter/nf_conntrack_tcp_be_liberal": "0",

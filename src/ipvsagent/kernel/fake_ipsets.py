@@ -40,7 +40,7 @@ class FakeIpSets:
     def list_sets(self) -> list[ObservedSet]:
         """As in `api.IpSets`."""
         return [
-            ObservedSet(name, spec.type.value, spec.family, _capacity(spec) or 0, self._references(name), len(entries))
+            ObservedSet(name, spec.type.value, spec.family, spec.max_elements, self._references(name), len(entries))
             for name, (spec, entries) in self.sets.items()
         ]
 

@@ -118,11 +118,16 @@ def decode_set(payload: bytes) -> ObservedSet:
     top = attributes(payload, _NFGEN.size)
     data = attributes(top[_TOP["DATA"]]) if _TOP["DATA"] in top else {}
     family = top.get(_TOP["FAMILY"], b"\0")[0]
+    kind = _text(top.get(_TOP["TYPENAME"], b""))
+    if kind == SetType.BITMAP_PORT:
+        size = _read(data, _CREATE["PORT_TO"]) - _read(data, _CREATE["PORT"]) + 1
+    else:
+        size = _read(data, _CREATE["MAXELEM"])
     return ObservedSet(
         _text(top[_TOP["SETNAME"]]),
-        _text(top.get(_TOP["TYPENAME"], b"")),
+        kind,
         Family(family) if family in (Family.IPV4, Family.IPV6) else None,
-        _read(data, _CREATE["MAXELEM"]),
+        size,
         _read(data, _CREATE["REFERENCES"]),
         _read(data, _CREATE["ELEMENTS"]),
     )

@@ -106,6 +106,8 @@ class IpvsDriver:
         encode = codec.Encoder().encode
         family = self._family
         answers = self._netlink.execute([Message(family, encode(o)) for o in operations])
+        if not any(answers):
+            return [None] * len(answers)
         return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
 
     def timeouts(self) -> IpvsTimeouts:

@@ -78,12 +78,14 @@ class Encoder:
     def __init__(self) -> None:
         self._key: VirtualServerKey | None = None
         self._nested_key = b""
+        self._adding: VirtualServerKey | None = None
+        self._before_address = b""  # all that precedes the address when a real server is added to it
 
     def encode(self, operation: IpvsOperation) -> bytes:
         """The payload of an operation's message: generic netlink header and attributes."""
         match operation:
             case AddRealServer(key, server):
-                return _NEW_DEST + self._nested(key) + _real_server(server)
+                return self._add_real_server(key, server)
             case AddVirtualServer(server):
                 return _NEW_SERVICE + _virtual_server(server)
             case ChangeVirtualServer(server):
@@ -94,6 +96,18 @@ class Encoder:
                 return _SET_DEST + self._nested(key) + _real_server(server)
             case RemoveRealServer(key, address, port):
                 return _DEL_DEST + self._nested(key) + _real_server_key(address, port)
+
+    def _add_real_server(self, key: VirtualServerKey, server: RealServer) -> bytes:
+        """The hot path of a first sync: nothing is packed that is the same for all of a virtual server's."""
+        if key is not self._adding:
+            self._adding = key
+            self._before_address = _NEW_DEST + self._nested(key) + _REAL_HEAD + _NEST.pack(20, _ADDR)
+        if server.weight != 1:
+            return _NEW_DEST + self._nested(key) + _real_server(server)
+        address = server.address
+        if len(address) == 4:
+            return self._before_address + address + _BEFORE_PORT_4 + _PORT.pack(server.port) + _AFTER_PORT_4
+        return self._before_address + address + _BEFORE_PORT_6 + _PORT.pack(server.port) + _AFTER_PORT_6
 
     def _nested(self, key: VirtualServerKey) -> bytes:
         if key is not self._key:
@@ -223,12 +237,16 @@ _FAMILY = _DST["ADDR_FAMILY"]
 
 
 def _real_server(server: RealServer) -> bytes:
-    """All attributes: masquerading, the weight, thresholds 0 (VS-06). The hot path of a first sync."""
+    """All attributes: masquerading, the weight, thresholds 0 (VS-06)."""
     address = server.address
-    return (
-        _REAL_HEAD
-        + _REAL_KEY.pack(20, _ADDR, address, 6, _PORT_NUMBER, _PORT.pack(server.port))
-        + _REAL_REST.pack(
-            8, _FWD, 0, 8, _WEIGHT, server.weight, 8, _UPPER, 0, 8, _LOWER, 0, 6, _FAMILY, _family(address)
-        )
-    )
+    key = _REAL_KEY.pack(20, _ADDR, address, 6, _PORT_NUMBER, _PORT.pack(server.port))
+    return _REAL_HEAD + key + _rest(Family(_family(address)), server.weight)
+
+
+def _rest(family: Family, weight: int) -> bytes:
+    return _REAL_REST.pack(8, _FWD, 0, 8, _WEIGHT, weight, 8, _UPPER, 0, 8, _LOWER, 0, 6, _FAMILY, family)
+
+
+_BEFORE_PORT_6 = _NEST.pack(6, _PORT_NUMBER)
+_BEFORE_PORT_4 = bytes(12) + _BEFORE_PORT_6
+_AFTER_PORT_4, _AFTER_PORT_6 = (bytes(2) + _rest(family, 1) for family in (Family.IPV4, Family.IPV6))

@@ -26,7 +26,7 @@ from pyroute2.netlink import (
     NLMSG_ERROR,
 )
 
-from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, kernel_error
+from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 
 LOST = -1
 """In the place of an errno: no answer came, the message may or may not have been carried out."""
@@ -161,14 +161,21 @@ class NetlinkSocket:
     def _send(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
         first = self._reserve(len(messages))
         last = first + len(messages) - 1
-        parts = [_encode(m, NLM_F_REQUEST, first + i) for i, m in enumerate(messages[:-1])]
-        parts.append(_encode(messages[-1], NLM_F_REQUEST | NLM_F_ACK, last))
+        parts: list[bytes] = []
+        pack = HEADER.pack  # the hot path of a first sync: a header and a payload, without a copy of the two together
+        for number, (kind, payload, flags) in enumerate(messages, first):
+            parts.append(pack(len(payload) + 16, kind, flags | NLM_F_REQUEST, number, 0))
+            parts.append(payload)
+        kind, payload, flags = messages[-1]
+        parts[-2] = pack(len(payload) + 16, kind, flags | NLM_F_REQUEST | NLM_F_ACK, last, 0)
         try:
             self._socket.send(b"".join(parts))
         except OSError as error:
             return [(LOST if error.errno == errno.ENOBUFS else error.errno or LOST, b"")] * len(messages)
         answers, complete = self._answers(first, last)
         unanswered = (0 if complete else LOST, b"")
+        if answers.keys() == {last}:  # the usual case
+            return [unanswered] * (len(messages) - 1) + [answers[last]]
         return [answers.get(number, unanswered) for number in range(first, last + 1)]
 
     def _answers(self, first: int, last: int) -> tuple[dict[int, tuple[int, bytes]], bool]:
@@ -179,7 +186,7 @@ class NetlinkSocket:
             try:
                 # All answers wait by now. Once one is known to be lost, the last one may be, too.
                 parts = self._receive(_ANSWER_SECONDS if complete else 0)
-            except AcknowledgementsLost:
+            except KernelError:  # whatever keeps them from being read: answers that are missing are lost
                 return answers, False
             if parts is None:
                 complete = False

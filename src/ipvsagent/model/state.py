@@ -189,7 +189,7 @@ class ObservedSet(Struct, frozen=True, gc=False):
     name: str
     type: str  # the kernel's type name; it may be one that `SetType` lacks
     family: Family | None
-    max_elements: int = 0
+    max_elements: int = 0  # of bitmap:port the number of ports in its range
     references: int = 0
     entries: int = 0
 

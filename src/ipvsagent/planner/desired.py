@@ -37,11 +37,7 @@ class Touched:
 
 
 class Desired:
-    """What the kernel should hold, from the plans of all Services.
-
-    Attributes:
-        health_checks: of the Services that have any; replaced as a whole when one changes, so others may keep it.
-    """
+    """What the kernel should hold, from the plans of all Services."""
 
     def __init__(self) -> None:
         self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
@@ -50,11 +46,19 @@ class Desired:
         self._plans: dict[ObjectKey, ServicePlan] = {}
         self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
         self._claims = Claims()
-        self.health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})
+        self._health_checks: dict[ObjectKey, tuple[HealthCheck, ...]] = {}
+        self._health_checks_copy: Mapping[ObjectKey, tuple[HealthCheck, ...]] | None = None
 
     def __len__(self) -> int:
         """Number of Services that have a plan."""
         return len(self._plans)
+
+    @property
+    def health_checks(self) -> Mapping[ObjectKey, tuple[HealthCheck, ...]]:
+        """Those of the Services that have any; a value that never changes, the same one until a plan says otherwise."""
+        if self._health_checks_copy is None:
+            self._health_checks_copy = MappingProxyType(self._health_checks.copy())
+        return self._health_checks_copy
 
     def plan(self, service: ObjectKey) -> ServicePlan | None:
         """The plan held for a Service."""
@@ -79,7 +83,7 @@ class Desired:
             return touched
         self._troubled.pop(service, None)
         if (old.health_checks if old else ()) != (plan.health_checks if plan else ()):
-            self._publish_health_checks(service, plan.health_checks if plan else ())
+            self._change_health_checks(service, plan.health_checks if plan else ())
         if plan is None:
             del self._plans[service]
         else:
@@ -112,12 +116,11 @@ class Desired:
             yield from self._plans[service].problems
         yield from self.conflicts()
 
-    def _publish_health_checks(self, service: ObjectKey, checks: tuple[HealthCheck, ...]) -> None:
-        """Few Services have health checks, and they change seldom: a copy each time is cheap."""
-        changed = {key: held for key, held in self.health_checks.items() if key != service}
+    def _change_health_checks(self, service: ObjectKey, checks: tuple[HealthCheck, ...]) -> None:
+        self._health_checks.pop(service, None)
         if checks:
-            changed[service] = checks
-        self.health_checks = MappingProxyType(changed)
+            self._health_checks[service] = checks
+        self._health_checks_copy = None
 
     def _move(
         self,

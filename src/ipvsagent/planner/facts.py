@@ -20,9 +20,9 @@ class NodeFacts(Struct, frozen=True):
         families: those that this node can serve (SYN-01).
         addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
         node_port_addresses: those on which NodePorts answer, sorted (section 9).
+        internal_addresses: this node's IP of each family, as `node_ips` chooses it (SYN-03, LB-03).
         health_check_addresses: those on which health check node ports listen, sorted; an unspecified one stands
             for all of its family (HC-11).
-        internal_addresses: addresses of the Node object (SYN-03, LB-03).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
         api_server_addresses: where the API server answers; never bound either, or this node would lose it.
         infrastructure_addresses: cluster IPs of the API server and the cluster DNS, which nobody else may claim.
@@ -59,6 +59,20 @@ def is_infrastructure(service: Service) -> bool:
 def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
     """The API servers' own addresses, from all slices, of which those of `KUBERNETES_API` count."""
     return frozenset(e.address for piece in slices if piece.service == KUBERNETES_API for e in piece.endpoints)
+
+
+def node_ips(reported: Iterable[Address], bind_address: Address | None) -> tuple[Address, ...]:
+    """This node's one IP of each family (SYN-03).
+
+    Args:
+        reported: the Node object's addresses, InternalIPs before ExternalIPs; the first of each family counts.
+        bind_address: a specific `bindAddress`, which replaces the one of its family.
+    """
+    first: dict[Family, Address] = {}
+    for address in (*(() if bind_address is None else (bind_address,)), *reported):
+        if not address.is_loopback:
+            first.setdefault(address.family, address)
+    return tuple(first.values())
 
 
 _LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"
@@ -123,8 +137,7 @@ def choose_node_port_addresses(
 
     Args:
         addresses: node addresses as `usable_node_addresses` leaves them.
-        internal_addresses: the Node object's addresses, of which ``primary`` takes the first of each family
-            (NP-05).
+        internal_addresses: this node's IP of each family, which ``primary`` takes (NP-05).
 
     Returns:
         Sorted, IPv4 first.

@@ -53,8 +53,12 @@ class _Context(Struct, frozen=True):
         )
 
     def reached_from_outside(self, port: ServicePort) -> bool:
-        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14)."""
-        return bool(port.node_port or self.load_balancer_ips or self.external_ips)
+        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
+
+        Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
+        """
+        addresses = (*self.service.load_balancer_ips, *self.service.external_ips)
+        return bool(port.node_port) or any(a.family is self.family for a in addresses)
 
     def set_name(self, base: str) -> str:
         """The name of one of our sets in this family."""
@@ -119,6 +123,10 @@ def _context(
     policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
     balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
     ranges = tuple(r for r in service.source_ranges if r.family is family)
+    if balancer_ips and service.source_ranges and not ranges:  # DEV-26
+        what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
+        field = "spec.loadBalancerSourceRanges"
+        problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
     return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
@@ -254,6 +262,10 @@ def _node_port(
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:
-    """Two ways of one Service to the same address and port: the first one's virtual server, both's entries."""
+    """Two ways of one Service to the same address and port: one's virtual server, the entries of both.
+
+    The kind with precedence among Services has it here, too; of one kind the first one has it.
+    """
     entries = dict.fromkeys((*first.entries, *second.entries))
-    return Frontend(first.kind, first.virtual_server, tuple(entries), first.bind or second.bind)
+    chosen = min(first, second, key=lambda f: f.kind)
+    return Frontend(chosen.kind, chosen.virtual_server, tuple(entries), first.bind or second.bind)

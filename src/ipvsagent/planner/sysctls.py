@@ -10,6 +10,9 @@ from ipvsagent.config.types import Settings, Timeouts
 from ipvsagent.model.state import IpvsTimeouts
 
 MAX_CONNTRACK = 1048576  # CFG-41
+IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
+
+_HASH_SIZE = "nf_conntrack_buckets"  # the sysctl of /sys/module/nf_conntrack/parameters/hashsize
 
 
 class Sysctl(Struct, frozen=True):
@@ -18,19 +21,30 @@ class Sysctl(Struct, frozen=True):
     Args:
         key: such as ``net/ipv4/ip_forward``.
         required: whether the data plane is wrong without it; the others are limits.
+        at_least: whether a higher value is right, too.
     """
 
     key: str
     value: int
     required: bool = True
+    at_least: bool = False
+
+    def is_met_by(self, present: str) -> bool:
+        """Whether a value that was read needs no change (SYS-14)."""
+        if self.at_least and present.isdigit():
+            return int(present) >= self.value
+        return present == str(self.value)
 
 
-def plan_sysctls(settings: Settings, *, kernel_release: str, cpus: int) -> tuple[Sysctl, ...]:
+def plan_sysctls(
+    settings: Settings, *, kernel_release: str, cpus: int, serves_ipv6: bool = False
+) -> tuple[Sysctl, ...]:
     """The kernel settings in the order they are written (SYS-01 to SYS-12).
 
     Args:
         kernel_release: as in /proc/sys/kernel/osrelease, such as ``6.1.0-56-amd64``.
         cpus: number of CPUs of the node (CFG-41).
+        serves_ipv6: whether this node serves IPv6 (DEV-31).
     """
     wanted = [Sysctl("net/ipv4/vs/conntrack", 1)]
     reuse_mode = _conn_reuse_mode(kernel_release)
@@ -41,6 +55,8 @@ def plan_sysctls(settings: Settings, *, kernel_release: str, cpus: int) -> tuple
         Sysctl("net/ipv4/vs/expire_quiescent_template", 1),
         Sysctl("net/ipv4/ip_forward", 1),
     ]
+    if settings.ipv6_forwarding and serves_ipv6:
+        wanted.append(Sysctl(IPV6_FORWARDING, 1))
     if settings.strict_arp:
         wanted += [Sysctl("net/ipv4/conf/all/arp_ignore", 1), Sysctl("net/ipv4/conf/all/arp_announce", 2)]
     return (*wanted, *_conntrack_limits(settings, cpus))
@@ -83,6 +99,7 @@ def _conntrack_limits(settings: Settings, cpus: int) -> list[Sysctl]:
         scaled = limits.max_per_core * cpus
         most = MAX_CONNTRACK if scaled > MAX_CONNTRACK else max(scaled, limits.min)
         values += [("nf_conntrack_max", most)]
+        values += [(_HASH_SIZE, most // 4)]  # SYS-09
     values += [
         ("nf_conntrack_tcp_timeout_established", limits.tcp_established_seconds),
         ("nf_conntrack_tcp_timeout_close_wait", limits.tcp_close_wait_seconds),
@@ -90,4 +107,8 @@ def _conntrack_limits(settings: Settings, cpus: int) -> list[Sysctl]:
         ("nf_conntrack_udp_timeout_stream", limits.udp_stream_seconds),
         ("nf_conntrack_tcp_be_liberal", int(limits.tcp_be_liberal)),
     ]
-    return [Sysctl(f"net/netfilter/{name}", value, required=False) for name, value in values if value]
+    return [
+        Sysctl(f"net/netfilter/{name}", value, required=False, at_least=name == _HASH_SIZE)
+        for name, value in values
+        if value
+    ]

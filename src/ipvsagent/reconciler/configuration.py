@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from ipvsagent.config.catalogue import waiting_for_restart
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import AgentError
+from ipvsagent.errors import NodeUnusable
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.events import Event
-from ipvsagent.reconciler.prepare import load_ipvs, with_usable_scheduler
+from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node, with_usable_scheduler
 
 
 class Reconfigure(Struct, frozen=True):
@@ -61,17 +61,22 @@ class Configuration:
             NodeUnusable: it has no IPVS, or neither the scheduler nor its fallback.
         """
         load_ipvs(self._drivers.modules)
-        self.in_force = with_usable_scheduler(self._drivers, self._configured, self._log)
+        with needed_from_node():
+            self.in_force = with_usable_scheduler(self._drivers, self._configured, self._log)
         return self.in_force
 
     def change(self, configured: Settings) -> bool:
-        """Take new settings; answer whether others are in force now. Those that cannot be used are refused."""
+        """Take new settings; answer whether others are in force now. Those that cannot be used are refused.
+
+        Raises:
+            KernelError: whether they can be used cannot be told now; nothing was taken.
+        """
         self.refusal = ""
         if configured == self._configured:
             return False
         try:
             usable = with_usable_scheduler(self._drivers, configured, self._log)
-        except AgentError as error:
+        except NodeUnusable as error:
             self.refuse("; ".join(str(error).splitlines()))
             return False
         self._configured = configured

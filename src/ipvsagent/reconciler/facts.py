@@ -14,6 +14,7 @@ from ipvsagent.planner.facts import (
     choose_node_port_addresses,
     health_check_addresses,
     infrastructure_addresses,
+    node_ips,
     usable_node_addresses,
 )
 from ipvsagent.reconciler.cache import ObjectCache
@@ -36,7 +37,7 @@ def read_facts(
     present = [a.address for a in listed if a.link_name != DUMMY_INTERFACE]
     usable = usable_node_addresses(present)
     node = own_node(cache, node_name)
-    internal = node.addresses if node else ()
+    internal = node_ips(node.addresses if node else (), settings.bind_address)
     others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
     others |= {a for name, found in cache.cluster_addresses.items() if name != node_name for a in found}
     return NodeFacts(

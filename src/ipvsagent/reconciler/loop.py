@@ -39,6 +39,7 @@ from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
@@ -72,7 +73,8 @@ _VERIFY = "verify the kernel"
 _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
-_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS})
+_RECONFIGURE = "apply the configuration"
+_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS, _RECONFIGURE})
 """Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
 
 
@@ -105,6 +107,7 @@ class Reconciler:
         self._drivers = drivers
         self._configuration = Configuration(drivers, settings, log)
         self._settings = settings  # those in force
+        self._newest_settings = settings
         self._node_name = node_name
         self._families = self.families = families
         self._random_fully = random_fully
@@ -138,6 +141,7 @@ class Reconciler:
             _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
             _CREATE_DUMMY: self._create_dummy,
             _CLEAN_FLOWS: self._clean_flows,
+            _RECONFIGURE: self._apply_settings,
         }
         self.status = Status()
         self.settings_applied: Callable[[Settings], None] = lambda _: None
@@ -220,6 +224,7 @@ class Reconciler:
             else:
                 self._write(self._plan_dirty())
                 self._retry()
+                self._write(self._plan_dirty())  # a retry may have learned what concerns all
                 self._drain_further()
                 if _VERIFY not in self._failures:
                     self._attempt(_VERIFY)
@@ -286,7 +291,11 @@ class Reconciler:
         return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))
 
     def _reconfigure(self, configured: Settings) -> None:
-        if not self._configuration.change(configured):
+        self._newest_settings = configured
+        self._attempt(_RECONFIGURE)
+
+    def _apply_settings(self) -> None:
+        if not self._configuration.change(self._newest_settings):
             return
         self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
@@ -335,6 +344,7 @@ class Reconciler:
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
+    @without_collections()
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
@@ -343,7 +353,7 @@ class Reconciler:
             self._write(self._planning.plan(step, self._settings))
         self._first_sync_done = True
         self._stale_flows.note_all(self._writer.ledger)
-        self._write(self._everything())  # what is ours and no longer wanted goes last
+        self._write(self._surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
@@ -367,10 +377,11 @@ class Reconciler:
         held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
         outcome = self._writer.write(touched)
         self._stale_flows.note(held, self._writer.ledger)
-        items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
-        for item in items:
-            if item not in outcome.failures:
-                self._failures.well(item)
+        if self._failures:
+            items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
+            for item in items:
+                if item not in outcome.failures:
+                    self._failures.well(item)
         for item, error in outcome.failures.items():
             self._failures.failed(item, error)
         for key, servers in outcome.draining.items():
@@ -406,6 +417,7 @@ class Reconciler:
                 size = grow_set(self._drivers, name)
             except KernelError as error:
                 self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
+                self._failures.failed(_CREATE_SETS, error)  # what is left of the attempt has to go
             else:
                 self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
         if outcome.drift:
@@ -473,6 +485,15 @@ class Reconciler:
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
             (self._write if finding.unknown else self._repair)(touched)
+
+    def _surplus(self) -> Touched:
+        """All that is held and not desired."""
+        desired, ledger = self._desired, self._writer.ledger
+        return Touched(
+            dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
+            dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
+            dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
+        )
 
     def _everything(self) -> Touched:
         """All that is desired and all that is held: the differences between the two are found among them."""

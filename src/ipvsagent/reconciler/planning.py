@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ipvsagent.config.types import Settings
 from ipvsagent.model.objects import ObjectKey
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.planner.facts import NodeFacts
+from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.services import plan_service
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.names import PortNames
@@ -41,13 +41,23 @@ class Planning:
         """Consider all plans out of date."""
         self._all = True
 
-    def first_steps(self) -> Iterable[list[ObjectKey]]:
-        """All Services in the order in which a first sync takes them, a step at a time."""
-        known = [key for key in self._cache.dirty if key in self._cache.services]
-        self._cache.dirty.clear()
+    def first_steps(self) -> Iterator[list[ObjectKey]]:
+        """All Services in the order in which a first sync takes them, a step at a time.
+
+        The API server's Service is a step of its own that comes before the others are even looked at: how long a new
+        node waits for it does not depend on the size of the cluster.
+        """
+        services = self._cache.services
+        dirty = self._cache.dirty
         self._all = False
-        keys = first_sync_order([(self._cache.services[k], self._cache.slices_of(k)) for k in known], self.facts.name)
-        return (keys[start : start + SERVICES_PER_STEP] for start in range(0, len(keys), SERVICES_PER_STEP))
+        if KUBERNETES_API in dirty and KUBERNETES_API in services:
+            del dirty[KUBERNETES_API]
+            yield [KUBERNETES_API]
+        known = [key for key in dirty if key in services]
+        dirty.clear()
+        keys = first_sync_order([(services[k], self._cache.slices_of(k)) for k in known], self.facts.name)
+        for start in range(0, len(keys), SERVICES_PER_STEP):
+            yield keys[start : start + SERVICES_PER_STEP]
 
     def plan_dirty(self, settings: Settings) -> Touched:
         """Plan all Services whose plans are out of date."""

@@ -20,9 +20,9 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.ops import AddEntry
 from ipvsagent.model.rules import RuleSet
-from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec, SetType
+from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.planner.sysctls import Sysctl, plan_sysctls, plan_timeouts
+from ipvsagent.planner.sysctls import IPV6_FORWARDING, Sysctl, plan_sysctls, plan_timeouts
 from ipvsagent.reconciler.patience import patiently
 
 _KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
@@ -94,24 +94,24 @@ def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> 
 
     Raises:
         NodeUnusable: this kernel has neither, or lacks the one and no fallback is configured.
+        KernelError: the modules cannot be loaded now.
     """
-    with needed_from_node():
-        try:
-            check_scheduler(drivers, settings.scheduler)
-        except NodeUnusable:
-            fallback = settings.scheduler_fallback
-            if not fallback:
-                raise
-            check_scheduler(drivers, fallback)
-            available = ",".join(drivers.modules.available_schedulers())
-            log.warning(
-                "scheduler is not known to this kernel; the fallback is used",
-                scheduler=settings.scheduler,
-                fallback=fallback,
-                available=available,
-            )
-            # Flags mean something else to each scheduler.
-            return replace(settings, scheduler=fallback, scheduler_flags=None)
+    try:
+        check_scheduler(drivers, settings.scheduler)
+    except NodeUnusable:
+        fallback = settings.scheduler_fallback
+        if not fallback:
+            raise
+        check_scheduler(drivers, fallback)
+        available = ",".join(drivers.modules.available_schedulers())
+        log.warning(
+            "scheduler is not known to this kernel; the fallback is used",
+            scheduler=settings.scheduler,
+            fallback=fallback,
+            available=available,
+        )
+        # Flags mean something else to each scheduler.
+        return replace(settings, scheduler=fallback, scheduler_flags=None)
     return settings
 
 
@@ -140,6 +140,7 @@ def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
             if wanted.required:
                 raise
             log.warning("kernel setting not written", key=wanted.key, value=wanted.value, error=error)
+    _warn_of_ipv6(drivers, settings, log)
     try:
         write_timeouts(drivers, settings.timeouts, log)
     except KernelError as error:
@@ -155,7 +156,17 @@ def restore_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
 
 def _sysctls(drivers: Drivers, settings: Settings) -> tuple[Sysctl, ...]:
     release = drivers.sysctls.read("kernel/osrelease")
-    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1)
+    serves_ipv6 = Family.IPV6 in drivers.rules
+    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1, serves_ipv6=serves_ipv6)
+
+
+def _warn_of_ipv6(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Say that this node forwards no IPv6 although it serves it (DEV-31)."""
+    if Family.IPV6 not in drivers.rules or settings.ipv6_forwarding:
+        return
+    with contextlib.suppress(KernelError):  # a hint, not worth a failure
+        if drivers.sysctls.read(IPV6_FORWARDING) == "0":
+            log.warning("IPv6 is not forwarded to other nodes; `ipv6Forwarding: true` sets it", key=IPV6_FORWARDING)
 
 
 def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
@@ -176,7 +187,7 @@ def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
 
 def _write_sysctl(drivers: Drivers, wanted: Sysctl, log: Logger) -> None:
     present = drivers.sysctls.read(wanted.key)
-    if present != str(wanted.value):
+    if not wanted.is_met_by(present):
         drivers.sysctls.write(wanted.key, str(wanted.value))
         log.info("kernel setting written", key=wanted.key, before=present, after=wanted.value)
 
@@ -205,6 +216,8 @@ def ensure_dummy(drivers: Drivers) -> bool:
 def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
     """Create missing sets of a family and replace those of the wrong type, family or size (SET-34, DEV-25)."""
     present = {s.name: s for s in drivers.ip_sets.list_sets()}
+    if _TEMPORARY_SET in present:  # of a replacement that did not come to its end
+        drivers.ip_sets.destroy(_TEMPORARY_SET)
     for spec in set_specs(rules.family):
         observed = present.get(spec.name)
         if observed is None:
@@ -214,8 +227,6 @@ def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
 
 
 def _serves(observed: ObservedSet, spec: SetSpec) -> bool:
-    if spec.type is SetType.BITMAP_PORT:
-        return observed.type == spec.type
     same_kind = observed.type == spec.type and observed.family is spec.family
     return same_kind and observed.max_elements >= spec.max_elements
 
@@ -237,11 +248,18 @@ def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: 
 
 
 def _swap_in(ip_sets: IpSets, spec: SetSpec) -> None:
-    """Replace a set by one of the right size with the same entries, without a moment in between."""
+    """Replace a set by one of the right size with the same entries, without a moment in between.
+
+    Raises:
+        KernelError: the new one could not be made or filled; the old one stays.
+    """
     with contextlib.suppress(NotFound):
         ip_sets.destroy(_TEMPORARY_SET)
     ip_sets.create(SetSpec(_TEMPORARY_SET, spec.type, spec.family, spec.max_elements))
-    ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
+    results = ip_sets.apply([AddEntry(replace(e, set_name=_TEMPORARY_SET)) for e in ip_sets.list_entries(spec)])
+    for error in results:
+        if error is not None:
+            raise error
     ip_sets.swap(_TEMPORARY_SET, spec.name)
     ip_sets.destroy(_TEMPORARY_SET)
 

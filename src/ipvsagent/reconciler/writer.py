@@ -115,9 +115,27 @@ class Writer:
         self._write_virtual_servers(present, outcome)
         self._write_addresses([AddAddress(a) for a in binding], outcome)
         self._write_virtual_servers(surplus, outcome)
-        self._write_addresses([RemoveAddress(a) for a in unbinding], outcome)
-        self._write_entries([RemoveEntry(e) for e in vanishing], outcome)
+        self._hold_back(surplus, unbinding, vanishing, outcome)
+        self._write_addresses([RemoveAddress(a) for a in unbinding if a not in outcome.failures], outcome)
+        self._write_entries([RemoveEntry(e) for e in vanishing if e not in outcome.failures], outcome)
         return outcome
+
+    def _hold_back(
+        self,
+        surplus: Iterable[VirtualServerKey],
+        unbinding: Sequence[Address],
+        vanishing: Sequence[SetEntry],
+        outcome: Outcome,
+    ) -> None:
+        """Leave the address and the entries of a virtual server that could not be removed, and try all of it again.
+
+        They are what tells it from a virtual server of others: without them it would be left alone for ever.
+        """
+        for key in surplus:
+            error = outcome.failures.get(key)
+            if error is not None:
+                outcome.failures.update((a, error) for a in unbinding if a == key.address)
+                outcome.failures.update((e, error) for e in vanishing if _is_trace(e, key))
 
     def _write_virtual_servers(self, keys: Sequence[VirtualServerKey], outcome: Outcome) -> None:
         for start in range(0, len(keys), SERVERS_PER_BATCH):
@@ -185,8 +203,8 @@ class Writer:
             return
         try:
             results = self._drivers.addresses.apply(DUMMY_INTERFACE, operations)
-        except NotFound as error:
-            outcome.dummy_missing = True
+        except KernelError as error:  # the interface could not be found, or looked for
+            outcome.dummy_missing = isinstance(error, NotFound)
             outcome.failures.update((o.address, error) for o in operations)
             self._counters.note_operations(operations, [error] * len(operations))
             return
@@ -216,6 +234,11 @@ class Writer:
                 outcome.drift |= _means_drift(error)
                 if isinstance(error, SetFull):
                     outcome.full_sets.add(operation.entry.set_name)
+
+
+def _is_trace(entry: SetEntry, key: VirtualServerKey) -> bool:
+    """Whether an entry speaks of a virtual server, of its address, or of a node port of its number."""
+    return entry.port in (0, key.port) and entry.address in (None, key.address)
 
 
 def _means_drift(error: KernelError | None) -> bool:

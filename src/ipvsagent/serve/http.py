@@ -17,6 +17,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
 
@@ -56,7 +57,7 @@ class HttpServer:
         self._selector = selectors.DefaultSelector()
         self._listeners = Listeners(self._selector, log, report=report, retry_seconds=retry_seconds, clock=clock)
         self._connections: dict[Connection, Hashable] = {}  # with the endpoint's key; oldest first
-        self._wanted: Mapping[Hashable, Endpoint] | None = None
+        self._wanted: deque[Mapping[Hashable, Endpoint]] = deque(maxlen=1)  # its methods are atomic
         self._stopping = False
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
@@ -82,7 +83,7 @@ class HttpServer:
         Args:
             wanted: must not be changed later.
         """
-        self._wanted = wanted
+        self._wanted.append(wanted)
         self._wake()
 
     @property
@@ -120,9 +121,8 @@ class HttpServer:
             self._close_overdue()
 
     def _take_wanted(self) -> None:
-        wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            self._listeners.replace(wanted)
+        if self._wanted:
+            self._listeners.replace(self._wanted.popleft())
 
     def _patience(self) -> float | None:
         times = [c.deadline for c in self._connections]

@@ -13,7 +13,7 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
 from ipvsagent.serve.messages import Handler
 
-_BACKLOG = 128
+_BACKLOG = 1024  # a burst that overflows it costs its clients a second each
 _ANY_IPV6 = Address(bytes(16))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from sys import intern
 
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, ObjectKey
 from ipvsagent.source import wire
-from ipvsagent.source.problems import Problems, check_address, check_protocol
+from ipvsagent.source.problems import Problems, check_address, check_protocol, ordinary_address
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -66,10 +67,14 @@ def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort,
 
 def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
     endpoints = []
+    bits = family.bits
     for index, endpoint in enumerate(found.endpoints or ()):
         if not endpoint.addresses:
             continue  # EP-07
-        address = _address(endpoint.addresses[0], f"endpoints[{index}].addresses[0]", family, problems)
+        text = endpoint.addresses[0]
+        address = ordinary_address(text)  # the quick way, for a hundred thousand of them
+        if address is None or len(address) * 8 != bits:
+            address = _address(text, f"endpoints[{index}].addresses[0]", family, problems)
         if address is not None:
             endpoints.append(_endpoint(address, endpoint))
     return tuple(endpoints)
@@ -99,4 +104,12 @@ def _endpoint(address: Address, found: wire.Endpoint) -> Endpoint:
 
 
 def _names(hints: list[wire.Hint] | None) -> tuple[str, ...]:
+    if hints and len(hints) == 1 and hints[0].name:
+        return _one_name(hints[0].name)
     return tuple(intern(h.name) for h in hints or () if h.name)
+
+
+@lru_cache(maxsize=4096)
+def _one_name(name: str) -> tuple[str]:
+    """The usual case; endpoints share the value, since there are few zones and many endpoints."""
+    return (intern(name),)

@@ -76,6 +76,19 @@ def check_address(text: str, field: str, problems: Problems, *, allow_link_local
     return address
 
 
+def ordinary_address(text: str) -> Address | None:
+    """An address that is beyond doubt a unicast one; None for all others, whose case `check_address` decides."""
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return None
+    return address if address[0] in (_ORDINARY_IPV4 if len(address) == 4 else _ORDINARY_IPV6) else None
+
+
+_ORDINARY_IPV4 = frozenset(range(1, 224)) - {127, 169}  # first bytes
+_ORDINARY_IPV6 = frozenset(range(1, 0xFE))
+
+
 def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
     """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
     found: dict[Network, None] = {}
@@ -98,6 +111,8 @@ def check_time(text: str | None, field: str, problems: Problems) -> str:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError(text)
+        if len(text) == 20 and text[7] == "-" and text[10] == "T" and text[13] == ":" and text[19] == "Z":
+            return text  # as the API server writes it, and neither a week's number nor another offset
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         problems.add(field, f"{text!r} is not a time such as 2026-01-31T12:00:00Z; it is ignored")

@@ -123,7 +123,7 @@ portRange: ""
 
 def test_our_own_fields_are_read() -> None:
     """DEV-11, DEV-16, DEV-19."""
-    text = "strictLocalPolicy: true\nrealServerMetrics: true\niptables: {variant: nft}\n"
+    text = "strictLocalPolicy: true\nipv6Forwarding: true\nrealServerMetrics: true\niptables: {variant: nft}\n"
     text += "ipvs: {scheduler: mh, schedulerFlags: [flag-1, flag-2], drainTimeout: 5m}\n"
     assert parse_configuration(OURS + text).settings == Settings(
         scheduler="mh",
@@ -131,6 +131,7 @@ def test_our_own_fields_are_read() -> None:
         drain_timeout_seconds=300.0,
         iptables_variant="nft",
         strict_local_policy=True,
+        ipv6_forwarding=True,
         real_server_metrics=True,
     )
 

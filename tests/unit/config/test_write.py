@@ -27,6 +27,7 @@ OTHER_VALUES: dict[str, object] = {
     "healthzBindAddress": "192.0.2.1:10256",
     "metricsBindAddress": "[::]:9249",
     "clusterCIDR": "10.200.0.0/16,fd00:200::/48",
+    "ipv6Forwarding": True,
     "serviceCIDRs": ["10.96.0.0/12"],
     "detectLocalMode": "NodeCIDR",
     "detectLocal.bridgeInterface": "br0",

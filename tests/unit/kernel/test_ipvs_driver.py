@@ -88,6 +88,13 @@ def test_a_real_server_of_the_other_family_is_read_as_such() -> None:
     assert ipvs_codec.decode_real_server(listed, Family.IPV4).address == server.address
 
 
+def test_a_virtual_server_by_firewall_mark_is_left_out_of_listings() -> None:
+    """VS-14, DEV-29: it has no address by which anybody could take it for ours."""
+    family, mark = attribute(1, b"\2\0"), attribute(5, b"\7\0\0\0")  # IPVS_SVC_ATTR_AF, _FWMARK
+    listed = bytes(4) + attribute(1, family + mark + attribute(6, b"rr\0"))
+    assert ipvs_codec.decode_virtual_server(listed) is None
+
+
 def test_a_failed_operation_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors line up with their operations."""
     netlink = ScriptedNetlink()

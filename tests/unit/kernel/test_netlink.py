@@ -104,6 +104,12 @@ def test_nothing_is_taken_for_done_once_an_answer_was_dropped(route: NetlinkSock
     assert route.execute(requests(3)) == [LOST, LOST, 0]
 
 
+def test_answers_that_cannot_be_read_are_lost_and_nothing_is_raised(route: NetlinkSocket) -> None:
+    """A batch answers for each of its operations, whatever happens on the way."""
+    script(route, answer(1, errno.EEXIST), OSError(errno.ENOMEM, "no memory"))
+    assert route.execute(requests(3)) == [errno.EEXIST, LOST, LOST]
+
+
 def test_the_answers_of_a_send_do_not_spill_into_the_next(route: NetlinkSocket) -> None:
     """An answer that comes late has the sequence number of a message long forgotten."""
     script(route)

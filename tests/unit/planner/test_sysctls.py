@@ -71,6 +71,23 @@ def test_the_table_of_connections_grows_with_the_cpus(
     assert planned == [f"net/netfilter/nf_conntrack_max={value}" for value in expected]
 
 
+@pytest.mark.parametrize(("present", "right"), [("32767", False), ("32768", True), ("65536", True)])
+def test_the_hash_table_of_connections_has_a_bucket_for_four_at_least(present: str, right: bool) -> None:
+    """SYS-09, SYS-14: a larger one is left alone; the size of the table itself is set exactly."""
+    planned = {s.key: s for s in plan_sysctls(Settings(), kernel_release="6.1.0", cpus=1)}
+    most, buckets = planned["net/netfilter/nf_conntrack_max"], planned["net/netfilter/nf_conntrack_buckets"]
+    assert (most.value, buckets.value) == (131072, 32768)
+    assert buckets.is_met_by(present) is right
+    assert not most.is_met_by("131073")
+
+
+@pytest.mark.parametrize(("wanted", "served", "expected"), [(True, True, ["1"]), (True, False, []), (False, True, [])])
+def test_ipv6_is_forwarded_where_it_is_served_and_asked_for(wanted: bool, served: bool, expected: list[str]) -> None:
+    """DEV-31."""
+    planned = plan_sysctls(Settings(ipv6_forwarding=wanted), kernel_release="6.1.0", cpus=1, serves_ipv6=served)
+    assert [str(s.value) for s in planned if s.key == "net/ipv6/conf/all/forwarding"] == expected
+
+
 def test_timeouts_of_connection_tracking_are_set_where_they_are_given() -> None:
     """SYS-10 to SYS-12: those of TCP by default, those of UDP and the liberal mode on demand."""
     names = ("timeout", "liberal")

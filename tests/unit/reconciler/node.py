@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from builders import address
 from ipvsagent.config.types import Settings
+from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Listed
@@ -52,14 +53,20 @@ class FakeNode:
 
     Args:
         kernel: an earlier node's kernel, for a restart.
+        wrap: put around the kernel's drivers.
     """
 
-    def __init__(self, kernel: FakeKernel | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        kernel: FakeKernel | None = None,
+        settings: Settings | None = None,
+        wrap: Callable[[Drivers], Drivers] = lambda drivers: drivers,
+    ) -> None:
         self.kernel = kernel or new_kernel()
         self.log = SilentLogger()
         self.clock = Clock()
         self.reconciler = Reconciler(
-            self.kernel.drivers(),
+            wrap(self.kernel.drivers()),
             settings=settings or Settings(),
             node_name="node-1",
             families=(Family.IPV4, Family.IPV6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 
@@ -181,6 +182,42 @@ def test_the_number_of_all_connections_is_bounded() -> None:
             sock.close()
     finally:
         server.stop()
+
+
+class Shortage:
+    """Makes `accept` fail for lack of descriptors once it is told to, a number of times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 0
+        accept = socket.socket.accept
+
+        def short_of_descriptors(listener: socket.socket) -> tuple[socket.socket, object]:
+            if self.left:
+                self.left -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return accept(listener)
+
+        monkeypatch.setattr(socket.socket, "accept", short_of_descriptors)
+
+
+def test_out_of_descriptors_the_oldest_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HC-06: a process that may open no more files still answers probes."""
+    shortage = Shortage(monkeypatch)
+    with running() as (server, port), connect(port) as idle:
+        wait_until(lambda: server.connections == 1, "the connection is accepted")
+        shortage.left = 1
+        assert status_of(ask(port)) == 200
+        assert read_all(idle) == b""
+
+
+def test_out_of_descriptors_without_a_connection_it_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HC-06: it waits for better times instead of spinning."""
+    shortage = Shortage(monkeypatch)
+    shortage.left = 1
+    log = SilentLogger()
+    with running(log=log) as (_, port):
+        assert status_of(ask(port)) == 200
+    assert log.lines == ["warning: connection not accepted error=Too many open files"]
 
 
 def test_a_handler_that_fails_is_an_error_of_that_request_alone() -> None:
