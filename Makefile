@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test demo bench bench-quick bench-source reference coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml image test-image test demo bench bench-quick bench-source reference coverage-spec clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -34,7 +34,14 @@ test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEM
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
-test: lint test-unit test-kernel ## everything
+image: setup ## carry the Dockerfile out in plain folders below build/image; needs root and a network
+	@mkdir -p build
+	$(PYTHON) -m lab.image build/image </dev/null >build/image.log 2>&1 || { tail -40 build/image.log; exit 1; }
+
+test-image: image ## the image starts, has all that it needs, and keeps to its size
+	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
+
+test: lint test-unit test-image test-kernel ## everything
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
@@ -52,6 +59,7 @@ bench-source: setup ## what it costs to list, decode and index a large cluster o
 
 reference: setup ## write what is generated from the code: schema and tables of the reference
 	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
+	$(PYTHON) -m lab.chart_reference </dev/null
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null

@@ -10,6 +10,7 @@ packages=(
     user-mode-linux gcc libc6-dev                                                # the quick guest; python-iptables
     iproute2 ipvsadm ipset iptables nftables conntrack procps util-linux         # what tests and demo look with
     prometheus                                                                   # it judges our metrics
+    debootstrap                                                                  # the image without a container engine
     python3 python3-venv python3-dev make git ca-certificates openssl
 )
 
@@ -53,3 +54,4 @@ make_environment() {
 
 install_packages
 make_environment
+lab/helm.sh

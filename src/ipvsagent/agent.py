@@ -45,6 +45,7 @@ from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
+_NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"  # names the folder in which a container has the host's /proc/sys/net
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
@@ -75,10 +76,16 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
             addresses=AddressDriver(),
             ip_sets=IpSetDriver(),
             rules=_open_rules(settings, log),
-            sysctls=SysctlDriver(),
+            sysctls=SysctlDriver(network=_mounted(_NETWORK_SETTINGS)),
             modules=modules,
             conntrack=ConntrackDriver(),
         )
+
+
+def _mounted(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is unset or empty."""
+    value = os.environ.get(variable, "")
+    return Path(value) if value else None
 
 
 def require_net_admin() -> None:

@@ -88,3 +88,14 @@ def test_the_running_kernel_knows_no_invented_key() -> None:
         SysctlDriver().read("net/ipv4/no_such_setting")
     with pytest.raises(NotFound):
         SysctlDriver().write("net/ipv4/no_such_setting", "1")
+
+
+def test_settings_of_the_network_may_be_mounted_elsewhere(tmp_path: Path) -> None:
+    """A container without privileges writes to a mount of the host's, and reads all else where it always is."""
+    mounted = tmp_path / "host"
+    (mounted / "ipv4/vs").mkdir(parents=True)
+    (mounted / "ipv4/vs/conntrack").write_text("0\n", encoding="ascii")
+    driver = SysctlDriver(network=mounted)
+    driver.write(KEY, "1")
+    assert (mounted / "ipv4/vs/conntrack").read_text(encoding="ascii").strip() == "1"
+    assert driver.read("kernel/ostype") == "Linux"

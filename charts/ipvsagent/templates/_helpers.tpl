@@ -1,0 +1,298 @@
+{{- define "ipvsagent.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "ipvsagent.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 49 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "ipvsagent.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 49 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 49 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ipvsagent.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "ipvsagent.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{/* Labels of every object; those that tell what an object is to the agent are its own. */}}
+{{- define "ipvsagent.labels" -}}
+app.kubernetes.io/name: {{ include "ipvsagent.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ipvsagent.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "ipvsagent.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "ipvsagent.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{/* The configuration as the agent reads it: the values, with the address of metrics where it is left open. */}}
+{{- define "ipvsagent.configuration" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if not $config.metricsBindAddress }}
+{{- $config = omit $config "metricsBindAddress" }}
+{{- if or .Values.podMonitor.enabled .Values.serviceMonitor.enabled }}
+{{- $everywhere := ternary "[::]:10249" "0.0.0.0:10249" (contains ":" $config.bindAddress) }}
+{{- $config = set $config "metricsBindAddress" $everywhere }}
+{{- end }}
+{{- end }}
+{{- toYaml (merge (dict "apiVersion" "ipvsagent.io/v1alpha1" "kind" "AgentConfiguration") $config) }}
+{{- end }}
+
+{{- define "ipvsagent.healthPort" -}}
+{{- regexFind "[0-9]+$" .Values.config.healthzBindAddress }}
+{{- end }}
+
+{{- define "ipvsagent.metricsPort" -}}
+{{- default "10249" (regexFind "[0-9]+$" .Values.config.metricsBindAddress) }}
+{{- end }}
+
+{{/* How a probe asks: at the pod's address, which is the node's, unless health is served elsewhere alone. */}}
+{{- define "ipvsagent.probe" -}}
+{{- $address := regexReplaceAll ":[0-9]+$" .root.Values.config.healthzBindAddress "" | trimPrefix "[" | trimSuffix "]" -}}
+httpGet:
+  path: {{ .path }}
+  port: {{ include "ipvsagent.healthPort" .root }}
+  {{- if not (has $address (list "0.0.0.0" "::")) }}
+  host: {{ $address | quote }}
+  {{- end }}
+{{ toYaml .settings }}
+{{- end }}
+
+{{/* Where the API server is asked that the cluster IP need not answer for. */}}
+{{- define "ipvsagent.apiServerEnvironment" -}}
+{{- with .Values.apiServer }}
+{{- if .host }}
+- name: KUBERNETES_SERVICE_HOST
+  value: {{ .host | quote }}
+- name: KUBERNETES_SERVICE_PORT
+  value: {{ .port | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the agent runs, and so where its state is to be removed. */}}
+{{- define "ipvsagent.nodeSelector" -}}
+{{- $selector := deepCopy .Values.nodeSelector }}
+{{- with .Values.migration }}
+{{- if .enabled }}
+{{- $selector = set $selector .label .value }}
+{{- end }}
+{{- end }}
+{{- toYaml $selector }}
+{{- end }}
+
+{{/* Root without privileges. NET_RAW: iptables-legacy opens a raw socket to speak with the kernel; nft does not. */}}
+{{- define "ipvsagent.securityContext" -}}
+privileged: false
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsUser: 0
+runAsGroup: 0
+capabilities:
+  drop: [ALL]
+  add:
+    - NET_ADMIN
+    {{- if ne .Values.config.iptables.variant "nft" }}
+    - NET_RAW
+    {{- end }}
+{{- end }}
+
+{{- define "ipvsagent.agentVolumeMounts" -}}
+- name: configuration
+  mountPath: /etc/ipvsagent
+  readOnly: true
+- name: modules
+  mountPath: /lib/modules
+  readOnly: true
+- name: xtables-lock
+  mountPath: /run/xtables.lock
+- name: temporary
+  mountPath: /tmp
+{{- if .Values.sysctls.mount }}
+- name: network-settings
+  mountPath: /host/proc/sys/net
+{{- end }}
+{{- end }}
+
+{{- define "ipvsagent.agentVolumes" -}}
+- name: configuration
+  configMap:
+    name: {{ include "ipvsagent.fullname" . }}
+- name: modules
+  hostPath:
+    path: {{ .Values.modules.hostPath }}
+    type: Directory
+- name: xtables-lock # shared with all that change rules on the node
+  hostPath:
+    path: /run/xtables.lock
+    type: FileOrCreate
+- name: temporary
+  emptyDir:
+    medium: Memory
+    sizeLimit: 8Mi
+{{- if .Values.sysctls.mount }}
+- name: network-settings # /proc/sys of a container without privileges is read-only
+  hostPath:
+    path: /proc/sys/net
+    type: Directory
+{{- end }}
+{{- end }}
+
+{{- define "ipvsagent.validate" -}}
+{{- $surge := .Values.updateStrategy.maxSurge | toString | trimSuffix "%" }}
+{{- $unavailable := .Values.updateStrategy.maxUnavailable | toString | trimSuffix "%" }}
+{{- if and (eq $surge "0") (eq $unavailable "0") }}
+{{- fail "updateStrategy: maxUnavailable and maxSurge cannot both be 0: no node would ever be updated" }}
+{{- end }}
+{{- if and (ne $surge "0") (ne $unavailable "0") }}
+{{- fail "updateStrategy: maxSurge needs maxUnavailable: 0" }}
+{{- end }}
+{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled }}
+{{- fail "podMonitor and serviceMonitor are both enabled: every metric would be scraped twice" }}
+{{- end }}
+{{- $detect := .Values.config.detectLocal }}
+{{- if and (eq .Values.config.detectLocalMode "BridgeInterface") (not $detect.bridgeInterface) }}
+{{- fail "config.detectLocal.bridgeInterface must be set with config.detectLocalMode BridgeInterface" }}
+{{- end }}
+{{- if and (eq .Values.config.detectLocalMode "InterfaceNamePrefix") (not $detect.interfaceNamePrefix) }}
+{{- fail "config.detectLocal.interfaceNamePrefix must be set with config.detectLocalMode InterfaceNamePrefix" }}
+{{- end }}
+{{- end }}
+
+{{/* A token of the ServiceAccount for the one container that mounts it. */}}
+{{- define "ipvsagent.tokenVolume" -}}
+- name: service-account
+  projected:
+    defaultMode: 0444
+    sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3607
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - downwardAPI:
+          items:
+            - path: namespace
+              fieldRef:
+                fieldPath: metadata.namespace
+{{- end }}
+
+{{- define "ipvsagent.hookAnnotations" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* Runs `ipvsagent cleanup` on the nodes where the agent ran; a pod is ready once its node is clean. */}}
+{{- define "ipvsagent.cleanupDaemonSet" -}}
+{{- $name := printf "%s-cleanup" (include "ipvsagent.fullname" .) -}}
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: {{ $name }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "ipvsagent.labels" . | nindent 4 }}
+    app.kubernetes.io/component: cleanup
+spec:
+  selector:
+    matchLabels:
+      app.kubernetes.io/name: {{ include "ipvsagent.name" . }}
+      app.kubernetes.io/instance: {{ .Release.Name }}
+      app.kubernetes.io/component: cleanup
+  template:
+    metadata:
+      labels:
+        {{- include "ipvsagent.labels" . | nindent 8 }}
+        app.kubernetes.io/component: cleanup
+    spec:
+      hostNetwork: true
+      dnsPolicy: Default
+      priorityClassName: {{ .Values.priorityClassName }}
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: 0
+      securityContext:
+        seccompProfile:
+          type: RuntimeDefault
+      {{- with .Values.imagePullSecrets }}
+      imagePullSecrets:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      nodeSelector:
+        {{- include "ipvsagent.nodeSelector" . | nindent 8 }}
+      {{- with .Values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      tolerations:
+        {{- toYaml .Values.tolerations | nindent 8 }}
+      initContainers:
+        - name: cleanup
+          image: {{ include "ipvsagent.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          command: [ipvsagent, cleanup, --config=/etc/ipvsagent/configuration.yaml]
+          {{- if .Values.sysctls.mount }}
+          env:
+            - name: IPVSAGENT_NETWORK_SETTINGS
+              value: /host/proc/sys/net
+          {{- end }}
+          resources:
+            {{- toYaml .Values.resources | nindent 12 }}
+          securityContext:
+            {{- include "ipvsagent.securityContext" . | nindent 12 }}
+          volumeMounts:
+            {{- include "ipvsagent.agentVolumeMounts" . | nindent 12 }}
+      containers:
+        - name: done
+          image: {{ include "ipvsagent.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          command: [sleep, infinity]
+          resources:
+            requests:
+              cpu: 1m
+              memory: 4Mi
+            limits:
+              memory: 16Mi
+          securityContext:
+            {{- include "ipvsagent.noPrivileges" . | nindent 12 }}
+      volumes:
+        {{- include "ipvsagent.agentVolumes" . | nindent 8 }}
+{{- end }}
+
+{{- define "ipvsagent.noPrivileges" -}}
+privileged: false
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 65534
+runAsGroup: 65534
+capabilities:
+  drop: [ALL]
+{{- end }}

@@ -1,0 +1,137 @@
+"""What the chart puts into its ConfigMap is what the agent reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from msgspec.structs import asdict, replace
+
+from chart.rendering import CHART, MATRIX, Values, configuration, only, pod_of, render
+from ipvsagent.config.load import parse_configuration
+from ipvsagent.config.reader import Section
+from ipvsagent.config.types import LocalDetectionMode, Settings
+from ipvsagent.model.address import Family, Network
+
+
+def _settings(values: Values) -> Settings:
+    loaded = parse_configuration(configuration(render(values)))
+    assert loaded.warnings == ()
+    return loaded.settings
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
+def test_the_agent_takes_the_rendered_configuration(values: Values) -> None:
+    """Neither errors nor warnings."""
+    assert isinstance(_settings(values), Settings)
+
+
+def test_the_defaults_of_the_chart_are_those_of_the_agent() -> None:
+    """But for the OOM score: a lower one than kubelet gives would need one more capability."""
+    assert _settings({}) == replace(Settings(), oom_score_adjust=-997)
+
+
+def test_every_field_of_the_agent_is_a_value_of_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the schema checks it and the README explains it."""
+    asked: set[str] = set()
+    take = Section._take
+
+    def remember(section: Section, name: str) -> object:
+        asked.add(section._at(name))
+        return take(section, name)
+
+    monkeypatch.setattr(Section, "_take", remember)
+    parse_configuration(configuration(render({})))
+    fields = {f for f in asked if not any(other.startswith(f"{f}.") for other in asked)}
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["config"]
+    without_effect = {f"clientConnection.{n}" for n in ("acceptContentTypes", "contentType", "qps", "burst")}
+    assert set(_paths(values)) == fields - without_effect - {"apiVersion", "kind"}
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _paths(below, f"{path}.{name}" if path else name)
+    else:
+        yield path
+
+
+def test_values_arrive() -> None:
+    """Of each kind one: texts, lists, durations, numbers beyond a million."""
+    settings = _settings(MATRIX["everything"])
+    assert settings.local_detection.mode is LocalDetectionMode.INTERFACE_NAME_PREFIX
+    assert settings.local_detection.interface_name_prefix == "veth"
+    assert settings.scheduler == "sh"
+    assert settings.effective_flags == 0x18
+    assert settings.exclude_networks == (Network.parse("198.51.100.0/24"),)
+    assert settings.conntrack.min == 2_000_000
+    assert settings.kubeconfig == "/etc/kubernetes/kubeconfig"
+
+
+def test_dual_stack_has_a_pod_network_of_each_family() -> None:
+    """CFG-38."""
+    settings = _settings(MATRIX["dual stack"])
+    assert settings.cluster_network(Family.IPV4) == Network.parse("10.244.0.0/16")
+    assert settings.cluster_network(Family.IPV6) == Network.parse("fd00:10:244::/56")
+    assert str(settings.metrics_listen) == "[::1]:10249"
+
+
+def test_a_cluster_cidr_may_be_a_list() -> None:
+    """CFG-38, as kube-proxy cannot have it."""
+    settings = _settings({"config": {"clusterCIDR": ["10.244.0.0/16", "fd00:10:244::/56"]}})
+    assert settings.local_detection.cluster_networks == (
+        Network.parse("10.244.0.0/16"),
+        Network.parse("fd00:10:244::/56"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ({}, "127.0.0.1:10249"),
+        ({"podMonitor": {"enabled": True}}, "0.0.0.0:10249"),
+        ({"serviceMonitor": {"enabled": True}}, "0.0.0.0:10249"),
+        ({"serviceMonitor": {"enabled": True}, "config": {"bindAddress": "::"}}, "[::]:10249"),
+        ({"podMonitor": {"enabled": True}, "config": {"metricsBindAddress": "192.0.2.1:9"}}, "192.0.2.1:9"),
+    ],
+    ids=["default", "pod monitor", "service monitor", "IPv6", "given"],
+)
+def test_metrics_are_open_to_others_only_where_they_are_scraped(values: Values, address: str) -> None:
+    """CFG-05: this host alone by default."""
+    assert str(_settings(values).metrics_listen) == address
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_another_scheduler_changes_the_configuration_alone(name: str) -> None:
+    """No pod starts anew: the agent follows the file. Of the settings, the scheduler alone changes."""
+    values = {k: v for k, v in MATRIX[name].items() if k != "restartOnConfigChange"}
+    before = render(values)
+    config = values.get("config", {})
+    after = render({**values, "config": {**config, "ipvs": {**config.get("ipvs", {}), "scheduler": "wlc"}}})
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert [(m["kind"], list(m["data"])) for m in changed] == [("ConfigMap", ["configuration.yaml"])]
+    old_settings, new_settings = (asdict(parse_configuration(configuration(m)).settings) for m in (before, after))
+    assert {k for k in old_settings if old_settings[k] != new_settings[k]} == {"scheduler"}
+    assert new_settings["scheduler"] == "wlc"
+
+
+def test_pods_start_anew_with_a_changed_configuration_where_that_is_wanted() -> None:
+    """For the fields that count at start only."""
+    annotations = [
+        only(render({"restartOnConfigChange": True, "config": {"oomScoreAdj": score}}), "DaemonSet")["spec"][
+            "template"
+        ]["metadata"]["annotations"]
+        for score in (-997, -500)
+    ]
+    assert annotations[0] != annotations[1]
+
+
+def test_the_configuration_is_mounted_as_a_folder() -> None:
+    """A file mounted by itself would never change."""
+    daemon_set = only(render({}), "DaemonSet")
+    (agent,) = pod_of(daemon_set)["containers"]
+    (mount,) = [m for m in agent["volumeMounts"] if m["name"] == "configuration"]
+    assert "subPath" not in mount
+    assert f"--config={mount['mountPath']}/configuration.yaml" in agent["command"]
