@@ -71,15 +71,23 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
     modules = ModuleDriver()
     load_ipvs(modules)
     with needed_from_node():
-        return Drivers(
-            ipvs=IpvsDriver(),
-            addresses=AddressDriver(),
-            ip_sets=IpSetDriver(),
-            rules=_open_rules(settings, log),
-            sysctls=SysctlDriver(network=_mounted(_NETWORK_SETTINGS)),
-            modules=modules,
-            conntrack=ConntrackDriver(),
-        )
+        rules = _open_rules(settings, log)
+        ipvs, addresses, ip_sets, conntrack = IpvsDriver(), AddressDriver(), IpSetDriver(), ConntrackDriver()
+
+    def close() -> None:
+        for driver in (ipvs, addresses, ip_sets, conntrack):
+            driver.close()
+
+    return Drivers(
+        ipvs=ipvs,
+        addresses=addresses,
+        ip_sets=ip_sets,
+        rules=rules,
+        sysctls=SysctlDriver(network=_mounted(_NETWORK_SETTINGS)),
+        modules=modules,
+        conntrack=conntrack,
+        close=close,
+    )
 
 
 def _mounted(variable: str) -> Path | None:
@@ -174,6 +182,7 @@ class Agent:
             self.reconciler.announce = self._announcer.announce
         self.answers = AnswerCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
+        self._closing = [drivers.close]  # what is left when all threads have ended
         self._serving = Serving(
             Sources(
                 status=lambda: self.reconciler.status,
@@ -219,6 +228,7 @@ class Agent:
         from ipvsagent.serve.metrics import Metrics, Sources  # takes 0.1 s, for those who serve metrics
 
         reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
+        self._closing.append(reader.close)
         reconciler = self.reconciler
         sources = Sources(
             counters=reconciler.counters,
@@ -266,6 +276,8 @@ class Agent:
         self._monitor.close()
         if self._monitor_thread.is_alive():
             self._monitor_thread.join()
+        for close in self._closing:
+            close()
 
     def _protect_from_oom(self) -> None:
         try:

@@ -12,7 +12,7 @@ Common rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -209,6 +209,7 @@ class Drivers(Struct):
 
     Args:
         rules: one a usable family; a family that cannot be served has none (SYN-01).
+        close: closes the drivers' sockets; nothing may be asked of them afterwards.
     """
 
     ipvs: Ipvs
@@ -218,3 +219,4 @@ class Drivers(Struct):
     sysctls: Sysctls
     modules: Modules
     conntrack: Conntrack
+    close: Callable[[], None] = lambda: None
