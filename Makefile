@@ -29,7 +29,7 @@ compile: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab bench </dev/null
 
 test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
-	lab/boot.sh -k qemu -t 1100 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
+	lab/boot.sh -k qemu -t 1260 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
@@ -41,7 +41,7 @@ image: setup ## carry the Dockerfile out in plain folders below build/image; nee
 test-image: image ## the image starts, has all that it needs, and keeps to its size
 	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
-test: lint test-unit test-image test-kernel ## everything
+test: lint test-unit test-kernel ## everything but the image, which `make test-image` builds and tests
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
