@@ -31,7 +31,9 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
 - A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
   asked once for each virtual server: for nodes with hundreds of Services, not with thousands.
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
-- `kubeproxy_sync_proxy_rules_no_local_endpoints_total` (MET-08), `rest_client_*` and `kubernetes_*` are not served.
+- `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
+  under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.
+- `rest_client_*` and `kubernetes_*` are not served.
 """
 
 _GROUPS = (

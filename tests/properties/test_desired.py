@@ -62,6 +62,7 @@ def test_any_sequence_of_plans_ends_like_the_last_ones_from_scratch(
     assert incremental.addresses == scratch.addresses
     assert incremental.entries == scratch.entries
     assert sorted(incremental.problems()) == sorted(scratch.problems())
+    assert incremental.no_local_endpoints == scratch.no_local_endpoints
 
 
 @settings(max_examples=200)

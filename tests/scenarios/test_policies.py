@@ -6,9 +6,14 @@ import msgspec
 import pytest
 
 from builders import NODE, endpoint, endpoint_slice, port, service
+from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.objects import EndpointPort, EndpointSlice, Kind, Service
+from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind
+from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.endpoints import eligible_endpoints, endpoints_of_port
+from ipvsagent.planner.plan import plan_all
+from ipvsagent.planner.services import plan_service
 from ipvsagent.source.decode import Usable, decode_json
 from scenarios.facts import entries, plan, real_servers, sets_in_use
 
@@ -201,3 +206,74 @@ def _decoded_slice(endpoints: list[dict[str, object]]) -> EndpointSlice:
     assert isinstance(found.object, EndpointSlice)
     assert not found.problems
     return found.object
+
+
+INTERNAL = NoLocalEndpoints(TrafficPolicyKind.INTERNAL, Family.IPV4)
+EXTERNAL_POLICY = NoLocalEndpoints(TrafficPolicyKind.EXTERNAL, Family.IPV4)
+TERMINATING = endpoint_slice(endpoint("10.244.1.11", node="node-2", ready=False, serving=True, terminating=True))
+UNFIT = endpoint_slice(endpoint("10.244.1.11", node="node-2", ready=False, serving=False))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("internal", "external", "expected"),
+    [
+        ("Cluster", "Cluster", {}),
+        ("Local", "Cluster", {INTERNAL: 1}),
+        ("Cluster", "Local", {EXTERNAL_POLICY: 1}),
+        ("Local", "Local", {INTERNAL: 1, EXTERNAL_POLICY: 1}),
+    ],
+)
+def test_a_service_without_local_endpoints_is_counted_by_the_policy_that_misses_them(
+    internal: str, external: str, expected: dict[NoLocalEndpoints, int], *, strict: bool
+) -> None:
+    """EP-38, MET-08, DEV-12: of two policies the one that is Local, and once for all ports; DEV-11: strict or not."""
+    web = service(
+        type="NodePort",
+        internal_policy=internal,
+        external_policy=external,
+        ports=[port(80, name="http", node_port=30080), port(81, name="admin", node_port=30081)],
+    )
+    remote = endpoint_slice(
+        endpoint("10.244.1.11", node="node-2"), ports=[_slice_port("http", 8080), _slice_port("admin", 8081)]
+    )
+    settings = Settings(strict_local_policy=strict)
+    assert plan_all([web], [remote], facts=NODE, settings=settings).no_local_endpoints == expected
+
+
+@pytest.mark.parametrize(
+    ("slices", "expected"),
+    [
+        ([], {}),
+        ([UNFIT], {}),
+        ([LOCAL_AND_REMOTE], {}),
+        ([REMOTE], {INTERNAL: 1}),
+        ([TERMINATING], {INTERNAL: 1}),
+    ],
+    ids=["no endpoint", "none that serves", "a local one", "remote ones only", "one that ends and serves"],
+)
+def test_only_endpoints_that_could_serve_elsewhere_make_local_ones_missing(
+    slices: list[EndpointSlice], expected: dict[NoLocalEndpoints, int]
+) -> None:
+    """EP-38, EP-26."""
+    web = service(internal_policy="Local")
+    assert plan_all([web], slices, facts=NODE, settings=Settings()).no_local_endpoints == expected
+
+
+def test_the_count_of_services_without_local_endpoints_follows_each_change() -> None:
+    """EP-38, MET-08: up with a Service that lacks them, down when it gets one, changes its policy or goes."""
+    desired = Desired()
+    web, shop = service(internal_policy="Local"), service("shop/shop", "10.96.0.11", internal_policy="Local")
+    remote_of_shop = endpoint_slice(endpoint("10.244.1.11", node="node-2"), of="shop/shop")
+    counts = []
+    for planned, slices in (
+        (web, [REMOTE]),
+        (shop, [remote_of_shop]),
+        (web, [LOCAL_AND_REMOTE]),
+        (service(internal_policy="Local", affinity_timeout_seconds=60), [REMOTE]),
+        (service(), [REMOTE]),
+    ):
+        desired.replace(planned.key, plan_service(planned, slices, node=NODE, settings=Settings()))
+        counts.append(desired.no_local_endpoints[INTERNAL])
+    desired.replace(shop.key, None)
+    assert [*counts, desired.no_local_endpoints[INTERNAL]] == [1, 2, 1, 2, 1, 0]

@@ -7,6 +7,7 @@ they are msgspec structs (compared and hashed in C) rather than dataclasses.
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -220,6 +221,20 @@ class HealthCheck(Struct, frozen=True, gc=False):
     local_endpoints: int  # distinct addresses of ready endpoints on this node
 
 
+class TrafficPolicyKind(enum.StrEnum):
+    """The two traffic policies of a Service."""
+
+    INTERNAL = "internal"
+    EXTERNAL = "external"
+
+
+class NoLocalEndpoints(NamedTuple):
+    """A Service's policy Local finds no endpoint on this node although there are some elsewhere (EP-38)."""
+
+    policy: TrafficPolicyKind
+    family: Family
+
+
 class ServicePlan(Struct, frozen=True, gc=False):
     """What one Service needs of this node.
 
@@ -232,6 +247,7 @@ class ServicePlan(Struct, frozen=True, gc=False):
     entries: tuple[SetEntry, ...] = ()  # held whether or not a frontend is lost to another Service
     problems: tuple[Problem, ...] = ()
     health_checks: tuple[HealthCheck, ...] = ()  # one a family at most
+    no_local_endpoints: tuple[NoLocalEndpoints, ...] = ()  # without duplicates, however many ports it concerns
 
 
 class DesiredState(Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import ObjectKey, Problem
-from ipvsagent.model.state import HealthCheck
+from ipvsagent.model.state import HealthCheck, NoLocalEndpoints
 
 
 class Progress(Struct, frozen=True):
@@ -39,6 +39,7 @@ class Status(Struct, frozen=True):
         prepared: whether the first synchronisation is over, whatever failed in it.
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
         health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
+        no_local_endpoints: number of Services whose policy Local finds no endpoint on this node (EP-38).
         health_check_addresses: where those ports are served; an unspecified address is all of its family (HC-11).
     """
 
@@ -54,3 +55,4 @@ class Status(Struct, frozen=True):
     node_eligible: bool = False
     health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})
     health_check_addresses: tuple[Address, ...] = ()
+    no_local_endpoints: Mapping[NoLocalEndpoints, int] = MappingProxyType({})

@@ -8,13 +8,22 @@ Invariant: the state depends on the plans held, not on the order in which they c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import ObjectKey, Problem
-from ipvsagent.model.state import Frontend, HealthCheck, ServicePlan, SetEntry, VirtualServer, VirtualServerKey
+from ipvsagent.model.state import (
+    Frontend,
+    HealthCheck,
+    NoLocalEndpoints,
+    ServicePlan,
+    SetEntry,
+    VirtualServer,
+    VirtualServerKey,
+)
 from ipvsagent.planner.claims import Claim, Claims
 
 
@@ -46,6 +55,7 @@ class Desired:
         self._plans: dict[ObjectKey, ServicePlan] = {}
         self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
         self._claims = Claims()
+        self.no_local_endpoints: Counter[NoLocalEndpoints] = Counter()  # number of Services (EP-38)
         self._health_checks: dict[ObjectKey, tuple[HealthCheck, ...]] = {}
         self._health_checks_copy: Mapping[ObjectKey, tuple[HealthCheck, ...]] | None = None
 
@@ -84,6 +94,10 @@ class Desired:
         self._troubled.pop(service, None)
         if (old.health_checks if old else ()) != (plan.health_checks if plan else ()):
             self._change_health_checks(service, plan.health_checks if plan else ())
+        if old is not None and old.no_local_endpoints:
+            self.no_local_endpoints.subtract(old.no_local_endpoints)
+        if plan is not None and plan.no_local_endpoints:
+            self.no_local_endpoints.update(plan.no_local_endpoints)
         if plan is None:
             del self._plans[service]
         else:

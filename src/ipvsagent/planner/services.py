@@ -20,9 +20,11 @@ from ipvsagent.model.state import (
     Frontend,
     FrontendKind,
     HealthCheck,
+    NoLocalEndpoints,
     RealServer,
     ServicePlan,
     SetEntry,
+    TrafficPolicyKind,
     VirtualServer,
     VirtualServerKey,
 )
@@ -43,6 +45,11 @@ class _Context(Struct, frozen=True):
     source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
     node: NodeFacts
     settings: Settings
+
+    @property
+    def internal_local(self) -> bool:
+        """Whether internalTrafficPolicy is Local (SVC-13)."""
+        return self.service.internal_policy is TrafficPolicy.LOCAL
 
     @property
     def external_local(self) -> bool:
@@ -84,6 +91,7 @@ def plan_service(
     entries: dict[SetEntry, None] = {}
     problems: list[Problem] = []
     health_checks: list[HealthCheck] = []
+    no_local: dict[NoLocalEndpoints, None] = {}
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
@@ -94,7 +102,10 @@ def plan_service(
             endpoints = endpoints_of_port(slices, port, family)
             local.update(e.endpoint.address for e in endpoints if _counts_as_healthy(e, node))
             entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
-            for frontend in _frontends(context, port, endpoints):
+            eligible = _eligible(context, port, endpoints)
+            for frontend in _frontends(context, port, eligible):
+                if _lacks_local_endpoints(context, frontend.kind, eligible):
+                    no_local[NoLocalEndpoints(_policy_kind(frontend.kind), family)] = None
                 key = frontend.virtual_server.key
                 known = frontends.get(key)
                 frontends[key] = frontend if known is None else _united(known, frontend)
@@ -108,6 +119,7 @@ def plan_service(
         tuple(entries),
         tuple(problems),
         tuple(health_checks),
+        tuple(no_local),
     )
 
 
@@ -153,18 +165,19 @@ def _loop_back_entries(context: _Context, port: ServicePort, endpoints: Sequence
             yield SetEntry(name, server.port, port.protocol, server.address, server.address)
 
 
-def _frontends(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[Frontend]:
-    service = context.service
+def _eligible(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Eligible:
     outside = context.reached_from_outside(port)
-    internal_local = service.internal_policy is TrafficPolicy.LOCAL
-    eligible = eligible_endpoints(
+    return eligible_endpoints(
         endpoints,
         node_name=context.node.name,
         zone=context.node.zone,
-        uses_cluster=not internal_local or outside,
-        uses_local=internal_local or (context.external_local and outside),
+        uses_cluster=not context.internal_local or outside,
+        uses_local=context.internal_local or (context.external_local and outside),
     )
-    yield _cluster_ip(context, port, _choose(internal_local, eligible, context))
+
+
+def _frontends(context: _Context, port: ServicePort, eligible: Eligible) -> Iterator[Frontend]:
+    yield _cluster_ip(context, port, _choose(context.internal_local, eligible, context))
     external = _choose(context.external_local, eligible, context)
     for address in context.load_balancer_ips:
         yield _load_balancer_ip(context, port, address, external)
@@ -183,6 +196,17 @@ def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealSer
     if eligible.local or context.settings.strict_local_policy:
         return eligible.local
     return eligible.cluster
+
+
+def _policy_kind(kind: FrontendKind) -> TrafficPolicyKind:
+    """The policy that a way in follows."""
+    return TrafficPolicyKind.INTERNAL if kind is FrontendKind.CLUSTER_IP else TrafficPolicyKind.EXTERNAL
+
+
+def _lacks_local_endpoints(context: _Context, kind: FrontendKind, eligible: Eligible) -> bool:
+    """Whether a way in is to use local endpoints and has none, though others have; its own policy counts (DEV-12)."""
+    local = context.internal_local if kind is FrontendKind.CLUSTER_IP else context.external_local
+    return local and eligible.has_any and not eligible.local
 
 
 def _virtual_server(

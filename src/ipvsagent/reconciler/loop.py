@@ -443,5 +443,6 @@ class Reconciler:
             node_eligible=self._node.eligible,
             health_checks=self._desired.health_checks,
             health_check_addresses=self._planning.facts.health_check_addresses,
+            no_local_endpoints=self._desired.no_local_endpoints.copy(),
         )
         self.published(self.status)

@@ -99,6 +99,13 @@ KUBE_PROXY = (
     ),
     Definition("kubeproxy_sync_proxy_rules_service_changes_total", "counter", "Service events", (), "MET-07"),
     Definition(
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+        "gauge",
+        "Services with that traffic policy Local and endpoints, none of them on this node",
+        ("traffic_policy", "ip_family"),
+        "MET-08",
+    ),
+    Definition(
         "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
         "counter",
         "Failures to write iptables rules",

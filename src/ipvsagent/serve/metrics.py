@@ -24,7 +24,7 @@ from ipvsagent.errors import AgentError
 from ipvsagent.model.address import Family
 from ipvsagent.model.counters import SUCCESS, Counters, Histogram
 from ipvsagent.model.objects import Kind
-from ipvsagent.model.state import VirtualServerKey, endpoint_text
+from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind, VirtualServerKey, endpoint_text
 from ipvsagent.model.statistics import Counts, KernelStatistics, Place, ServicePortName
 from ipvsagent.model.status import Status
 from ipvsagent.serve import metric_names as names
@@ -208,7 +208,8 @@ class _OwnNumbers(Collector):
     def _kube_proxy(self) -> Iterator[Metric]:
         """kube-proxy's names; one pass serves all families, so each has its numbers (MET-20)."""
         counters = self._sources.counters
-        families = [f.label for f in self._sources.families]
+        served = self._sources.families
+        families = [f.label for f in served]
         prefix = "kubeproxy_sync_proxy_rules_"
         yield _histogram(prefix + "duration_seconds", counters.passes, families)
         yield _numbers(prefix + "last_queued_timestamp_seconds", {(f,): counters.queued_at for f in families})
@@ -216,6 +217,9 @@ class _OwnNumbers(Collector):
         for word, kind in (("endpoint", Kind.ENDPOINT_SLICE), ("service", Kind.SERVICE)):
             yield _number(f"{prefix}{word}_changes_pending", counters.pending.get(kind, 0))
             yield _number(f"{prefix}{word}_changes_total", counters.changes.get(kind, 0))
+        counts = self._sources.status().no_local_endpoints
+        without = {(p.value, f.label): counts.get(NoLocalEndpoints(p, f), 0) for p in TrafficPolicyKind for f in served}
+        yield _numbers(prefix + "no_local_endpoints_total", without)
         yield _numbers(prefix + "iptables_restore_failures_total", _by_family(counters.rule_failures))
         yield _histogram("kubeproxy_network_programming_duration_seconds", counters.programming, families)
         for path in ("healthz", "livez"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from builders import address, endpoint_slice, key, port, service
+from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.errors import AlreadyExists
-from ipvsagent.model.address import Protocol
+from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Drift, Histogram
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import EndpointPort, Kind
 from ipvsagent.model.ops import AddRealServer, AddVirtualServer, RemoveRealServer, RemoveVirtualServer
-from ipvsagent.model.state import VirtualServer, VirtualServerKey
+from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind, VirtualServer, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.reconciler.verify import TICK_SECONDS
 from unit.reconciler.node import FakeNode
@@ -145,3 +145,13 @@ def test_a_virtual_server_that_changes_hands_is_named_after_its_new_owner() -> N
     assert node.reconciler.port_names()[shared].service == "old"
     node.hear(Deleted(Kind.SERVICE, older.key))
     assert node.reconciler.port_names()[shared].service == "new"
+
+
+def test_services_without_local_endpoints_are_published_with_the_pass_that_finds_them() -> None:
+    """EP-38, MET-08: the count stands in the status, which a scrape reads."""
+    node = FakeNode()
+    internal = NoLocalEndpoints(TrafficPolicyKind.INTERNAL, Family.IPV4)
+    node.hear_all([service(internal_policy="Local")], [endpoint_slice("10.244.0.11")])
+    before = node.status()
+    node.hear(Changed(endpoint_slice(endpoint("10.244.0.11", node="node-1"))))
+    assert (before.no_local_endpoints.get(internal), node.status().no_local_endpoints.get(internal)) == (1, 0)

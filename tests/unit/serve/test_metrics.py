@@ -26,7 +26,13 @@ from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.model.ops import AddVirtualServer
-from ipvsagent.model.state import ObservedSet, VirtualServer, VirtualServerKey
+from ipvsagent.model.state import (
+    NoLocalEndpoints,
+    ObservedSet,
+    TrafficPolicyKind,
+    VirtualServer,
+    VirtualServerKey,
+)
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics, ServicePortName
 from ipvsagent.model.status import Status
 from ipvsagent.serve import metric_names
@@ -73,6 +79,7 @@ class Scene:
                     Problem("Service", "a/b", "", "x", "AddressConflict"),
                 ),
                 configuration_refused="foo: is not a known field",
+                no_local_endpoints={NoLocalEndpoints(TrafficPolicyKind.INTERNAL, Family.IPV6): 2},
                 waiting_for_restart=("hostnameOverride", "oomScoreAdj"),
             ),
             lambda: 4.5,
@@ -226,12 +233,23 @@ def test_metrics_are_not_imported_before_they_are_served() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_services_without_local_endpoints_are_counted_by_policy_and_family(scene: Scene) -> None:
+    """MET-08: all four series are there from the start."""
+    name = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
+    assert scene.value(name, traffic_policy="internal", ip_family="IPv6") == 2
+    assert scene.value(name, traffic_policy="internal", ip_family="IPv4") == 0
+    assert scene.value(name, traffic_policy="external", ip_family="IPv4") == 0
+    assert scene.value(name, traffic_policy="external", ip_family="IPv6") == 0
+    assert scene.text().count(name + "{") == 4
+
+
 def test_promtool_finds_no_fault(busy: Scene) -> None:
-    """Names, units and help as Prometheus wants them."""
+    """Names, units and help as Prometheus wants them, but for one name, which is kube-proxy's (MET-08)."""
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=busy.text(), capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    name = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
+    assert (done.stdout + done.stderr).splitlines() == [f'{name} non-counter metrics should not have "_total" suffix']
 
 
 def test_prometheus_scrapes_it(busy: Scene, tmp_path: Path) -> None:
