@@ -29,6 +29,7 @@ from ipvsagent.kernel.sysctls import SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Stop
+from ipvsagent.model.objects import NodeNotice
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
@@ -258,6 +259,7 @@ class Agent:
             self._monitor_thread.start()
             self._source.start()
             if self._announcer:
+                self._announcer.announce(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
                 self._announcer.start()
             if self._configuration:
                 self._configuration.start()

@@ -19,7 +19,7 @@ import pytest
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer, Fault
 from ipvsagent.model.events import Stop
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import NodeNotice, Problem
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
@@ -288,6 +288,20 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     (event,) = server.events
     assert event["reason"] == "AddressConflict"
     assert event["involvedObject"]["name"] in ("a", "late")
+
+
+def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer, tmp_path: Path) -> None:
+    """HC-30: each time; and the node's events stand in the namespace in which kubectl looks for them."""
+    config = kubeconfig(tmp_path / "kubeconfig", server.url)
+    for expected in (1, 2):
+        announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
+        announcer.announce(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
+        announcer.start()
+        announcer.finish(DEADLINE_SECONDS)
+        announcer.stop()
+        assert len(server.events) == expected
+    event = server.events[0]
+    assert (event["type"], event["reason"], event["involvedObject"]["name"]) == ("Normal", "Starting", "node-1")
 
 
 def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, cluster: Cluster) -> None:

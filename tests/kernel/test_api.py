@@ -48,6 +48,16 @@ def test_services_created_changed_and_deleted_over_the_api_are_followed_by_packe
         node.ask("node", "tcp", OTHER_VIP, 80)
 
 
+def test_the_agent_says_that_it_starts_in_an_event_of_its_node(node: Node, api: ApiServer) -> None:
+    """HC-30: the only one on a node where nothing is wrong."""
+    wait_for(lambda: bool(api.events), "an event")
+    assert [(e["type"], e["reason"], e["involvedObject"]["kind"]) for e in api.events] == [
+        ("Normal", "Starting", "Node")
+    ]
+    assert api.events[0]["involvedObject"]["name"] == node_manifest()["metadata"]["name"]
+    node.wait_for_service(WEB, "p1", "p2")
+
+
 def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api: ApiServer) -> None:
     """GT-03, design section 2: add before drain; a client that never stops sees no failure."""
     api.put(endpoint_slice("web", "p1"))

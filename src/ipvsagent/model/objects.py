@@ -158,3 +158,20 @@ class Problem(Struct, frozen=True, gc=False, order=True):
     def __str__(self) -> str:
         where = f"{self.kind} {self.name}"
         return f"{where}: {self.field} {self.reason}" if self.field else f"{where}: {self.reason}"
+
+
+class NodeNotice(Struct, frozen=True):
+    """Something about the agent of this node that an operator should see; it becomes an event of the Node (HC-30).
+
+    Args:
+        label: one of Starting, SchedulerFallback, ConfigurationRefused, FailedToStartProxierHealthcheck,
+            FailedToStartMetricServer.
+        words: without a final full stop.
+        action: what the agent was doing, as events have it.
+        warning: whether something is wrong.
+    """
+
+    label: str
+    words: str
+    action: str = "StartKubeProxy"  # kube-proxy's word, which people and tools look for
+    warning: bool = True

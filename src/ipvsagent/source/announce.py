@@ -1,7 +1,8 @@
-"""Telling an operator through Kubernetes events what is wrong with an object.
+"""Telling an operator through Kubernetes events what is wrong with an object, and what happens to this node's agent.
 
-Every node sees the same objects and would say the same of them. So an event's name follows from its object and its
-words: the first node's is kept, the others are told that it exists, and a cluster of a thousand nodes has one event.
+Every node sees the same objects and would say the same of them. So the name of an event about an object follows from
+the object and the words: the first node's is kept, the others are told that it exists, and a cluster of a thousand
+nodes has one event. What an agent says of its own node is an event each time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 
 from ipvsagent.errors import SourceError
 from ipvsagent.log import Logger
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import NodeNotice, Problem
 
 API_VERSIONS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node": "v1"}
 """Kinds of objects that events can be about."""
@@ -29,6 +30,9 @@ PAUSE_SECONDS = 0.2
 _WAITING = 256
 _CONFLICT, _CREATED = 409, 201
 _LONGEST_MESSAGE = 1000  # the API allows 1,024
+_NO_NAMESPACE = "default"  # where events about objects without a namespace go
+
+Announced = Problem | NodeNotice
 
 
 class Poster(Protocol):
@@ -39,7 +43,7 @@ class Poster(Protocol):
 
 
 class Announcer:
-    """Makes a Warning event of each problem with a Kubernetes object, in a thread of its own.
+    """Makes an event of each problem with a Kubernetes object and of each notice, in a thread of its own.
 
     Events are a courtesy: one that cannot be created is logged at debug level and forgotten.
 
@@ -63,7 +67,7 @@ class Announcer:
         self._log = log
         self._now = now
         self._pause_seconds = pause_seconds
-        self._queue: queue.Queue[Problem | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[Announced | None] = queue.Queue(_WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
 
@@ -79,55 +83,81 @@ class Announcer:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
-    def announce(self, problem: Problem) -> None:
-        """Tell of a problem; never waits. Those that belong to no object are left out, and those beyond 256 waiting."""
-        if problem.kind not in API_VERSIONS:
+    def finish(self, within_seconds: float) -> None:
+        """Create the events that wait, then end; those that are not created in time are dropped by `stop`."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        if self._thread.is_alive():
+            self._thread.join(within_seconds)
+
+    def announce(self, item: Announced) -> None:
+        """Tell of something; never waits. Problems of no object are left out, and what is beyond 256 waiting."""
+        if isinstance(item, Problem) and item.kind not in API_VERSIONS:
             return
         try:
-            self._queue.put_nowait(problem)
+            self._queue.put_nowait(item)
         except queue.Full:
-            self._log.debug("event left out, too many wait", problem=problem)
+            self._log.debug("event left out, too many wait", about=item)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            problem = self._queue.get()
-            if problem is None:
+            item = self._queue.get()
+            if item is None:
                 return
-            self._create(problem)
+            self._create(item)
             self._stopping.wait(self._pause_seconds)
 
-    def _create(self, problem: Problem) -> None:
-        event = describe(problem, self._node_name, self._now())
+    def _create(self, item: Announced) -> None:
+        event = describe(item, self._node_name, self._now())
         path = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
         try:
             status = self._transport.post(path, msgspec.json.encode(event))
         except SourceError as error:
-            self._log.debug("event not created", problem=problem, error=error)
+            self._log.debug("event not created", about=item, error=error)
             return
         if status not in (_CREATED, _CONFLICT):
-            self._log.debug("event not created", problem=problem, status=status)
+            self._log.debug("event not created", about=item, status=status)
 
 
-def describe(problem: Problem, node_name: str, now: dt.datetime) -> dict[str, Any]:
-    """The event (core/v1) about a problem; equal problems have equal names."""
+def describe(item: Announced, node_name: str, now: dt.datetime) -> dict[str, Any]:
+    """The event (core/v1); those about equal problems have equal names, those of notices names of their own."""
+    if isinstance(item, Problem):
+        return _about_object(item, node_name, now)
+    digest = _digest(f"{item.label} {item.words} {now.isoformat()}")
+    # kubectl looks for events of a Node under its name as UID.
+    involved = {"apiVersion": API_VERSIONS["Node"], "kind": "Node", "name": node_name, "uid": node_name}
+    metadata = {"namespace": _NO_NAMESPACE, "name": f"{node_name[:200]}.{digest}"}
+    event = _event(metadata, involved, item.label, item.words, node_name=node_name, now=now)
+    return {**event, "type": "Warning" if item.warning else "Normal", "action": item.action}
+
+
+def _about_object(problem: Problem, node_name: str, now: dt.datetime) -> dict[str, Any]:
     namespace, _, name = problem.name.rpartition("/")
-    message = str(problem)[:_LONGEST_MESSAGE]
-    digest = hashlib.sha256(f"{problem.kind} {message}".encode()).hexdigest()[:16]
-    namespace = namespace or "default"  # where events about objects without a namespace go
+    message = str(problem)
+    digest = _digest(f"{problem.kind} {message[:_LONGEST_MESSAGE]}")
+    involved = {"apiVersion": API_VERSIONS[problem.kind], "kind": problem.kind, "name": name}
+    if namespace:
+        involved["namespace"] = namespace
+    metadata = {"namespace": namespace or _NO_NAMESPACE, "name": f"{name[:200]}.{digest}"}
+    return _event(metadata, involved, problem.label, message, node_name=node_name, now=now)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _event(
+    metadata: dict[str, str], involved: dict[str, str], reason: str, message: str, *, node_name: str, now: dt.datetime
+) -> dict[str, Any]:
     time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"namespace": namespace, "name": f"{name[:200]}.{digest}"},
-        "involvedObject": {
-            "apiVersion": API_VERSIONS[problem.kind],
-            "kind": problem.kind,
-            "namespace": namespace,
-            "name": name,
-        },
+        "metadata": metadata,
+        "involvedObject": involved,
         "type": "Warning",
-        "reason": problem.label,
-        "message": message,
+        "reason": reason,
+        "message": message[:_LONGEST_MESSAGE],
         "source": {"component": "ipvsagent", "host": node_name},
         "reportingComponent": "ipvsagent",
         "reportingInstance": node_name,

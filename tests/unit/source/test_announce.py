@@ -8,7 +8,7 @@ import threading
 import msgspec
 
 from ipvsagent.errors import SourceError
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import NodeNotice, Problem
 from ipvsagent.source.announce import Announcer, describe
 from unit.reconciler.node import SilentLogger
 
@@ -31,6 +31,22 @@ def test_an_event_about_a_node_goes_to_the_default_namespace_and_long_words_are_
     event = describe(Problem("Node", "node-1", "", "x" * 5000), "node-1", NOON)
     assert event["metadata"]["namespace"] == "default"
     assert len(str(event["message"])) == 1000
+
+
+def test_a_notice_is_an_event_of_this_node_each_time() -> None:
+    """HC-30: what kubectl shows with the Node, Normal where nothing is wrong."""
+    notice = NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False)
+    event, later = describe(notice, "node-1", NOON), describe(notice, "node-1", NOON + dt.timedelta(microseconds=1))
+    other = describe(notice, "node-2", NOON)
+    assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "node-1"}
+    assert (event["type"], event["reason"], event["action"]) == ("Normal", "Starting", "StartKubeProxy")
+    assert event["metadata"]["namespace"] == "default"
+    assert len({e["metadata"]["name"] for e in (event, later, other)}) == 3
+
+
+def test_a_warning_about_the_node_is_one() -> None:
+    """HC-30: as kube-proxy's, but for its deprecation notice."""
+    assert describe(NodeNotice("SchedulerFallback", "no `mh`"), "node-1", NOON)["type"] == "Warning"
 
 
 class RefusingTransport:
@@ -61,6 +77,18 @@ def test_problems_without_an_object_and_failures_cost_nothing() -> None:
     assert transport.arrived.wait(10)
     announcer.stop()
     assert [msgspec.json.decode(b)["involvedObject"]["name"] for b in transport.sent] == ["b"]
+
+
+def test_what_waits_is_created_before_an_agent_that_cannot_go_on_ends() -> None:
+    """HC-06: else nobody would hear why."""
+    transport = RefusingTransport(0)
+    announcer = Announcer(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
+    announcer.start()
+    announcer.announce(CONFLICT)
+    announcer.announce(Problem("Service", "shop/b", "", "second"))
+    announcer.finish(10)
+    assert len(transport.sent) == 2
+    announcer.stop()
 
 
 def test_more_than_can_wait_is_left_out() -> None:
