@@ -250,7 +250,8 @@ FIELDS: tuple[Field, ...] = (
         "ipvs.syncPeriod",
         _DURATION,
         lambda s: format_duration(s.sync_period_seconds),
-        "Checked, not used yet: at least `ipvs.minSyncPeriod`; 0s means the default.",
+        "Work that is outstanding for twice as long makes the node unhealthy; at least `ipvs.minSyncPeriod`. "
+        "0s: the default. Drift is looked for every second, whatever this says.",
     ),
     Field(
         "ipvs.minSyncPeriod",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -73,6 +73,15 @@ def node_ips(reported: Iterable[Address], bind_address: Address | None) -> tuple
         if not address.is_loopback:
             first.setdefault(address.family, address)
     return tuple(first.values())
+
+
+def primary_family(node_ips: Sequence[Address]) -> Family:
+    """The family that this node cannot do without: that of `bindAddress`, else of its first IP, else IPv4 (SYN-02).
+
+    Args:
+        node_ips: as the function of that name gives them.
+    """
+    return node_ips[0].family if node_ips else Family.IPV4
 
 
 _LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"

@@ -57,6 +57,7 @@ from ipvsagent.reconciler.writer import Item, Outcome, Writer
 
 # Work that concerns the whole node, by the name under which its failure is reported and retried.
 _READ_KERNEL = "read the kernel"
+_CHECK_FAMILIES = "serve the primary address family"
 _READ_ADDRESSES = "read node addresses"
 _WRITE_RULES = "write rules"
 _CREATE_SETS = "create ipsets"
@@ -127,6 +128,7 @@ class Reconciler:
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
+            _CHECK_FAMILIES: lambda: self._node.check_families(self._settings),
             _READ_ADDRESSES: lambda: self._planning.learn(self._node.read_facts(self._settings)),
             _WRITE_RULES: lambda: self._node.write_rules(self._settings),
             _CHECK_RULES: self._node.check_rules,
@@ -210,6 +212,7 @@ class Reconciler:
         began = self._clock()
         if self._cache.nodes_changed:
             self._cache.nodes_changed = False
+            self._attempt(_CHECK_FAMILIES)
             if self._node.changed(self._settings):
                 self._attempt(_WRITE_RULES)
             self._attempt(_READ_ADDRESSES)
@@ -273,6 +276,7 @@ class Reconciler:
         self._attempt(_WRITE_SYSCTLS)
         self._attempt(_WRITE_RULES)
         self._attempt(_READ_ADDRESSES)
+        self._attempt(_CHECK_FAMILIES)
         self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 

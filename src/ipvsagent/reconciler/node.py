@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import KernelError
+from ipvsagent.errors import KernelError, NodeUnusable
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.rules import RuleSet
-from ipvsagent.planner.facts import NodeFacts, takes_traffic
+from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.facts import own_node, read_facts
@@ -56,6 +56,7 @@ class NodeWork:
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
+        self.check_families(settings)
         self._rules = self._plan_rules(settings)
         prepare_node(self._drivers, settings, self._rules, self._log)
 
@@ -65,6 +66,21 @@ class NodeWork:
         if node is not None:  # a deleted Node keeps its last known object (HC-03)
             self.eligible = takes_traffic(node)
         return self._plan_rules(settings) != self._rules
+
+    def check_families(self, settings: Settings) -> None:
+        """See to it that the primary family is among those that this node serves, as soon as it is known.
+
+        Raises:
+            NodeUnusable: it is not (SYN-01, SYN-02).
+        """
+        node = own_node(self._cache, self._name)
+        known = node_ips(node.addresses if node else (), settings.bind_address)
+        primary = primary_family(known)
+        if known and primary not in self._families:
+            raise NodeUnusable(
+                f"{primary.label}, the family of this node's primary address {known[0]}, cannot be served",
+                "see the warning at the start for the reason",
+            )
 
     def read_facts(self, settings: Settings) -> NodeFacts:
         """Everything that plans depend on.

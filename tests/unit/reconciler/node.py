@@ -54,6 +54,7 @@ class FakeNode:
     Args:
         kernel: an earlier node's kernel, for a restart.
         wrap: put around the kernel's drivers.
+        families: those that it can serve.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class FakeNode:
         kernel: FakeKernel | None = None,
         settings: Settings | None = None,
         wrap: Callable[[Drivers], Drivers] = lambda drivers: drivers,
+        families: tuple[Family, ...] = (Family.IPV4, Family.IPV6),
     ) -> None:
         self.kernel = kernel or new_kernel()
         self.log = SilentLogger()
@@ -69,7 +71,7 @@ class FakeNode:
             wrap(self.kernel.drivers()),
             settings=settings or Settings(),
             node_name="node-1",
-            families=(Family.IPV4, Family.IPV6),
+            families=families,
             log=self.log,
             clock=self.clock,
         )
