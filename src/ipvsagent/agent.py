@@ -46,6 +46,7 @@ from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
+_LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for telling why
 _NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"  # names the folder in which a container has the host's /proc/sys/net
 
 
@@ -264,9 +265,18 @@ class Agent:
             if self._configuration:
                 self._configuration.start()
             self.reconciler.run()
+        except NodeUnusable as error:
+            self._tell_before_the_end(error)
+            raise
         finally:
             self._end_threads()
         self._log.info("stopped; the kernel state stays in place")
+
+    def _tell_before_the_end(self, error: NodeUnusable) -> None:
+        if self._announcer:
+            self._announcer.announce(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
+            self._announcer.start()
+            self._announcer.finish(_LAST_EVENTS_SECONDS)
 
     def _end_threads(self) -> None:
         self._serving.stop()

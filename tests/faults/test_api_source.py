@@ -19,7 +19,7 @@ import pytest
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer, Fault
 from ipvsagent.model.events import Stop
-from ipvsagent.model.objects import NodeNotice, Problem
+from ipvsagent.model.objects import Announced, NodeNotice
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
@@ -274,7 +274,7 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     ]
     with Cluster(server, config) as cluster:
 
-        def announce(problem: Problem) -> None:
+        def announce(problem: Announced) -> None:
             for announcer in announcers:
                 announcer.announce(problem)
 

@@ -164,8 +164,8 @@ class NodeNotice(Struct, frozen=True):
     """Something about the agent of this node that an operator should see; it becomes an event of the Node (HC-30).
 
     Args:
-        label: one of Starting, SchedulerFallback, ConfigurationRefused, FailedToStartProxierHealthcheck,
-            FailedToStartMetricServer.
+        label: one of Starting, FailedToStart, SchedulerFallback, ConfigurationRefused,
+            FailedToStartProxierHealthcheck, FailedToStartMetricServer.
         words: without a final full stop.
         action: what the agent was doing, as events have it.
         warning: whether something is wrong.
@@ -175,3 +175,7 @@ class NodeNotice(Struct, frozen=True):
     words: str
     action: str = "StartKubeProxy"  # kube-proxy's word, which people and tools look for
     warning: bool = True
+
+
+Announced = Problem | NodeNotice
+"""What an operator is told by a Kubernetes event."""

@@ -27,7 +27,7 @@ from ipvsagent.model.events import (
     SourceProblems,
     Stop,
 )
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import Announced, NodeNotice, Problem
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.model.status import Progress, Status
@@ -99,7 +99,7 @@ class Reconciler:
     ) -> None:
         self.counters = Counters()
         self._drivers = drivers
-        self._configuration = Configuration(drivers, settings, log)
+        self._configuration = Configuration(drivers, settings, log, announce=self._tell)
         self._settings = settings  # those in force
         self._newest_settings = settings
         self.families = families
@@ -142,7 +142,7 @@ class Reconciler:
         }
         self.status = Status()
         self.settings_applied: Callable[[Settings], None] = lambda _: None
-        self.announce: Callable[[Problem], None] = lambda _: None  # set before `run` where events can be made
+        self.announce: Callable[[Announced], None] = lambda _: None  # set before `start` where events can be made
         self.published: Callable[[Status], None] = lambda _: None  # told of each status; set before `run`
 
     # -- called by other threads -------------------------------------------------------------------------------
@@ -188,6 +188,9 @@ class Reconciler:
             self.handle(events)
             self.reconcile()
             self._mailbox.end_pass(through=self._got_through())
+
+    def _tell(self, notice: NodeNotice) -> None:
+        self.announce(notice)
 
     def handle(self, events: Iterable[Message]) -> None:
         """Take events in; nothing is written yet."""

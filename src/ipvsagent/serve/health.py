@@ -85,10 +85,14 @@ class Health:
         return lambda _request: self._service_answer(service, family)
 
     def _answer(self, *, with_node: bool) -> Response:
-        """HC-05: `lastUpdated` is now where all is well, else when the last complete pass ended."""
+        """HC-05: `lastUpdated` is now where all is well, else when the last complete pass ended.
+
+        A new configuration that was refused is named; the node is none the less healthy with the old one.
+        """
         now = self._sources.now()
         healthy = self.is_healthy()
-        eligible = self._sources.status().node_eligible
+        status = self._sources.status()
+        eligible, refused = status.node_eligible, status.configuration_refused
         well = healthy and (eligible or not with_node)
         completed = rfc_3339(now - dt.timedelta(seconds=self._sources.clock() - self._sources.progress().completed_at))
         content: dict[str, object] = {
@@ -96,6 +100,7 @@ class Health:
             "currentTime": rfc_3339(now),
             **({"nodeEligible": eligible} if with_node else {}),
             "healthy": healthy,
+            **({"configurationRefused": refused} if refused else {}),
             "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._sources.families},
         }
         code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE

@@ -101,6 +101,8 @@ class Pages:
             "Virtual servers": status.virtual_servers,
             "Failures": len(status.failures),
             "Problems": len(status.problems),
+            "Configuration refused": " ".join(status.configuration_refused.split()) or "no",
+            "Waiting for a restart": ", ".join(status.waiting_for_restart) or "nothing",
             **self._api_age(),
         }
         rows = "".join(f"{name}: {value}\n" for name, value in lines.items())

@@ -19,7 +19,7 @@ import msgspec
 
 from ipvsagent.errors import SourceError
 from ipvsagent.log import Logger
-from ipvsagent.model.objects import NodeNotice, Problem
+from ipvsagent.model.objects import Announced, Problem
 
 API_VERSIONS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node": "v1"}
 """Kinds of objects that events can be about."""
@@ -31,8 +31,6 @@ _WAITING = 256
 _CONFLICT, _CREATED = 409, 201
 _LONGEST_MESSAGE = 1000  # the API allows 1,024
 _NO_NAMESPACE = "default"  # where events about objects without a namespace go
-
-Announced = Problem | NodeNotice
 
 
 class Poster(Protocol):
@@ -72,8 +70,9 @@ class Announcer:
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
+        """Begin to work, if it has not begun."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def stop(self) -> None:
         """End; events that wait are dropped. The transport has to be closed before."""

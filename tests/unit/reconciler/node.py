@@ -10,7 +10,7 @@ from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Listed
-from ipvsagent.model.objects import EndpointSlice, Kind, Node, Service
+from ipvsagent.model.objects import Announced, EndpointSlice, Kind, Node, NodeNotice, Service
 from ipvsagent.model.status import Status
 from ipvsagent.reconciler.configuration import ConfigurationRefused
 from ipvsagent.reconciler.loop import Reconciler, Reconfigure
@@ -75,7 +75,13 @@ class FakeNode:
             log=self.log,
             clock=self.clock,
         )
+        self.announced: list[Announced] = []
+        self.reconciler.announce = self.announced.append
         self.reconciler.start()
+
+    def told(self) -> list[str]:
+        """What an operator is told of the node by events."""
+        return [f"{item.label}: {item.words}" for item in self.announced if isinstance(item, NodeNotice)]
 
     def hear(self, *events: Event | Reconfigure | ConfigurationRefused) -> None:
         """Handle events and reconcile, as one pass of the owner thread."""

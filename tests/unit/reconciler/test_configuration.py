@@ -44,6 +44,7 @@ def test_the_fallback_takes_the_place_of_a_scheduler_that_the_kernel_lacks() -> 
     node = FakeNode(kernel_with_schedulers("rr", "wlc"), settings)
     node.hear_all([service()])
     assert schedulers_of(node) == [("wlc", 0)]
+    assert node.told() == ["SchedulerFallback: scheduler `mh` is not known to this kernel; `wlc` is used"]
     assert node.log.lines[0] == (
         "warning: scheduler is not known to this kernel; the fallback is used "
         "scheduler=mh fallback=wlc available=rr,wlc"
@@ -68,6 +69,7 @@ def test_a_reload_uses_the_fallback_and_a_change_of_anything_else_keeps_it() -> 
     node.kernel.clear_log()
     node.hear(Reconfigure(replace(settings, drain_timeout_seconds=10.0)))
     assert node.operations() == []
+    assert node.told() == ["SchedulerFallback: scheduler `mh` is not known to this kernel; `lc` is used"]
     assert schedulers_of(node) == [("lc", 0)]
 
 
@@ -84,6 +86,10 @@ def test_a_refused_configuration_shows_in_the_status_until_a_good_one_comes() ->
     assert schedulers_of(node) == [("rr", 0)]
     node.hear(Reconfigure(Settings()))
     assert node.status().configuration_refused == ""
+    refusals = ("foo: is not a known field", reason)
+    assert node.told() == [
+        f"ConfigurationRefused: the new configuration is refused, the old one stays in force: {r}" for r in refusals
+    ]
     assert [line for line in node.log.lines if line.startswith("error: ")] == [
         "error: new configuration refused; the old one stays in force reason=foo: is not a known field",
         f"error: new configuration refused; the old one stays in force reason={reason}",

@@ -43,6 +43,17 @@ def health_of(status: Status = WELL, progress: Progress | None = None) -> Health
 STUCK = Progress(900.0, 939.0)
 
 
+@pytest.mark.parametrize(("path", "progress", "code"), [("/healthz", None, 200), ("/livez", STUCK, 503)])
+def test_a_refused_configuration_is_a_detail_of_the_answer(path: str, progress: Progress | None, code: int) -> None:
+    """HC-05, CFG-50: the old one is in force, so the node is as well or ill as before."""
+    response = health_of(replace(WELL, configuration_refused="foo: is not known"), progress).handle(
+        Request("GET", path)
+    )
+    assert response.status == code
+    assert json.loads(response.body)["configurationRefused"] == "foo: is not known"
+    assert b"configurationRefused" not in health_of(WELL, progress).handle(Request("GET", path)).body
+
+
 def test_all_well() -> None:
     """HC-01, HC-04, HC-05: 200, one line of JSON, `lastUpdated` is now."""
     response = health_of().handle(Request("GET", "/healthz"))

@@ -109,8 +109,16 @@ def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> N
 def test_status_for_people() -> None:
     """HC-24: plain text without `Accept`, with how old the API server's data is."""
     problem = Problem("Service", "shop/web", "spec.ports", "is empty")
+    status = replace(
+        WELL,
+        services=7,
+        failures=("write rules: no",),
+        problems=(problem,),
+        configuration_refused="a: is wrong\nb: too",
+        waiting_for_restart=("oomScoreAdj",),
+    )
     made = replace(
-        sources(replace(WELL, services=7, failures=("write rules: no",), problems=(problem,))),
+        sources(status),
         started_at=NOW - dt.timedelta(hours=49, seconds=62),
         silence_seconds=lambda: 12.4,
     )
@@ -124,6 +132,8 @@ def test_status_for_people() -> None:
         f"Binary version: {__version__}",
         "Healthy: yes",
         "Services: 7",
+        "Configuration refused: a: is wrong b: too",
+        "Waiting for a restart: oomScoreAdj",
         "API server last answered: 12 s ago",
         "- write rules: no",
         "- Service shop/web: spec.ports is empty",
