@@ -140,6 +140,7 @@ class Agent:
         kubeconfig: in the place of the configuration's.
         server: URL of the API server, in the place of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
+        configuration_text: what the file held when the settings were read from it.
         flags: the command line's options, for `/flagz`.
         settings_applied: called, in the owner thread, when new settings have come into force.
     """
@@ -153,6 +154,7 @@ class Agent:
         kubeconfig: str = "",
         server: str = "",
         configuration_file: Path | None,
+        configuration_text: str | None = None,
         log: Logger,
         flags: Mapping[str, str] | None = None,
         settings_applied: Callable[[Settings], None] = lambda _: None,
@@ -202,7 +204,10 @@ class Agent:
         )
         self.reconciler.published = self._serving.update
         self._configuration = configuration_file and ConfigurationWatcher(
-            configuration_file, loaded=self._configuration_loaded, refused=self._configuration_refused
+            configuration_file,
+            known=configuration_text,
+            loaded=self._configuration_loaded,
+            refused=self._configuration_refused,
         )
         log.info("starting", version=__version__, node=name)
 

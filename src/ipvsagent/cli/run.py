@@ -6,13 +6,14 @@ import argparse
 
 from ipvsagent import log
 from ipvsagent.agent import Agent
-from ipvsagent.cli.settings import load_settings
+from ipvsagent.cli.settings import load
 from ipvsagent.config.types import Settings
 
 
 def run(options: argparse.Namespace) -> int:
     """Work until SIGTERM or SIGINT; the kernel state stays in place."""
-    settings = load_settings(options.config)
+    loaded = load(options.config)
+    settings = loaded.settings
 
     def configure_log(settings: Settings) -> None:
         log.configure(log_format=settings.logging.format, level="debug" if options.debug else settings.logging.level)
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         kubeconfig=options.kubeconfig,
         server=options.master,
         configuration_file=options.config,
+        configuration_text=loaded.text,
         flags={name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"},
         log=log.StructuredLogger(),
         settings_applied=configure_log,

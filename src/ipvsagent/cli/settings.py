@@ -5,19 +5,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ipvsagent.config.load import load_configuration
+from ipvsagent.config.load import LoadedConfiguration, load_configuration
 from ipvsagent.config.types import Settings
 
 
-def load_settings(path: Path | None) -> Settings:
+def load(path: Path | None) -> LoadedConfiguration:
     """Load a configuration file and print its warnings; the defaults without a file.
 
     Raises:
         ConfigurationError: the file cannot be used.
     """
     if path is None:
-        return Settings()
+        return LoadedConfiguration(Settings())
     loaded = load_configuration(path)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return loaded.settings
+    return loaded
+
+
+def load_settings(path: Path | None) -> Settings:
+    """As `load`, for those who need the settings alone.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    return load(path).settings

@@ -23,10 +23,15 @@ SCHEDULER_FLAGS = {"flag-1": 0x8, "flag-2": 0x10, "flag-3": 0x20}
 
 
 class LoadedConfiguration(Struct, frozen=True):
-    """Usable settings and what an operator should know of the file."""
+    """Usable settings and what an operator should know of the file.
+
+    Args:
+        text: of the file that they were read from; None if they come from elsewhere.
+    """
 
     settings: Settings
     warnings: tuple[str, ...] = ()
+    text: str | None = None
 
 
 def load_configuration(path: Path) -> LoadedConfiguration:
@@ -40,7 +45,7 @@ def load_configuration(path: Path) -> LoadedConfiguration:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
     try:
-        return parse_configuration(text)
+        return replace(parse_configuration(text), text=text)
     except ConfigurationError as error:
         raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from error
 

@@ -16,6 +16,8 @@ class ConfigurationWatcher:
     The content is compared, not its times: a mounted ConfigMap changes by swapping symbolic links.
 
     Args:
+        known: the content that the settings in force were read from. An edit made since then is found by the first
+            look; None takes any content for one.
         loaded: called with each new, valid configuration, from the watcher's own thread.
         refused: called with the reason when the new content cannot be used; the old one stays in force.
     """
@@ -24,6 +26,7 @@ class ConfigurationWatcher:
         self,
         path: Path,
         *,
+        known: str | None,
         loaded: Callable[[LoadedConfiguration], None],
         refused: Callable[[str], None],
         poll_seconds: float = 0.5,
@@ -32,7 +35,7 @@ class ConfigurationWatcher:
         self._loaded = loaded
         self._refused = refused
         self._poll_seconds = poll_seconds
-        self._content = self._read()
+        self._content = known
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="configuration", daemon=True)
 

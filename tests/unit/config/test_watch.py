@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipvsagent.config.load import LoadedConfiguration
+from ipvsagent.config.load import LoadedConfiguration, load_configuration
 from ipvsagent.config.watch import ConfigurationWatcher
 
 OURS = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\n"
@@ -17,11 +17,15 @@ OURS = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\n"
 class Listener:
     """A watcher, and what it said."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: str = OURS) -> None:
         self.said: list[str] = []
         self.heard = threading.Event()
         self.watcher = ConfigurationWatcher(
-            path, loaded=self._loaded, refused=lambda reason: self._say(f"refused: {reason}"), poll_seconds=0.001
+            path,
+            known=known,
+            loaded=self._loaded,
+            refused=lambda reason: self._say(f"refused: {reason}"),
+            poll_seconds=0.001,
         )
 
     def check(self) -> list[str]:
@@ -61,6 +65,18 @@ def test_a_swapped_config_map_is_loaded_once(mounted: Path) -> None:
     publish(mounted.parent, "2", OURS + "ipvs: {scheduler: lc}\n")
     assert listener.check() == ["loaded: lc"]
     assert listener.check() == []
+
+
+def test_an_edit_made_while_the_agent_starts_is_found_by_the_first_look(mounted: Path) -> None:
+    """CFG-52: between reading the settings and following the file, however the edit comes out."""
+    at_start = load_configuration(mounted).text
+    assert at_start == OURS
+    publish(mounted.parent, "2", OURS + "ipvs: {scheduler: lc}\n")
+    assert Listener(mounted, at_start).check() == ["loaded: lc"]
+    publish(mounted.parent, "3", "nonsense")
+    assert [said.partition(":")[0] for said in Listener(mounted, at_start).check()] == ["refused"]
+    publish(mounted.parent, "4", OURS)
+    assert Listener(mounted, at_start).check() == []
 
 
 def test_new_times_without_new_content_are_no_change(mounted: Path) -> None:
