@@ -33,11 +33,13 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
 - `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
   under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.
-- `rest_client_*` and `kubernetes_*` are not served.
+- `kubernetes_build_info` and `kubernetes_feature_enabled` are not served: this is no part of Kubernetes' own releases.
+  `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
 """
 
 _GROUPS = (
     ("Names of kube-proxy", names.KUBE_PROXY),
+    ("Requests to the API server", names.API_REQUESTS),
     ("The agent", names.OWN),
     ("The node's traffic", names.NODE_TRAFFIC),
     ("Traffic of Services", (*names.SERVICE_TRAFFIC, *names.SERVICE_CONNECTIONS)),

@@ -30,6 +30,7 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import NodeNotice
+from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
@@ -176,11 +177,13 @@ class Agent:
             self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
         self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
         self._source: ManifestSource | ApiSource
+        self._requests: RequestCounts | None = None
         self._announcer: Announcer | None = None
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
             transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
+            self._requests = transport.requests
             self._source = ApiSource(transport, name, self.reconciler.put)
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
@@ -246,6 +249,7 @@ class Agent:
             status=lambda: reconciler.status,
             silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
             answers=self.answers,
+            requests=self._requests,
         )
         return Metrics(sources).render
 

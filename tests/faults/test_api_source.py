@@ -18,6 +18,7 @@ import pytest
 
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer, Fault
+from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
 from ipvsagent.source.announce import Announcer
@@ -288,6 +289,28 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     (event,) = server.events
     assert event["reason"] == "AddressConflict"
     assert event["involvedObject"]["name"] in ("a", "late")
+
+
+def test_requests_are_counted_with_how_they_ended(server: ApiServer, tmp_path: Path) -> None:
+    """MET-21: by the transport that all of them go through."""
+    transport = KubernetesTransport(str(kubeconfig(tmp_path / "kubeconfig", server.url)))
+    server.faults.append(Fault("list", status=500))
+    for _ in range(2):
+        with transport.get("/api/v1/services", {}, read_timeout_seconds=DEADLINE_SECONDS) as answer:
+            answer.read()
+    server.__exit__()
+    with pytest.raises(SourceError):
+        transport.post("/api/v1/namespaces/default/events", b"{}")
+    host = server.url.removeprefix("http://")
+    assert transport.requests.by_code() == {
+        ("500", host, "GET"): 1,
+        ("200", host, "GET"): 1,
+        ("<error>", host, "POST"): 1,
+    }
+    assert {key: sum(h.counts) for key, h in transport.requests.durations().items()} == {
+        (host, "GET"): 2,
+        (host, "POST"): 1,
+    }
 
 
 def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer, tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ FIELDS: tuple[Field, ...] = (
         "Where `/metrics` and the pages for people are served; this host alone by default.",
     ),
     Field(
+        "bindAddressHardFail",
+        _BOOLEAN,
+        lambda s: s.bind_address_hard_fail,
+        "True: the agent ends at its start if it cannot listen on the two above. False: it tries again.",
+        restart=True,
+    ),
+    Field(
         "clusterCIDR",
         _CLUSTER_CIDR,
         _cluster_cidr,

@@ -41,6 +41,7 @@ def read_common(top: Section, ipvs: Section, iptables: Section) -> Settings:
         bind_address=None if bind_address is None or bind_address.is_unspecified else bind_address,
         health_listen=SocketAddress(*top.socket_address("healthzBindAddress", Address.parse(everywhere), HEALTH_PORT)),
         metrics_listen=SocketAddress(*top.socket_address("metricsBindAddress", Address.parse(loopback), METRICS_PORT)),
+        bind_address_hard_fail=top.boolean("bindAddressHardFail"),
         scheduler=read_scheduler(ipvs),
         strict_arp=ipvs.boolean("strictARP"),
         exclude_networks=ipvs.networks("excludeCIDRs"),

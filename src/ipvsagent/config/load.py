@@ -143,7 +143,7 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     idle = top.ignore(
         *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling"),
-        *("showHiddenMetricsForVersion", "configSyncPeriod", "bindAddressHardFail"),
+        *("showHiddenMetricsForVersion", "configSyncPeriod"),
     )
     idle += iptables.ignore("syncPeriod", "minSyncPeriod", "localhostNodePorts")
     logging = top.section("logging")

@@ -114,6 +114,7 @@ class Settings(Struct, frozen=True):
     bind_address: Address | None = None  # CFG-03; None: unspecified, as 0.0.0.0 and :: are
     health_listen: SocketAddress = SocketAddress(Address.parse("0.0.0.0"), HEALTH_PORT)  # CFG-04
     metrics_listen: SocketAddress = SocketAddress(Address.parse("127.0.0.1"), METRICS_PORT)  # CFG-05
+    bind_address_hard_fail: bool = False  # CFG-06: a start that cannot listen on both of these fails
     scheduler: str = DEFAULT_SCHEDULER  # CFG-20, VS-02
     scheduler_fallback: str = ""  # ours, DEV-35: used where the kernel lacks `scheduler`; empty: the start is refused
     scheduler_flags: int | None = None  # bits as in model.state; None: 0x10 for mh, else 0 (VS-03, DEV-16)

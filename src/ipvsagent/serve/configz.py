@@ -17,7 +17,7 @@ def configz(settings: Settings) -> dict[str, object]:
         "bindAddress": "0.0.0.0" if settings.bind_address is None else str(settings.bind_address),
         "healthzBindAddress": str(settings.health_listen),
         "metricsBindAddress": str(settings.metrics_listen),
-        "bindAddressHardFail": False,
+        "bindAddressHardFail": settings.bind_address_hard_fail,
         "enableProfiling": False,
         "clientConnection": {"kubeconfig": settings.kubeconfig},
         "featureGates": {"AllowServiceExternalIPs": settings.allow_external_ips},

@@ -66,7 +66,8 @@ class HttpServer:
     # -- called by other threads -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Open the sockets of what is served already, then begin to serve; `failures` tells which could not be had."""
+        self._take_wanted()
         self._thread.start()
 
     def stop(self) -> None:

@@ -137,6 +137,24 @@ KUBE_PROXY = (
     ),
 )
 
+API_REQUESTS = (
+    Definition(
+        "rest_client_requests_total",
+        "counter",
+        "Requests to the API server; the code is `<error>` where no answer came",
+        ("code", "host", "method"),
+        "MET-21",
+    ),
+    Definition(
+        "rest_client_request_duration_seconds",
+        "histogram",
+        "Time until the API server began to answer",
+        ("host", "verb"),
+        "MET-21",
+    ),
+)
+"""Names of client-go; there are none without an API server."""
+
 OWN = (
     Definition(
         "ipvsagent_build_info", "gauge", "1, with the versions of the agent and of Python", ("version", "python")
@@ -200,11 +218,12 @@ PROCESS = (
 )
 """Made by prometheus_client itself, in its words."""
 
-BY_NAME = {d.name: d for d in (*KUBE_PROXY, *OWN)}
+BY_NAME = {d.name: d for d in (*KUBE_PROXY, *API_REQUESTS, *OWN)}
 """Those that are made of the agent's own numbers."""
 
 EVERY = (
     *KUBE_PROXY,
+    *API_REQUESTS,
     *OWN,
     *NODE_TRAFFIC,
     *SERVICE_TRAFFIC,

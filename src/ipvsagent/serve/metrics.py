@@ -24,6 +24,7 @@ from ipvsagent.errors import AgentError
 from ipvsagent.model.address import Family
 from ipvsagent.model.counters import SUCCESS, Counters, Histogram
 from ipvsagent.model.objects import Kind
+from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind, VirtualServerKey, endpoint_text
 from ipvsagent.model.statistics import Counts, KernelStatistics, Place, ServicePortName
 from ipvsagent.model.status import Status
@@ -43,6 +44,7 @@ class Sources(Struct):
         read_statistics: reads the kernel's counts; may raise `AgentError`. One thread at a time calls it.
         port_names: which Service's port each virtual server serves.
         silence_seconds: how long ago the API server last answered; None without one.
+        requests: how requests to the API server went; None without one.
     """
 
     counters: Counters
@@ -53,6 +55,7 @@ class Sources(Struct):
     status: Callable[[], Status]
     silence_seconds: Callable[[], float] | None = None
     answers: AnswerCounts = field(default_factory=AnswerCounts)
+    requests: RequestCounts | None = None
 
 
 class Metrics:
@@ -201,6 +204,7 @@ class _OwnNumbers(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, always in the same order."""
         yield from self._kube_proxy()
+        yield from self._api_requests()
         yield from self._status()
         yield from self._work()
         yield from self._kernel()
@@ -229,6 +233,17 @@ class _OwnNumbers(Collector):
         yield _histogram(prefix + "sync_duration_seconds", counters.flow_cleanings, families)
         deleted = {(f,): 0 for f in families} | _by_family(counters.flows_deleted)
         yield _numbers(prefix + "deleted_entries_total", deleted)
+
+    def _api_requests(self) -> Iterator[Metric]:
+        requests = self._sources.requests
+        if requests is None:
+            return
+        yield _numbers("rest_client_requests_total", requests.by_code())
+        definition = names.BY_NAME["rest_client_request_duration_seconds"]
+        family = HistogramMetricFamily(definition.name, definition.documentation, labels=definition.labels)
+        for labels, histogram in requests.durations().items():
+            family.add_metric(labels, _buckets(histogram), histogram.sum)
+        yield family
 
     def _status(self) -> Iterator[Metric]:
         status = self._sources.status()
@@ -278,6 +293,7 @@ _Values = (
     Mapping[tuple[()], float]
     | Mapping[tuple[str], float]
     | Mapping[tuple[str, str], float]
+    | Mapping[tuple[str, str, str], float]
     | Mapping[tuple[str, ...], float]
 )
 """Numbers by label values; no values where there are no labels."""
@@ -300,15 +316,20 @@ def _histogram(name: str, histogram: Histogram, families: Iterable[str] = ()) ->
     """The same numbers for each label, or once without any."""
     definition = names.BY_NAME[name]
     family = HistogramMetricFamily(name, definition.documentation, labels=definition.labels)
-    counts, total = histogram.counts.copy(), histogram.sum
-    buckets: list[tuple[str, float]] = []
-    so_far = 0
-    for bound, count in zip((*histogram.bounds, float("inf")), counts, strict=True):
-        so_far += count
-        buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", so_far))
+    buckets, total = _buckets(histogram), histogram.sum
     for labels in [[f] for f in families] if definition.labels else [[]]:
         family.add_metric(labels, buckets, total)
     return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Upper bounds with the numbers of all observations up to them."""
+    buckets: list[tuple[str, float]] = []
+    so_far = 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts.copy(), strict=True):
+        so_far += count
+        buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", so_far))
+    return buckets
 
 
 def _by_family(counts: Mapping[Family, int]) -> dict[tuple[str, ...], int]:

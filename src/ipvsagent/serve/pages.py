@@ -14,6 +14,7 @@ from ipvsagent import __version__
 from ipvsagent.serve.configz import configz
 from ipvsagent.serve.health import Health, Sources
 from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
+from ipvsagent.serve.slis import CHECKS, CONTENT_TYPE, CheckCounts
 
 _COMPONENT = "ipvsagent"
 _GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first
@@ -29,16 +30,18 @@ class Pages:
     def __init__(self, sources: Sources, health: Health) -> None:
         self._sources = sources
         self._health = health
+        self._checks = CheckCounts()
         self._routes: Mapping[str, Callable[[Request], Response]] = {
-            "/healthz": lambda _: text_response(HTTPStatus.OK, "ok"),  # alive: it answers (HC-22)
-            "/healthz/ping": lambda _: text_response(HTTPStatus.OK, "ok"),
-            "/livez": lambda _: self._verdict(self._not_live()),
-            "/readyz": lambda _: self._verdict(self._not_live() + self._not_ready()),
+            "/healthz": lambda _: self._verdict("healthz"),
+            "/healthz/ping": lambda _: self._verdict("healthz"),
+            "/livez": lambda _: self._verdict("livez"),
+            "/readyz": lambda _: self._verdict("readyz"),
             "/proxyMode": lambda _: text_response(HTTPStatus.OK, "ipvs"),  # HC-21
             "/configz": lambda _: _json(configz(sources.settings())),
             "/statusz": self._statusz,
             "/flagz": self._flagz,
             "/metrics": lambda _: self._metrics(),
+            "/metrics/slis": lambda _: self._slis(),
         }
 
     def handle(self, request: Request) -> Response:
@@ -67,8 +70,23 @@ class Pages:
             return ["Services and EndpointSlices were not listed yet"]
         return [] if status.prepared else ["the first synchronisation is not done yet"]
 
-    @staticmethod
-    def _verdict(reasons: list[str]) -> Response:
+    def _reasons(self, check_type: str) -> list[str]:
+        """Why a check fails; `/healthz` says that the process is alive, so it never does (HC-22)."""
+        match check_type:
+            case "livez":
+                return self._not_live()
+            case "readyz":
+                return self._not_live() + self._not_ready()
+            case _:
+                return []
+
+    def _slis(self) -> Response:
+        well = {check_type: not self._reasons(check_type) for check_type in CHECKS}
+        return Response(HTTPStatus.OK, (("Content-Type", CONTENT_TYPE),), self._checks.text(well).encode())
+
+    def _verdict(self, check_type: str) -> Response:
+        reasons = self._reasons(check_type)
+        self._checks.note(check_type, well=not reasons)
         if not reasons:
             return text_response(HTTPStatus.OK, "ok")
         return text_response(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{reason}\n" for reason in reasons))

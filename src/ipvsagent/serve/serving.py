@@ -10,9 +10,10 @@ from collections.abc import Callable, Hashable, Mapping
 from msgspec import Struct
 
 from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.errors import NodeUnusable
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
-from ipvsagent.model.objects import ObjectKey, Problem
+from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey, Problem
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health, Sources
 from ipvsagent.serve.http import HttpServer
@@ -20,6 +21,7 @@ from ipvsagent.serve.listeners import Endpoint, Listen
 from ipvsagent.serve.pages import Pages
 
 HEALTH, METRICS = "health server", "metrics server"
+_NOTICES: Mapping[Hashable, str] = {HEALTH: "FailedToStartProxierHealthcheck", METRICS: "FailedToStartMetricServer"}
 
 
 class HealthCheckKey(Struct, frozen=True):
@@ -42,25 +44,36 @@ class Serving:
     """The servers.
 
     Args:
-        report: told of a health check node port that cannot be served, as a problem of its Service (HC-12).
+        report: told of a port that cannot be had: a health check node port's as a problem of its Service (HC-12), the
+            two servers' as a notice (HC-06, HC-26).
     """
 
     def __init__(
-        self, sources: Sources, log: Logger, *, report: Callable[[Problem], None] = lambda _problem: None
+        self, sources: Sources, log: Logger, *, report: Callable[[Announced], None] = lambda _item: None
     ) -> None:
         self._sources = sources
         self._report = report
         self.health = Health(sources)
         self._pages = Pages(sources, self.health)
         self._health_server = HttpServer("health", log, report=self._not_listening)
-        self._metrics_server = HttpServer("metrics", log)
+        self._metrics_server = HttpServer("metrics", log, report=self._not_listening)
         self._known: _Wanted | None = None
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            NodeUnusable: `bindAddressHardFail` is set and a server's port cannot be had (HC-06, HC-26).
+        """
         self.update(self._sources.status())
         self._health_server.start()
         self._metrics_server.start()
+        if not self._sources.settings().bind_address_hard_fail:
+            return
+        for name, server in ((HEALTH, self._health_server), (METRICS, self._metrics_server)):
+            if name in server.failures:
+                reason = f"the {name} does not listen: {server.failures[name]}"
+                raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
 
     def stop(self) -> None:
         """End; connections are closed."""
@@ -89,6 +102,8 @@ class Serving:
             self._health_server.serve(health_endpoints(settings, status, self.health))
 
     def _not_listening(self, key: Hashable, reason: str) -> None:
+        if key in _NOTICES:
+            self._report(NodeNotice(_NOTICES[key], f"the {key} does not listen: {reason}"))
         if isinstance(key, HealthCheckKey):
             words = f"the health check is not served: {reason}; it is tried again every 5 s"
             name, field = str(key.service), "spec.healthCheckNodePort"

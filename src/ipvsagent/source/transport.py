@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ipvsagent.errors import SourceError
+from ipvsagent.model.requests import NO_ANSWER, RequestCounts
 
 JSON = "application/json"
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -83,11 +85,15 @@ class KubernetesTransport:
     Args:
         kubeconfig: path; empty for the service account of the pod, else the default kubeconfig.
         server: URL that replaces the configuration's, as kube-proxy's ``--master``.
+
+    Attributes:
+        requests: how all of them went; for any thread.
     """
 
     def __init__(self, kubeconfig: str = "", server: str = "") -> None:
         self._kubeconfig = kubeconfig
         self._server = server
+        self.requests = RequestCounts()
         self._client = self._connect()
         self._lock = threading.Lock()
         self._open: set[Any] = set()  # responses that are being read, guarded by the lock
@@ -141,6 +147,7 @@ class KubernetesTransport:
         from urllib3.exceptions import HTTPError
 
         client = self._client
+        began = time.monotonic()
         headers: dict[str, str] = {"Accept": accept, "User-Agent": client.user_agent}
         if body is not None:
             headers["Content-Type"] = JSON
@@ -156,7 +163,9 @@ class KubernetesTransport:
                 retries=False,
             )
         except (HTTPError, OSError, ValueError) as error:
+            self._note(client, method, NO_ANSWER, began)
             raise SourceError(f"API server {client.configuration.host}: {error}") from error
+        self._note(client, method, str(response.status), began)
         try:
             with self._lock:
                 if self._closed:
@@ -167,6 +176,9 @@ class KubernetesTransport:
             with self._lock:
                 self._open.discard(response)
             response.close()
+
+    def _note(self, client: Any, method: str, code: str, began: float) -> None:
+        self.requests.note(urlsplit(client.configuration.host).netloc, method, code, time.monotonic() - began)
 
     def _connect(self) -> Any:
         from kubernetes import client, config  # its loaders have no types

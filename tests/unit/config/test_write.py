@@ -26,6 +26,7 @@ OTHER_VALUES: dict[str, object] = {
     "bindAddress": "192.0.2.1",
     "healthzBindAddress": "192.0.2.1:10256",
     "metricsBindAddress": "[::]:9249",
+    "bindAddressHardFail": True,
     "clusterCIDR": "10.200.0.0/16,fd00:200::/48",
     "ipv6Forwarding": True,
     "serviceCIDRs": ["10.96.0.0/12"],
@@ -153,6 +154,7 @@ def test_fields_that_wait_for_a_restart_are_those_the_process_reads_once() -> No
     waiting = {p for p, settings in changed.items() if waiting_for_restart(Settings(), settings)}
     assert waiting == {
         *("hostnameOverride", "oomScoreAdj", "realServerMetrics", "clientConnection.kubeconfig", "iptables.variant"),
+        "bindAddressHardFail",
     }
     assert waiting_for_restart(Settings(), changed["iptables.variant"]) == ("iptables.variant",)
 

@@ -26,6 +26,7 @@ from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.model.ops import AddVirtualServer
+from ipvsagent.model.requests import NO_ANSWER, RequestCounts
 from ipvsagent.model.state import (
     NoLocalEndpoints,
     ObservedSet,
@@ -126,6 +127,8 @@ def busy() -> Scene:
     counters.note_flow_deleted(Family.IPV4)
     for histogram in (counters.passes, counters.change_to_kernel, counters.programming, counters.flow_cleanings):
         histogram.observe(0.3)
+    made.sources.requests = RequestCounts()
+    made.sources.requests.note("192.0.2.1:6443", "GET", "200", 0.3)
     made.sources.answers.note("healthz", 200)
     made.sources.answers.note("livez", 503)
     return made
@@ -241,6 +244,19 @@ def test_services_without_local_endpoints_are_counted_by_policy_and_family(scene
     assert scene.value(name, traffic_policy="external", ip_family="IPv4") == 0
     assert scene.value(name, traffic_policy="external", ip_family="IPv6") == 0
     assert scene.text().count(name + "{") == 4
+
+
+def test_requests_to_the_api_server_have_client_go_s_names(busy: Scene) -> None:
+    """MET-21: with client-go's labels, buckets and word for no answer."""
+    assert busy.sources.requests
+    busy.sources.requests.note("192.0.2.1:6443", "POST", NO_ANSWER, 10.0)
+    where = {"host": "192.0.2.1:6443"}
+    assert busy.value("rest_client_requests_total", **where, code="200", method="GET") == 1
+    assert busy.value("rest_client_requests_total", **where, code="<error>", method="POST") == 1
+    name = "rest_client_request_duration_seconds"
+    assert busy.value(name + "_bucket", **where, verb="GET", le="0.25") == 0
+    assert busy.value(name + "_bucket", **where, verb="GET", le="0.5") == 1
+    assert busy.value(name + "_sum", **where, verb="POST") == 10
 
 
 def test_promtool_finds_no_fault(busy: Scene) -> None:

@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
 
 from ipvsagent import __version__
 from ipvsagent.config.load import parse_configuration
@@ -56,6 +57,29 @@ def test_metrics_are_handed_through_once_there_are_any() -> None:
     assert get("/metrics").status == 404
     made = replace(sources(), metrics=lambda: ("text/plain; version=0.0.4", b"up 1\n"))
     assert get("/metrics", made) == Response(200, (("Content-Type", "text/plain; version=0.0.4"),), b"up 1\n")
+
+
+def test_health_checks_have_metrics_of_their_own() -> None:
+    """HC-20: `/metrics/slis`: the result of each now, and how often it was asked for."""
+    made = sources(Status(complete=True))
+    pages = Pages(made, Health(made))
+    for path in ("/healthz", "/healthz/ping", "/livez", "/readyz"):
+        pages.handle(Request("GET", path, accept=""))
+    response = pages.handle(Request("GET", "/metrics/slis", accept=""))
+    assert response.headers == (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.body.decode())
+        for sample in family.samples
+    }
+    assert found == {
+        ("kubernetes_healthcheck", "healthz", "ping"): 1,
+        ("kubernetes_healthcheck", "livez", "progress"): 1,
+        ("kubernetes_healthcheck", "readyz", "synchronisation"): 0,
+        ("kubernetes_healthchecks_total", "healthz", "ping", "success"): 2,
+        ("kubernetes_healthchecks_total", "livez", "progress", "success"): 1,
+        ("kubernetes_healthchecks_total", "error", "readyz", "synchronisation"): 1,
+    }
 
 
 @pytest.mark.parametrize("path", ["/", "/debug/pprof/", "/debug/flags/v", "/metrics/", "/proxymode"])

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from builders import address, addresses, key
 from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.errors import NodeUnusable
 from ipvsagent.model.address import Family
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import Announced, NodeNotice, Problem
 from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health
@@ -56,20 +57,22 @@ def test_restricted_addresses_have_a_socket_each() -> None:
 class Agent:
     """A `Serving` on free ports of this host, with the status and settings that it shows."""
 
-    def __init__(self, *, health_port: int = 0) -> None:
+    def __init__(self, *, health_port: int = 0, metrics_port: int = 0, hard_fail: bool = False) -> None:
         self.status = WELL
-        self.reports: list[Problem] = []
+        self.reports: list[Announced] = []
         loopback = address("127.0.0.1")
         self.settings = Settings(
-            health_listen=SocketAddress(loopback, health_port), metrics_listen=SocketAddress(loopback, 0)
+            health_listen=SocketAddress(loopback, health_port),
+            metrics_listen=SocketAddress(loopback, metrics_port),
+            bind_address_hard_fail=hard_fail,
         )
         made = replace(sources(), status=lambda: self.status, settings=lambda: self.settings)
         self.serving = Serving(made, SilentLogger(), report=self.reports.append)
 
     def run(self, test: Callable[[], None]) -> None:
         """Serve while a test runs."""
-        self.serving.start()
         try:
+            self.serving.start()
             test()
         finally:
             self.serving.stop()
@@ -121,7 +124,7 @@ def test_the_pages_are_served_apart_and_move_with_the_settings() -> None:
 
 
 def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
-    """HC-06, HC-12: an event on the Service; the health server's own failure is logged alone."""
+    """HC-06, HC-12: an event on the Service; the health server's own failure is an event of the node."""
     other, health_port = taken_port()
     sock, port = taken_port()
     agent = Agent(health_port=health_port)
@@ -134,17 +137,43 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
         wait_until(lambda: len(agent.serving._health_server.failures) == 2, "both fail")
         reason = f"127.0.0.1:{port}: Address already in use"
         assert agent.reports == [
+            NodeNotice(
+                "FailedToStartProxierHealthcheck",
+                f"the health server does not listen: 127.0.0.1:{health_port}: Address already in use",
+            ),
             Problem(
                 "Service",
                 "shop/web",
                 "spec.healthCheckNodePort",
                 f"the health check is not served: {reason}; it is tried again every 5 s",
                 "FailedToStartServiceHealthcheck",
-            )
+            ),
         ]
 
     with other, sock:
         agent.run(test)
+
+
+@pytest.mark.parametrize("server", ["health", "metrics"])
+def test_a_port_that_cannot_be_had_ends_the_start_where_that_is_asked_for(server: str) -> None:
+    """HC-06, HC-26, CFG-06: with an event that says so; else the agent goes on, see above."""
+    other, port = taken_port()
+    agent = Agent(
+        health_port=port if server == "health" else 0, metrics_port=port if server == "metrics" else 0, hard_fail=True
+    )
+    with other, pytest.raises(NodeUnusable) as caught:
+        agent.run(lambda: None)
+    reason = f"the {server} server does not listen: 127.0.0.1:{port}: Address already in use"
+    assert str(caught.value).splitlines()[0] == reason
+    label = {"health": "FailedToStartProxierHealthcheck", "metrics": "FailedToStartMetricServer"}[server]
+    assert agent.reports == [NodeNotice(label, reason)]
+
+
+def test_ports_that_can_be_had_are_served_with_hard_fail_as_without() -> None:
+    """CFG-06."""
+    agent = Agent(hard_fail=True)
+    agent.run(lambda: None)
+    assert agent.reports == []
 
 
 def test_a_status_with_the_same_endpoints_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""How requests to the API server went, counted by the threads that send them and read by whoever serves metrics."""
+
+from __future__ import annotations
+
+import threading
+
+from ipvsagent.model.counters import Histogram
+
+REQUEST_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Buckets of the time until an answer began, as client-go has them (MET-21)."""
+
+NO_ANSWER = "<error>"
+"""In the place of a status code where no answer came; client-go's word."""
+
+
+class RequestCounts:
+    """Requests by host, method and status code; bounded, since the agent chooses hosts and methods."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._durations: dict[tuple[str, str], Histogram] = {}
+
+    def note(self, host: str, method: str, code: str, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            host: with its port.
+            code: status code, or `NO_ANSWER`.
+            seconds: until the answer began, or until there was none.
+        """
+        with self._lock:
+            self._counts[code, host, method] = self._counts.get((code, host, method), 0) + 1
+            key = host, method
+            if key not in self._durations:
+                self._durations[key] = Histogram(REQUEST_BOUNDS_SECONDS)
+            self._durations[key].observe(seconds)
+
+    def by_code(self) -> dict[tuple[str, str, str], int]:
+        """Numbers of requests by code, host and method."""
+        with self._lock:
+            return self._counts.copy()
+
+    def durations(self) -> dict[tuple[str, str], Histogram]:
+        """Times until answers began by host and method."""
+        with self._lock:
+            return {key: Histogram(h.bounds, h.counts.copy(), h.sum) for key, h in self._durations.items()}
