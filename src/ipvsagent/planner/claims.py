@@ -8,7 +8,7 @@ Invariant: each claimed virtual server has exactly one owner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ipvsagent.model.objects import ObjectKey
@@ -42,6 +42,10 @@ class Claims:
         """The Service that owns a virtual server; None if nobody claims it."""
         claim = self._owners.get(key)
         return claim.service if claim else None
+
+    def losers_of(self, key: VirtualServerKey) -> Sequence[Claim]:
+        """The claims on one virtual server that lost, best first."""
+        return self._losers.get(key, ())
 
     def losers(self) -> Mapping[VirtualServerKey, list[Claim]]:
         """Every conflict: the claims that lost, best first."""

@@ -26,6 +26,9 @@ from ipvsagent.model.state import (
 )
 from ipvsagent.planner.claims import Claim, Claims
 
+Origin = ObjectKey | VirtualServerKey
+"""Where problems come from: a Service's plan, or a virtual server that several Services claim."""
+
 
 @dataclass(slots=True)
 class Touched:
@@ -54,6 +57,7 @@ class Desired:
         self.entries: dict[SetEntry, int] = {}  # with the number of those that hold it
         self._plans: dict[ObjectKey, ServicePlan] = {}
         self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
+        self._doubtful: dict[Origin, None] = {}  # origins whose problems may have changed
         self._claims = Claims()
         self.no_local_endpoints: Counter[NoLocalEndpoints] = Counter()  # number of Services (EP-38)
         self._health_checks: dict[ObjectKey, tuple[HealthCheck, ...]] = {}
@@ -92,6 +96,8 @@ class Desired:
         if old == plan:
             return touched
         self._troubled.pop(service, None)
+        if (old.problems if old else ()) != (plan.problems if plan else ()):
+            self._doubtful[service] = None
         if (old.health_checks if old else ()) != (plan.health_checks if plan else ()):
             self._change_health_checks(service, plan.health_checks if plan else ())
         if old is not None and old.no_local_endpoints:
@@ -118,17 +124,32 @@ class Desired:
 
     def conflicts(self) -> Iterator[Problem]:
         """Every claim that lost, as a problem of the Service that lost it."""
-        for key, losers in self._claims.losers().items():
-            owner = self._claims.owner(key)
-            for claim in losers:
-                reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
-                yield Problem("Service", str(claim.service), "", reason, "AddressConflict")
+        for key in self._claims.losers():
+            yield from self._conflicts_over(key)
 
     def problems(self) -> Iterator[Problem]:
         """Problems of all plans, conflicts included."""
         for service in self._troubled:
             yield from self._plans[service].problems
         yield from self.conflicts()
+
+    def take_doubtful(self) -> list[Origin]:
+        """Origins whose problems may have changed since this was last asked; each change of a plan adds few."""
+        doubtful, self._doubtful = self._doubtful, {}
+        return list(doubtful)
+
+    def problems_of(self, origin: Origin) -> tuple[Problem, ...]:
+        """The problems of one origin as they are now; those of all origins together are `problems`."""
+        if isinstance(origin, VirtualServerKey):
+            return tuple(self._conflicts_over(origin))
+        plan = self._plans.get(origin)
+        return plan.problems if plan else ()
+
+    def _conflicts_over(self, key: VirtualServerKey) -> Iterator[Problem]:
+        owner = self._claims.owner(key)
+        for claim in self._claims.losers_of(key):
+            reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
+            yield Problem("Service", str(claim.service), "", reason, "AddressConflict")
 
     def _change_health_checks(self, service: ObjectKey, checks: tuple[HealthCheck, ...]) -> None:
         self._health_checks.pop(service, None)
@@ -146,13 +167,15 @@ class Desired:
         touched: Touched,
     ) -> None:
         """Replace one Service's frontend on one virtual server, whoever owns it before and after."""
-        before = self._claims.owner(key)
+        before, contested = self._claims.owner(key), bool(self._claims.losers_of(key))
         held = old if before == service else self._frontend(before, key)
         if old is not None:
             self._claims.withdraw(key, service)
         if new is not None:
             self._claims.enter(key, Claim.of(new.kind, created_at, service))
         after = self._claims.owner(key)
+        if contested or self._claims.losers_of(key):
+            self._doubtful[key] = None
         wanted = new if after == service else self._frontend(after, key)
         if held == wanted:
             return

@@ -20,6 +20,7 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 from ipvsagent.planner.facts import is_infrastructure
+from ipvsagent.reconciler.reports import Reports
 
 ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
 
@@ -34,6 +35,7 @@ class ObjectCache:
         dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
         infrastructure: those of the Services that every pod depends on.
         infrastructure_changed: whether one of them changed since this was last set to False.
+        reports: what is wrong with the objects and their source, as last reported, by object or source.
         nodes_changed: whether a Node changed since this was last set to False.
     """
 
@@ -48,8 +50,8 @@ class ObjectCache:
         self._slices: dict[ObjectKey, EndpointSlice] = {}
         self._slices_of: dict[ObjectKey, list[ObjectKey]] = {}
         self._listed: set[Kind] = set()
-        self._object_problems: dict[tuple[Kind, ObjectKey], tuple[Problem, ...]] = {}
-        self._source_problems: dict[str, tuple[Problem, ...]] = {}
+        self._troubled: dict[tuple[Kind, ObjectKey], None] = {}  # objects with problems
+        self.reports = Reports()
 
     @property
     def complete(self) -> bool:
@@ -59,11 +61,6 @@ class ObjectCache:
     def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
         """All slices of a Service."""
         return [self._slices[key] for key in self._slices_of.get(service, ())]
-
-    def problems(self) -> list[Problem]:
-        """Everything wrong with the objects and their source, as last reported."""
-        groups = (*self._object_problems.values(), *self._source_problems.values())
-        return [problem for group in groups for problem in group]
 
     def apply(self, event: ObjectEvent) -> None:
         """Take one event in."""
@@ -83,17 +80,15 @@ class ObjectCache:
                 self.nodes_changed |= addresses != self.cluster_addresses
                 self.cluster_addresses = addresses
             case SourceProblems():
-                self._source_problems.pop(event.origin, None)
-                if event.problems:
-                    self._source_problems[event.origin] = event.problems
+                self.reports.replace(event.origin, event.problems)
 
     def _replace_all(self, event: Listed) -> None:
         present = {o.key for o in event.objects} | set(event.rejected)
         known = self._known(event.kind)
         for key in [k for k in known if k not in present]:
             self._remove(event.kind, key)
-        for stale in [k for k in self._object_problems if k[0] is event.kind]:
-            del self._object_problems[stale]
+        for kind, key in [k for k in self._troubled if k[0] is event.kind and k[1] not in event.problems]:
+            self._note(kind, key, ())
         for key, problems in event.problems.items():
             self._note(event.kind, key, problems)
         for item in event.objects:
@@ -110,9 +105,10 @@ class ObjectCache:
                 return self.nodes
 
     def _note(self, kind: Kind, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
-        self._object_problems.pop((kind, key), None)
+        self._troubled.pop((kind, key), None)
         if problems:
-            self._object_problems[kind, key] = problems
+            self._troubled[kind, key] = None
+        self.reports.replace((kind, key), problems)
 
     def _store(self, item: KubernetesObject) -> None:
         match item:

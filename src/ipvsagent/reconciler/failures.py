@@ -24,6 +24,8 @@ class Failures:
         self._log = log
         self._clock = clock
         self._errors: dict[Failing, AgentError] = {}
+        self._texts: dict[Failing, str] = {}
+        self._every_text: tuple[str, ...] | None = ()  # None: to be made anew
         self._retries: RetrySchedule[Failing] = RetrySchedule()
 
     def __len__(self) -> int:
@@ -46,6 +48,8 @@ class Failures:
         """Note a failure; one that says nothing new is not logged again."""
         if str(self._errors.get(item)) != str(error):
             self._log.warning("not written, will be retried", item=item, error=error)
+            self._texts[item] = f"{item}: {error}"
+            self._every_text = None
         self._errors[item] = error
         self._retries.failed(item, self._clock())
 
@@ -53,6 +57,8 @@ class Failures:
         """Note that an item is as it should be."""
         if self._errors.pop(item, None) is not None:
             self._log.info("written after a failure", item=item)
+            del self._texts[item]
+            self._every_text = None
             self._retries.succeeded([item])
 
     def take_due(self) -> list[Failing]:
@@ -68,5 +74,7 @@ class Failures:
         return {item for item in self._errors if isinstance(item, str)}
 
     def texts(self) -> tuple[str, ...]:
-        """Each failing item with its error."""
-        return tuple(f"{item}: {error}" for item, error in self._errors.items())
+        """Each failing item with its error; the same value until one of them changes."""
+        if self._every_text is None:
+            self._every_text = tuple(self._texts.values())
+        return self._every_text

@@ -27,7 +27,7 @@ from ipvsagent.model.events import (
     SourceProblems,
     Stop,
 )
-from ipvsagent.model.objects import Announced, NodeNotice, Problem
+from ipvsagent.model.objects import Announced, NodeNotice
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.model.status import Progress, Status
@@ -123,7 +123,6 @@ class Reconciler:
         self._failures = Failures(log, clock)
         self._verification = Verification(drivers, families)
         self._first_sync_done = False
-        self._reported: frozenset[Problem] = frozenset()
         self._drain = Drain(self.counters)
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._tasks: dict[str, Callable[[], object]] = {
@@ -428,14 +427,15 @@ class Reconciler:
         return not (self._failures.tasks() - _SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
 
     def _publish(self) -> None:
-        problems = frozenset((*self._cache.problems(), *self._desired.problems()))
-        for problem in sorted(problems - self._reported):
+        reports = self._cache.reports
+        for origin in self._desired.take_doubtful():
+            reports.replace(origin, self._desired.problems_of(origin))
+        for problem in reports.take_new():
             subject = f"{problem.kind} {problem.name}"
             self._log.warning(
                 "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
             )
             self.announce(problem)
-        self._reported = problems
         self.counters.draining, self.counters.failing = len(self._drain), len(self._failures)
         self.status = Status(
             complete=self._cache.complete,
@@ -445,7 +445,7 @@ class Reconciler:
             failures=self._failures.texts(),
             configuration_refused=self._configuration.refusal,
             waiting_for_restart=self._configuration.waiting_for_restart,
-            problems=tuple(sorted(problems)),
+            problems=reports.every(),
             prepared=self._first_sync_done,
             node_eligible=self._node.eligible,
             health_checks=self._desired.health_checks,
