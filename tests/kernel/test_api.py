@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
@@ -56,6 +57,23 @@ def test_the_agent_says_that_it_starts_in_an_event_of_its_node(node: Node, api: 
     ]
     assert api.events[0]["involvedObject"]["name"] == node_manifest()["metadata"]["name"]
     node.wait_for_service(WEB, "p1", "p2")
+
+
+def test_an_agent_that_cannot_start_says_why_in_events_of_its_node(node: Node) -> None:
+    """HC-06, HC-30, CFG-06: they are made before the process ends."""
+    with node.topology.node.inside():
+        server, taken = ApiServer(), socket.create_server(("127.0.0.1", 0))
+    with server, taken:
+        server.put(node_manifest())
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        node.configure(bindAddressHardFail=True, healthzBindAddress=where)
+        agent = node.start_agent_with_api(kubeconfig(node.folder / "kubeconfig", server.url))
+        assert agent.wait() == 1, agent.stderr
+        words = f"the health server does not listen: {where}: Address already in use"
+        assert [(e["reason"], e["message"].partition(";")[0]) for e in server.events] == [
+            ("FailedToStartProxierHealthcheck", words),
+            ("FailedToStart", words),
+        ]
 
 
 def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api: ApiServer) -> None:

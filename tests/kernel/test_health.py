@@ -98,6 +98,24 @@ def test_a_load_balancer_learns_where_local_endpoints_are(node: Node) -> None:
     wait_for_status(node, "node", NODE_ADDRESS, HEALTH_PORT, 0)
 
 
+def test_a_refused_configuration_is_told_of_by_a_node_that_stays_healthy(node: Node) -> None:
+    """HC-05, CFG-50: for as long as the file stays as it is."""
+    serve(node, "p1")
+    node.start_agent()
+    node.wait_for_service(f"{VIP}:80/tcp", "p1")
+
+    def refusal() -> str:
+        answer = Answer(node, "node", NODE_ADDRESS, 10256, "/livez")
+        assert answer.status == 200
+        return str(json.loads(answer.body).get("configurationRefused", ""))
+
+    assert refusal() == ""
+    node.configure(ipvs={"scheduler": "lcc"})
+    wait_for(lambda: "`lcc` is not a scheduler" in refusal(), "the refusal is shown")
+    node.configure()
+    wait_for(lambda: refusal() == "", "it is over")
+
+
 def test_health_check_ports_keep_to_the_node_port_addresses(node: Node) -> None:
     """HC-11, DEV-09: with restricted addresses a socket on each, and a change of the setting moves them."""
     node.configure(nodePortAddresses=["192.168.60.0/24"])

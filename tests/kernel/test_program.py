@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,22 @@ def test_a_configuration_that_breaks_while_it_runs_is_refused_and_the_old_one_st
     assert node.table()[WEB].scheduler == "rr"
     node.configure(ipvs={"scheduler": "lc"})
     wait_for(lambda: node.table()[WEB].scheduler == "lc", "the next one is followed")
+
+
+@pytest.mark.parametrize(("field", "server"), [("healthzBindAddress", "health"), ("metricsBindAddress", "metrics")])
+def test_a_port_that_cannot_be_had_ends_the_start_where_that_is_asked_for(node: Node, field: str, server: str) -> None:
+    """CFG-06, HC-06, HC-26: exit code 1, and the address by name."""
+    with node.namespace("node").inside():
+        taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        node.configure(bindAddressHardFail=True, **{field: where})
+        result = node.call(*node.run_words)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (result.code, errors) == (
+        1,
+        [f"error: the {server} server does not listen: {where}: Address already in use"],
+    )
 
 
 def test_a_wrong_configuration_at_the_start_is_wrong_usage(node: Node) -> None:
