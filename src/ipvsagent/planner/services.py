@@ -92,6 +92,7 @@ def plan_service(
     problems: list[Problem] = []
     health_checks: list[HealthCheck] = []
     no_local: dict[NoLocalEndpoints, None] = {}
+    any_local = TrafficPolicy.LOCAL in (service.internal_policy, service.external_policy)
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
@@ -104,7 +105,7 @@ def plan_service(
             entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
             eligible = _eligible(context, port, endpoints)
             for frontend in _frontends(context, port, eligible):
-                if _lacks_local_endpoints(context, frontend.kind, eligible):
+                if any_local and _lacks_local_endpoints(context, frontend.kind, eligible):
                     no_local[NoLocalEndpoints(_policy_kind(frontend.kind), family)] = None
                 key = frontend.virtual_server.key
                 known = frontends.get(key)
