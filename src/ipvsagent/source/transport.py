@@ -178,7 +178,8 @@ class KubernetesTransport:
             response.close()
 
     def _note(self, client: Any, method: str, code: str, began: float) -> None:
-        self.requests.note(urlsplit(client.configuration.host).netloc, method, code, time.monotonic() - began)
+        host = urlsplit(client.configuration.host).netloc.rpartition("@")[2]  # without a user's name
+        self.requests.note(host, method, code, time.monotonic() - began)
 
     def _connect(self) -> Any:
         from kubernetes import client, config  # its loaders have no types
