@@ -28,6 +28,7 @@ RANGES = ["192.0.2.0/24", " 192.168.60.0/24", "10.1.2.3/8", "203.0.113.9/32", "0
 BAD_RANGES = ["192.0.2.1", "10.0.0.0/33", "", "junk/8"]
 BAD_ADDRESSES = ["", "junk", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "::ffff:10.0.0.1", " 198.51.100.7 "]
 NAMES = ["a", "b", "c"]
+WEIGHTS = ["0", "3", "65535", "65536", "-1", "", "heavy"]
 JUNK: list[object] = [None, "", "junk", -1, 0, 70000, True, [], {}, [None], [{}], {"x": 1}, 1.5, "127.0.0.1"]
 
 
@@ -39,6 +40,33 @@ def rarely(strategy: st.SearchStrategy[Any], otherwise: object = None) -> st.Sea
 def lists(values: list[str], longest: int) -> st.SearchStrategy[list[str]]:
     """Up to so many of these values, in any order, twice too."""
     return st.lists(st.sampled_from(values), max_size=longest)
+
+
+MISSING_SCHEDULERS = frozenset({"nq"})
+"""What the node's kernel lacks; Services ask for it all the same."""
+
+SERVICE_ANNOTATIONS = {
+    "scheduler": ["rr", "sh", "mh", "nq", "wrr", "lcc", ""],
+    "scheduler-flags": ["sh-port", "mh-port,mh-fallback", "flag-1, flag-3", "sh-port,mh-port", "junk", ""],
+    "local": ["true", "false", "junk"],
+    "skip-load-balancer-ips": ["true", "false"],
+}
+ROUTER_NAMES = {
+    "scheduler": "scheduler",
+    "scheduler-flags": "schedflags",
+    "local": "local",
+    "skip-load-balancer-ips": "skiplbips",
+}
+
+
+@st.composite
+def service_annotations(draw: st.DrawFn) -> dict[str, object]:
+    """Annotations of a Service, under our names and kube-router's, and what others write."""
+    found: dict[str, object] = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    for name in draw(st.lists(st.sampled_from(list(SERVICE_ANNOTATIONS)), max_size=3)):
+        full = draw(st.sampled_from([f"ipvsagent.io/{name}", f"kube-router.io/service.{ROUTER_NAMES[name]}"]))
+        found[full] = draw(st.sampled_from(SERVICE_ANNOTATIONS[name]))
+    return found
 
 
 service_ports = st.fixed_dictionaries(
@@ -77,6 +105,7 @@ def services(draw: st.DrawFn) -> Manifest:
             "namespace": draw(st.sampled_from(["shop", "shop", "default"])),
             "creationTimestamp": draw(st.sampled_from(["2025-01-01T00:00:00Z", "2024-01-01T00:00:00+02:00", None])),
             "labels": draw(rarely(st.just({"service.kubernetes.io/service-proxy-name": "x"}))),
+            "annotations": draw(st.none() | service_annotations()),
         },
         "spec": {
             "type": draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", None])),
@@ -134,6 +163,7 @@ def slices(draw: st.DrawFn) -> Manifest:
             "namespace": draw(st.sampled_from(["shop", "shop", "default"])),
             "generation": draw(st.sampled_from([None, 1, 2])),
             "labels": draw(rarely(st.just({}), owner)),
+            "annotations": draw(rarely(st.sampled_from(WEIGHTS).map(lambda w: {"ipvsagent.io/weight": w}))),
         },
         "addressType": family,
         "ports": draw(st.lists(ports, max_size=2)),
@@ -225,6 +255,7 @@ def world_of(
         [o for o in decoded(Kind.NODE, node_manifests).values() if isinstance(o, Node)],
         settings,
         interface_addresses=interface_addresses,
+        missing_schedulers=MISSING_SCHEDULERS,
     )
 
 

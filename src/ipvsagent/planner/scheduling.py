@@ -24,7 +24,8 @@ def choose_scheduling(
         return cluster, settings.effective_flags
     scheduler = asked.scheduler or cluster
     if scheduler != cluster and scheduler in node.missing_schedulers:
-        reason = f"`{scheduler}` is not available in this kernel; the cluster's scheduler `{cluster}` is used"
+        what = f"`{scheduler}` is not available on this node (module `ip_vs_{scheduler}`)"
+        reason = f"{what}; the cluster's scheduler `{cluster}` is used"
         problems.append(Problem("Service", str(service.key), asked.scheduler_field, reason))
         return cluster, settings.effective_flags
     if asked.flags is None:
