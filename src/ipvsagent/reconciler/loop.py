@@ -405,6 +405,7 @@ class Reconciler:
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
             self._attempt(_CHECK_SYSCTLS)
+            self._planning.look_for_schedulers()
         touched = finding.touched
         if finding.unknown:
             known = self._attempt(_READ_KERNEL)

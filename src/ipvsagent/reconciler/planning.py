@@ -42,6 +42,11 @@ class Planning:
         self._all |= facts != self.facts
         self.facts = facts
 
+    def look_for_schedulers(self) -> None:
+        """Look whether a scheduler that was missing has come, if it is time; it is used from the next planning on."""
+        if self._schedulers.due:
+            self._load_schedulers(self._cache.services)
+
     def try_schedulers_again(self) -> None:
         """Load schedulers that could not be loaded before; those that can now are used.
 

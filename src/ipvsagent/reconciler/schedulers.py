@@ -42,6 +42,12 @@ class Schedulers:
         self._passing: set[str] = set()  # those of `missing` whose error may pass
         self.missing: frozenset[str] = frozenset()
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to look for a missing one again."""
+        now = self._clock()
+        return any(now >= moment for moment in self._not_before.values())
+
     def load(self, names: Iterable[str]) -> None:
         """Load what Services ask for.
 
