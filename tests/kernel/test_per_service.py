@@ -8,7 +8,7 @@ from lab.topology import NODE_ADDRESS
 from lab.traffic import count_by_pod
 
 from kernel.manifests import Manifest, endpoint_slice, port, service, with_ingress
-from kernel.node import Node
+from kernel.node import REFUSED, Node
 from kernel.processes import wait_for
 
 ALL_PODS = ("p1", "p2", "p3")
@@ -97,6 +97,23 @@ def test_a_changed_annotation_is_followed_and_keeps_connections(node: Node) -> N
         wait_for(lambda: set(node.table()[name].weights.values()) == {1}, "all pods work")
         assert connection.ask().pod == pod
     assert count_by_pod(node.many("client", "tcp", SPREAD, 80, count=6)) == Counter(p1=2, p2=2, p3=2)
+
+
+def test_source_hashing_refuses_clients_of_a_resting_pod_unless_it_may_fall_back(node: Node) -> None:
+    """DEV-15: the kernel keeps a pod's share of clients at weight 0; the documentation names the flag for it."""
+    name, wishes = f"{STICKY}:80/tcp", {"ipvsagent.io/scheduler": "sh"}
+    web = service("web", STICKY)
+    node.manifests.write("web", annotated(web, **wishes), weighted("web", "p1", 1), weighted("web", "p2", 1))
+    node.start_agent_and_wait()
+    pod = node.ask("client", "tcp", STICKY, 80).pod
+    other = "p2" if pod == "p1" else "p1"
+    resting = [weighted("web", pod, 0), weighted("web", other, 1)]
+    node.manifests.write("web", annotated(web, **wishes), *resting)
+    wait_for(lambda: sorted(node.table()[name].weights.values()) == [0, 1], "the pod rests")
+    assert node.outcome("client", "tcp", STICKY, 80) == REFUSED
+    node.manifests.write("web", annotated(web, **wishes, **{"ipvsagent.io/scheduler-flags": "sh-fallback"}), *resting)
+    wait_for(lambda: f"-A -t {STICKY}:80 -s sh -b sh-fallback" in node.ipvsadm(), "it may fall back")
+    assert node.outcome("client", "tcp", STICKY, 80) == other
 
 
 def test_a_pod_that_returns_from_draining_has_its_weight_again(node: Node) -> None:
