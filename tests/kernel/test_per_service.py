@@ -60,10 +60,11 @@ def test_source_hashing_with_the_port_spreads_one_client(node: Node) -> None:
 
 
 def test_weights_are_shares_exactly(node: Node) -> None:
-    """DEV-15: three to one; and nothing new for weight 0."""
+    """DEV-15: three to one; and nothing new for weight 0. The kernel holds what `plan` prints."""
     wrr = annotated(service("web", WEIGHTED), **{"ipvsagent.io/scheduler": "wrr"})
     node.manifests.write("web", wrr, weighted("web", "p1", 3), weighted("web", "p2", 1), weighted("web", "p3", 0))
     node.start_agent_and_wait()
+    assert node.ipvsadm() == sorted(node.call(*node.plan_words("ipvsadm")).stdout.splitlines())
     assert count_by_pod(node.many("client", "tcp", WEIGHTED, 80, count=12)) == Counter(p1=9, p2=3)
     node.manifests.write("web", wrr, weighted("web", "p1", 1), weighted("web", "p2", 3), weighted("web", "p3", 0))
     wait_for(lambda: node.table()[f"{WEIGHTED}:80/tcp"].weights[P2] == 3, "the weights have changed places")
