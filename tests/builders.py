@@ -10,6 +10,7 @@ from ipvsagent.model.objects import (
     EndpointPort,
     EndpointSlice,
     ObjectKey,
+    Scheduling,
     Service,
     ServicePort,
     ServiceType,
@@ -52,6 +53,7 @@ def service(
     affinity_timeout_seconds: int = 0,
     health_check_node_port: int = 0,
     created_at: str = "2026-01-01T00:00:00Z",
+    scheduling: Scheduling | None = None,
 ) -> Service:
     """A Service; with no cluster IP given it has 10.96.0.10."""
     return Service(
@@ -67,6 +69,7 @@ def service(
         affinity_timeout_seconds=affinity_timeout_seconds,
         health_check_node_port=health_check_node_port,
         created_at=created_at,
+        scheduling=scheduling,
     )
 
 
@@ -90,6 +93,7 @@ def endpoint_slice(
     name: str = "",
     ports: Sequence[EndpointPort] = (EndpointPort("", Protocol.TCP, 8080),),
     generation: int = 1,
+    weight: int = 1,
 ) -> EndpointSlice:
     """A slice of a Service; its family is that of its first endpoint (IPv4 without any)."""
     made = tuple(endpoint(e) if isinstance(e, str) else e for e in endpoints)
@@ -102,6 +106,7 @@ def endpoint_slice(
         ports=tuple(ports),
         endpoints=made,
         generation=generation,
+        weight=weight,
     )
 
 

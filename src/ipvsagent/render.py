@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from ipvsagent.model.address import Protocol
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.objects import DEFAULT_WEIGHT, Problem
 from ipvsagent.model.rules import Rule, RuleSet, TableRules, quote
 from ipvsagent.model.state import (
     DesiredState,
+    RealServer,
     SetEntry,
     SetSpec,
     SetType,
@@ -80,8 +81,9 @@ def render_table(state: DesiredState) -> Iterator[str]:
     rows = [("VIRTUAL SERVER", "SCHEDULER", "REAL SERVERS")]
     for server in state.virtual_servers:
         persistent = f" {server.persistence_timeout_seconds}s" if server.persistence_timeout_seconds else ""
-        reals = [str(r) for r in server.real_servers] or ["none: connections are refused"]
-        rows.append((str(server.key), server.scheduler + persistent, reals[0]))
+        flags = f" {_flag_words(server)}" if server.flags else ""
+        reals = [_weighted(r) for r in server.real_servers] or ["none: connections are refused"]
+        rows.append((str(server.key), server.scheduler + flags + persistent, reals[0]))
         rows += [("", "", real) for real in reals[1:]]
     yield from _aligned(rows)
     yield ""
@@ -116,6 +118,11 @@ def _flag_words(server: VirtualServer) -> str:
         if server.flags & bit
     ]
     return ",".join(words)
+
+
+def _weighted(server: RealServer) -> str:
+    """A real server, with its weight if that is none of the many."""
+    return str(server) if server.weight == DEFAULT_WEIGHT else f"{server} weight {server.weight}"
 
 
 def _jumps(table: TableRules, rules: RuleSet) -> Iterator[str]:

@@ -22,10 +22,11 @@ from ipvsagent.errors import NodeUnusable
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, Event, NodeAddressesChanged
-from ipvsagent.model.objects import EndpointPort, Kind
+from ipvsagent.model.objects import EndpointPort, Kind, Scheduling
 from ipvsagent.reconciler import prepare
 from ipvsagent.reconciler.loop import Reconfigure
 from ipvsagent.reconciler.patience import patiently
+from ipvsagent.reconciler.schedulers import SECONDS_BETWEEN_TRIES
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
 from unit.reconciler.node import FakeNode, new_kernel
@@ -73,12 +74,14 @@ class Change:
         after: the world then.
         events: how the agent hears of it; a start of a new agent if there are none.
         alter: what happens to the kernel at that moment.
+        looks: how often, a minute apart, the agent looks around before all has to be well; for what it is not told of.
     """
 
     after: World
     events: tuple[Event | Reconfigure, ...] = ()
     alter: Callable[[FakeKernel], None] = lambda _: None
     before: World = BEFORE
+    looks: int = 0
 
 
 def _with_service(*changed: object) -> World:
@@ -101,6 +104,8 @@ MOVED_WEB = endpoint_slice(LOCAL, OTHER, of="shop/web")
 MOVED_DNS = endpoint_slice(OTHER, LOCAL, of="shop/dns", ports=DNS_PORTS)
 OTHER_DNS = service("shop/dns", "10.96.0.2", type="NodePort", ports=[port(53, protocol="UDP", node_port=30054)])
 OPENED = msgspec.structs.replace(BALANCED, source_ranges=(), affinity_timeout_seconds=0)
+HEAVY = msgspec.structs.replace(WEB_SLICE, weight=3)
+ASKING = msgspec.structs.replace(WEB, scheduling=Scheduling("sh", 0x10, "sh"))
 WITH_ADDRESS = replace(BEFORE, interface_addresses=(*BEFORE.interface_addresses, address("198.51.100.7")))
 CHANGES = {
     "first sync": Change(BEFORE, before=NOTHING),
@@ -113,6 +118,8 @@ CHANGES = {
     ),  # and another one takes its address over
     "node port changes": Change(_with_service(OTHER_DNS), (Changed(OTHER_DNS),)),
     "settings of a Service change": Change(_with_service(OPENED), (Changed(OPENED),)),
+    "Service asks for a scheduler": Change(_with_service(ASKING), (Changed(ASKING),), looks=3),
+    "weights change": Change(_with_slices(HEAVY), (Changed(HEAVY),)),
     "scheduler changes": Change(
         replace(BEFORE, settings=Settings(scheduler="wlc")), (Reconfigure(Settings(scheduler="wlc")),)
     ),
@@ -163,6 +170,9 @@ class Trial:
         if self.node is None:
             self.node = self._start(self.change.after)
         self.node.settle()
+        for _ in range(self.change.looks):
+            self.node.clock.now += SECONDS_BETWEEN_TRIES
+            self.node.reconciler.reconcile()
         wrong = differences(of_kernel(self.kernel), expected(self.change.after))
         if not self.node.status().synchronised:
             wrong.append(f"not in step: {self.node.status().failures}")

@@ -6,7 +6,7 @@ from builders import address, endpoint_slice, key, port, service
 from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, NodeAddressesChanged
-from ipvsagent.model.objects import Kind
+from ipvsagent.model.objects import Kind, Scheduling
 from ipvsagent.reconciler.loop import Reconfigure
 from oracle.facts import of_kernel
 from unit.reconciler.node import FakeNode, new_kernel
@@ -51,6 +51,32 @@ def test_a_configuration_that_cannot_be_applied_just_now_is_applied_later() -> N
     faults.end()
     node.settle()
     assert {s for s, _, _ in of_kernel(node.kernel).virtual_servers.values()} == {"wlc"}
+    assert node.status().synchronised
+
+
+def test_a_services_scheduler_that_cannot_be_loaded_just_now_is_used_later() -> None:
+    """DEV-15: until then the Service has the cluster's."""
+    node, faults = _node()
+    _fail(faults, "modules: load ip_vs_nq", Fault.NO_MEMORY)
+    asking = service("shop/web", scheduling=Scheduling("nq"))
+    node.hear(Changed(asking))
+    assert of_kernel(node.kernel).virtual_servers["10.96.0.10:80/TCP"][0] == "rr"
+    assert [f for f in node.status().failures if f.startswith("load schedulers")]
+    faults.end()
+    node.settle()
+    assert of_kernel(node.kernel).virtual_servers["10.96.0.10:80/TCP"][0] == "nq"
+    assert node.status().problems == ()
+    assert node.status().synchronised
+
+
+def test_a_scheduler_that_cannot_be_loaded_is_not_tried_for_ever_for_nobody() -> None:
+    """DEV-15: once no Service asks for it, all is well."""
+    node, faults = _node()
+    _fail(faults, "modules: load ip_vs_nq", Fault.NO_MEMORY)
+    node.hear(Changed(service("shop/other", "10.96.0.11", scheduling=Scheduling("nq"))))
+    assert not node.status().synchronised
+    node.hear(Deleted(Kind.SERVICE, key("shop/other")))
+    node.settle()
     assert node.status().synchronised
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,8 @@ RANGES = ["192.0.2.0/24", " 192.168.60.0/24", "10.1.2.3/8", "203.0.113.9/32", "0
 BAD_RANGES = ["192.0.2.1", "10.0.0.0/33", "", "junk/8"]
 BAD_ADDRESSES = ["", "junk", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "::ffff:10.0.0.1", " 198.51.100.7 "]
 NAMES = ["a", "b", "c"]
+TYPES = [*("ClusterIP", "NodePort", "LoadBalancer", None) * 2, "ExternalName"]
+WEIGHTS = ["0", "3", "3", "7", "65535", "-1", "heavy"]
 JUNK: list[object] = [None, "", "junk", -1, 0, 70000, True, [], {}, [None], [{}], {"x": 1}, 1.5, "127.0.0.1"]
 
 
@@ -36,9 +39,40 @@ def rarely(strategy: st.SearchStrategy[Any], otherwise: object = None) -> st.Sea
     return st.one_of(st.just(otherwise), st.just(otherwise), st.just(otherwise), strategy)
 
 
+SELDOM_0 = st.sampled_from([1, 1, 1, 0])
+"""The least length of a list without which little happens."""
+
+
 def lists(values: list[str], longest: int) -> st.SearchStrategy[list[str]]:
     """Up to so many of these values, in any order, twice too."""
     return st.lists(st.sampled_from(values), max_size=longest)
+
+
+MISSING_SCHEDULERS = frozenset({"nq"})
+"""What the node's kernel lacks; Services ask for it all the same."""
+
+SERVICE_ANNOTATIONS = {
+    "scheduler": ["rr", "sh", "mh", "nq", "wrr", "lcc", ""],
+    "scheduler-flags": ["sh-port", "mh-port,mh-fallback", "flag-1, flag-3", "sh-port,mh-port", "junk", ""],
+    "local": ["true", "false", "junk"],
+    "skip-load-balancer-ips": ["true", "false"],
+}
+ROUTER_NAMES = {
+    "scheduler": "scheduler",
+    "scheduler-flags": "schedflags",
+    "local": "local",
+    "skip-load-balancer-ips": "skiplbips",
+}
+
+
+@st.composite
+def service_annotations(draw: st.DrawFn) -> dict[str, object]:
+    """Annotations of a Service, under our names and kube-router's, and what others write."""
+    found: dict[str, object] = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    for name in draw(st.lists(st.sampled_from(list(SERVICE_ANNOTATIONS)), max_size=3)):
+        full = draw(st.sampled_from([f"ipvsagent.io/{name}", f"kube-router.io/service.{ROUTER_NAMES[name]}"]))
+        found[full] = draw(st.sampled_from(SERVICE_ANNOTATIONS[name]))
+    return found
 
 
 service_ports = st.fixed_dictionaries(
@@ -76,10 +110,11 @@ def services(draw: st.DrawFn) -> Manifest:
             "name": name,
             "namespace": draw(st.sampled_from(["shop", "shop", "default"])),
             "creationTimestamp": draw(st.sampled_from(["2025-01-01T00:00:00Z", "2024-01-01T00:00:00+02:00", None])),
-            "labels": draw(rarely(st.just({"service.kubernetes.io/service-proxy-name": "x"}))),
+            "labels": draw(rarely(rarely(st.just({"service.kubernetes.io/service-proxy-name": "x"})))),
+            "annotations": draw(st.none() | service_annotations()),
         },
         "spec": {
-            "type": draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", None])),
+            "type": draw(st.sampled_from(TYPES)),
             "clusterIP": ips[0],
             "clusterIPs": ips,
             "ipFamilies": families,
@@ -134,6 +169,7 @@ def slices(draw: st.DrawFn) -> Manifest:
             "namespace": draw(st.sampled_from(["shop", "shop", "default"])),
             "generation": draw(st.sampled_from([None, 1, 2])),
             "labels": draw(rarely(st.just({}), owner)),
+            "annotations": draw(st.none() | st.sampled_from(WEIGHTS).map(lambda w: {"ipvsagent.io/weight": w})),
         },
         "addressType": family,
         "ports": draw(st.lists(ports, max_size=2)),
@@ -161,9 +197,9 @@ def nodes(draw: st.DrawFn) -> Manifest:
 
 @st.composite
 def damaged(draw: st.DrawFn, objects: st.SearchStrategy[Manifest]) -> Manifest:
-    """An object, one in three with something that does not belong where it stands."""
+    """An object, one in six with something that does not belong where it stands."""
     item = draw(objects)
-    if draw(st.integers(0, 2)):
+    if draw(st.sampled_from(range(6))):
         return item
     at: Any = item
     while True:
@@ -225,13 +261,37 @@ def world_of(
         [o for o in decoded(Kind.NODE, node_manifests).values() if isinstance(o, Node)],
         settings,
         interface_addresses=interface_addresses,
+        missing_schedulers=MISSING_SCHEDULERS,
     )
 
 
+@st.composite
+def families_of_objects(draw: st.DrawFn) -> tuple[list[Manifest], list[Manifest]]:
+    """Services, and slices of which most fit one of them: left to chance, hardly any would have an endpoint."""
+    made = draw(st.lists(services(), min_size=draw(SELDOM_0), max_size=4))
+    pieces = draw(st.lists(slices(), min_size=draw(SELDOM_0), max_size=5))
+    for piece in pieces:
+        if made and draw(st.sampled_from([True, True, True, False])):
+            _fit(piece, draw(st.sampled_from(made)))
+    return [draw(damaged(_copies(m))) for m in made], [draw(damaged(_copies(p))) for p in pieces]
+
+
+def _fit(piece: Manifest, owner: Manifest) -> None:
+    """Let a slice belong to a Service, whatever its family, with all of its ports."""
+    metadata = piece["metadata"]
+    metadata["namespace"] = owner["metadata"]["namespace"]
+    metadata["labels"] = {"kubernetes.io/service-name": owner["metadata"]["name"]}
+    piece["ports"] = [{"name": p["name"], "protocol": p["protocol"], "port": 8080} for p in owner["spec"]["ports"]]
+
+
+def _copies(item: Manifest) -> st.SearchStrategy[Manifest]:
+    """A strategy for an object that may be altered without harm to others."""
+    return st.builds(copy.deepcopy, st.just(item))
+
+
 WORLDS = st.builds(
-    world_of,
-    st.lists(damaged(services()), max_size=4),
-    st.lists(damaged(slices()), max_size=4),
+    lambda found, nodes, chosen, present: world_of(found[0], found[1], nodes, chosen, present),
+    families_of_objects(),
     st.lists(damaged(nodes()), max_size=3),
     ALL_SETTINGS,
     INTERFACE_ADDRESSES,

@@ -34,6 +34,7 @@ class World:
 
     Attributes:
         interface_addresses: the addresses of all interfaces but kube-ipvs0.
+        missing_schedulers: those without a module in the node's kernel.
     """
 
     services: Sequence[Service] = ()
@@ -42,6 +43,7 @@ class World:
     settings: Settings = Settings()  # noqa: RUF009 - immutable
     node_name: str = "node-1"
     interface_addresses: Sequence[Address] = ()
+    missing_schedulers: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Pod:
 
     endpoint: Endpoint
     port: int
+    weight: int  # DEV-15: the slice's
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ def expected(world: World) -> KernelFacts:
                     facts.entries.setdefault(name, set()).add(entry)
     for want in owned(wants):
         facts.virtual_servers[want.key] = want.settings  # EP-37: with or without endpoints
-        facts.real_servers[want.key] = {pod.name: 1 for pod in want.pods}  # VS-06
+        facts.real_servers[want.key] = {pod.name: pod.weight for pod in want.pods}  # VS-06, DEV-15
         if want.bind:
             facts.addresses.add(str(want.address))
         for name, entry in want.entries:
@@ -120,8 +123,8 @@ def wants_of(world: World, service: Service, family: Family) -> Iterator[Want]:
         pods = pods_of_port(world, service, port, family)
         internal, external = real_servers(world, service, port, pods, family=family)
         timeout = service.affinity_timeout_seconds
-        flags = (FLAG_PERSISTENT if timeout else 0) | scheduler_flags(world.settings)
-        settings = (world.settings.scheduler or "rr", flags, timeout)  # VS-02, VS-03
+        scheduler, flags = scheduler_of(world, service)
+        settings = (scheduler, flags | (FLAG_PERSISTENT if timeout else 0), timeout)  # VS-02, VS-03
 
         for address in of_family(service.cluster_ips, family):  # at most one; always bound (ADR-03)
             want = Want(service, CLUSTER_IP, key(address, port.port, port), address, internal, settings, bind=True)
@@ -217,7 +220,7 @@ def pods_of_port(world: World, service: Service, port: ServicePort, family: Fami
             continue
         for number in [p.port for p in piece.ports if (p.name, p.protocol) == (port.name, port.protocol)]:
             for endpoint in piece.endpoints:
-                pod = Pod(endpoint, number)
+                pod = Pod(endpoint, number, piece.weight)
                 rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
                 if pod.name not in found or rank > found[pod.name][0]:
                     found[pod.name] = (rank, pod)
@@ -337,11 +340,24 @@ def external_ips(world: World, service: Service, family: Family) -> list[Address
 # -- words ---------------------------------------------------------------------------------------------------------
 
 
-def scheduler_flags(settings: Settings) -> int:
-    """VS-03 with DEV-16."""
-    if settings.scheduler_flags is not None:
+def scheduler_of(world: World, service: Service) -> tuple[str, int]:
+    """VS-02 and VS-03 with DEV-15 and DEV-16: the Service's own if this kernel has it, else the cluster's."""
+    cluster = (world.settings.scheduler, scheduler_flags(world.settings, world.settings.scheduler))
+    asked = service.scheduling
+    if asked is None or (asked.scheduler != cluster[0] and asked.scheduler in world.missing_schedulers):
+        return cluster
+    scheduler = asked.scheduler or cluster[0]
+    fits = asked.flags_for in ("", scheduler)
+    if asked.flags is not None and fits:
+        return scheduler, asked.flags
+    return scheduler, scheduler_flags(world.settings, scheduler)
+
+
+def scheduler_flags(settings: Settings, scheduler: str) -> int:
+    """VS-03 with DEV-16: configured flags are the configured scheduler's."""
+    if settings.scheduler_flags is not None and scheduler == settings.scheduler:
         return settings.scheduler_flags
-    return 0x10 if settings.scheduler == "mh" else 0
+    return 0x10 if scheduler == "mh" else 0
 
 
 def of_family(addresses: Iterable[Address], family: Family) -> list[Address]:

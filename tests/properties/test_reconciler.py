@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, NodeAddressesChanged
-from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Service
+from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Scheduling, Service
 from ipvsagent.reconciler.loop import Reconfigure
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
@@ -40,6 +40,13 @@ services = st.builds(
     internal_policy=st.sampled_from(["Cluster", "Local"]),
     affinity_timeout_seconds=st.sampled_from([0, 600]),
     created_at=st.sampled_from(["2025", "2026"]),
+    scheduling=st.none()
+    | st.builds(
+        Scheduling,
+        st.sampled_from(["", "sh", "mh", "wrr"]),
+        st.sampled_from([None, 0, 0x10]),
+        st.sampled_from(["", "sh", "mh"]),
+    ),
 )
 endpoints = st.builds(
     endpoint,
@@ -50,10 +57,11 @@ endpoints = st.builds(
     zones=st.sampled_from([[], ["zone-a"]]),
 )
 slices = st.builds(
-    lambda of, name, found: endpoint_slice(*found, of=of, name=name),
+    lambda of, name, found, weight: endpoint_slice(*found, of=of, name=name, weight=weight),
     st.sampled_from(["shop/a", "shop/b", "shop/c"]),
     st.sampled_from(["one", "two"]),
     st.lists(endpoints, max_size=3),
+    st.sampled_from([1, 1, 3, 0]),
 )
 EXTRA_ADDRESSES = [address(VIP), address("10.1.1.1")]
 

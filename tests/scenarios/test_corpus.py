@@ -81,7 +81,7 @@ def _plan(output: str, configuration: Path, capsys: Capture) -> list[str]:
 
 
 PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP"}
-FLAG_WORDS = {"mh-port": 0x10, "mh-fallback": 0x8}
+FLAG_WORDS = {"mh-port": 0x10, "mh-fallback": 0x8, "sh-port": 0x10, "sh-fallback": 0x8, "flag-1": 0x8, "flag-3": 0x20}
 
 
 def _facts(ipvsadm: Sequence[str], ipset: Sequence[str], addresses: Sequence[str]) -> KernelFacts:
@@ -97,8 +97,8 @@ def _facts(ipvsadm: Sequence[str], ipset: Sequence[str], addresses: Sequence[str
             facts.virtual_servers[key] = (options["-s"], flags | (FLAG_PERSISTENT if timeout else 0), timeout)
             facts.real_servers[key] = {}
         else:
-            assert words[5:] == ["-m", "-w", "1"]  # VS-06
-            facts.real_servers[key][options["-r"]] = 1
+            assert words[5:7] == ["-m", "-w"]  # VS-06
+            facts.real_servers[key][options["-r"]] = int(words[7])
     for line in ipset:
         if line.startswith("add "):
             _, name, entry = line.split()
@@ -109,7 +109,10 @@ def _facts(ipvsadm: Sequence[str], ipset: Sequence[str], addresses: Sequence[str
 def test_virtual_servers_addresses_and_entries_are_what_the_specification_says(
     configured: tuple[Path, Settings], capsys: Capture
 ) -> None:
-    """VS-01 to VS-06, EP-20 to EP-37, ADR-02 to ADR-08, SET-01 to SET-17, LB-01 to LB-03, SVC-01 to SVC-16, DEV-14."""
+    """VS-01 to VS-06, EP-20 to EP-37, ADR-02 to ADR-08, SET-01 to SET-17, LB-01 to LB-03, SVC-01 to SVC-16, DEV-14.
+
+    DEV-15, KR-01 to KR-03, KR-06: annotations included.
+    """
     path, settings = configured
     found = _facts(*(_plan(output, path, capsys) for output in ("ipvsadm", "ipset", "addresses")))
     wanted = expected(_world(settings))
@@ -148,3 +151,5 @@ def test_problems_of_the_corpus_name_what_is_left_out(capsys: Capture) -> None:
     assert "192.168.60.2 is an address of another node; it is not served here" in warnings
     assert "192.168.60.100 is an address of the API server; it is not served here" in warnings
     assert "Service shop/unusable" in warnings
+    assert "Service shop/misspelt: metadata.annotations[ipvsagent.io/scheduler] `lcc` is not a scheduler" in warnings
+    assert "EndpointSlice shop/spread-heavy" not in warnings

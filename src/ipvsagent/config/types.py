@@ -143,9 +143,13 @@ class Settings(Struct, frozen=True):
     @property
     def effective_flags(self) -> int:
         """The scheduler flags that virtual servers get (VS-03)."""
-        if self.scheduler_flags is not None:
+        return self.flags_of(self.scheduler)
+
+    def flags_of(self, scheduler: str) -> int:
+        """The flags of a scheduler for which nobody else gives any; those configured are for the configured one."""
+        if self.scheduler_flags is not None and scheduler == self.scheduler:
             return self.scheduler_flags
-        return 0x10 if self.scheduler == "mh" else 0
+        return 0x10 if scheduler == "mh" else 0
 
     @property
     def masquerade_mark(self) -> int:

@@ -56,6 +56,26 @@ class ServicePort(Struct, frozen=True, gc=False):
     node_port: int = 0  # 0: none (SVC-16)
 
 
+class Scheduling(Struct, frozen=True, gc=False):
+    """What a Service's annotations say of its scheduler (DEV-15, KR-01, KR-02).
+
+    The planner decides what comes of it: that depends on the kernel and on the cluster's scheduler, too.
+
+    Args:
+        scheduler: empty: the cluster's.
+        flags: bits as in `model.state`; None: not given.
+        flags_for: the one scheduler that the flags have a meaning for; empty: any.
+        scheduler_field: where `scheduler` stands, for problems.
+        flags_field: where `flags` stand.
+    """
+
+    scheduler: str = ""
+    flags: int | None = None
+    flags_for: str = ""
+    scheduler_field: str = ""
+    flags_field: str = ""
+
+
 class Service(Struct, frozen=True, gc=False):
     """One Service that has a cluster IP (SVC-02).
 
@@ -74,6 +94,7 @@ class Service(Struct, frozen=True, gc=False):
     affinity_timeout_seconds: int = 0  # 0: no session affinity (SVC-07)
     health_check_node_port: int = 0  # 0: none (SVC-15)
     created_at: str = ""  # RFC 3339 in UTC, so text order is time order
+    scheduling: Scheduling | None = None  # None: nothing of its own, as nearly every Service
 
 
 class EndpointPort(Struct, frozen=True, gc=False):
@@ -96,6 +117,9 @@ class Endpoint(Struct, frozen=True, gc=False):
     node_hints: tuple[str, ...] = ()
 
 
+DEFAULT_WEIGHT = 1  # VS-06
+
+
 class EndpointSlice(Struct, frozen=True, gc=False):
     """One EndpointSlice that belongs to a Service (EP-01).
 
@@ -108,6 +132,7 @@ class EndpointSlice(Struct, frozen=True, gc=False):
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
     generation: int = 0  # the newer slice wins over the older one (DEV-13)
+    weight: int = DEFAULT_WEIGHT  # of its endpoints as real servers; 0: nothing new goes to them (DEV-15)
 
 
 class Node(Struct, frozen=True, gc=False):

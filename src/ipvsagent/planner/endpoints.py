@@ -10,7 +10,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from ipvsagent.model.address import Family
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointSlice, ServicePort
 from ipvsagent.model.state import RealServer
 
@@ -53,18 +53,19 @@ def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family
             continue
         for slice_port in piece.ports:
             if slice_port.name == port.name and slice_port.protocol is port.protocol:
-                number = slice_port.port
-                found += [PortEndpoint(e, RealServer(e.address, number)) for e in piece.endpoints]
+                number, weight = slice_port.port, piece.weight
+                found += [PortEndpoint(e, RealServer(e.address, number, weight)) for e in piece.endpoints]
                 origins += [piece] * len(piece.endpoints)
     if len({(f.endpoint.address, f.real_server.port) for f in found}) == len(found):
         return found
-    best: dict[RealServer, tuple[tuple[bool, bool, int, str], PortEndpoint]] = {}
+    best: dict[tuple[Address, int], tuple[tuple[bool, bool, int, str], PortEndpoint]] = {}
     for candidate, piece in zip(found, origins, strict=True):
         endpoint = candidate.endpoint
         rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
-        known = best.get(candidate.real_server)
+        place = endpoint.address, candidate.real_server.port  # one place has one weight: that of the entry that stays
+        known = best.get(place)
         if known is None or rank > known[0]:
-            best[candidate.real_server] = rank, candidate
+            best[place] = rank, candidate
     return [candidate for _, candidate in best.values()]
 
 

@@ -25,6 +25,7 @@ class NodeFacts(Struct, frozen=True):
             for all of its family (HC-11).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
         api_server_addresses: where the API server answers; never bound either, or this node would lose it.
+        missing_schedulers: schedulers that a Service asked for and this node's kernel cannot have (DEV-15).
         infrastructure_addresses: cluster IPs of the API server and the cluster DNS, which nobody else may claim.
     """
 
@@ -38,6 +39,7 @@ class NodeFacts(Struct, frozen=True):
     other_node_addresses: frozenset[Address] = frozenset()
     api_server_addresses: frozenset[Address] = frozenset()
     infrastructure_addresses: frozenset[Address] = frozenset()
+    missing_schedulers: frozenset[str] = frozenset()
 
 
 KUBERNETES_API = ObjectKey("default", "kubernetes")

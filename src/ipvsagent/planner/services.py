@@ -32,6 +32,7 @@ from ipvsagent.planner import sets
 from ipvsagent.planner.addresses import AddressPolicy
 from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, is_local
 from ipvsagent.planner.facts import NodeFacts
+from ipvsagent.planner.scheduling import choose_scheduling
 
 
 class _Context(Struct, frozen=True):
@@ -43,6 +44,8 @@ class _Context(Struct, frozen=True):
     external_ips: tuple[Address, ...]
     load_balancer_ips: tuple[Address, ...]
     source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
+    scheduler: str
+    scheduler_flags: int
     node: NodeFacts
     settings: Settings
 
@@ -93,11 +96,12 @@ def plan_service(
     health_checks: list[HealthCheck] = []
     no_local: dict[NoLocalEndpoints, None] = {}
     any_local = TrafficPolicy.LOCAL in (service.internal_policy, service.external_policy)
+    scheduling = choose_scheduling(service, node, settings, problems)
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
             continue
-        context = _context(service, cluster_ip, node=node, settings=settings, problems=problems)
+        context = _context(service, cluster_ip, scheduling=scheduling, node=node, settings=settings, problems=problems)
         local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
@@ -125,7 +129,13 @@ def plan_service(
 
 
 def _context(
-    service: Service, cluster_ip: Address, *, node: NodeFacts, settings: Settings, problems: list[Problem]
+    service: Service,
+    cluster_ip: Address,
+    *,
+    scheduling: tuple[str, int],
+    node: NodeFacts,
+    settings: Settings,
+    problems: list[Problem],
 ) -> _Context:
     family = cluster_ip.family
     allowed = settings.external_addresses
@@ -142,7 +152,7 @@ def _context(
         problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
     if any(r.prefix_length == 0 for r in ranges):
         ranges = ()
-    return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, node, settings)
+    return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, *scheduling, node, settings)
 
 
 def _health_check_port(service: Service) -> int:
@@ -215,8 +225,8 @@ def _virtual_server(
 ) -> VirtualServer:
     return VirtualServer(
         VirtualServerKey(protocol, address, port),
-        context.settings.scheduler,
-        context.settings.effective_flags,
+        context.scheduler,
+        context.scheduler_flags,
         context.service.affinity_timeout_seconds,
         real_servers,
     )

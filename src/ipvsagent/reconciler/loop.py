@@ -51,6 +51,7 @@ from ipvsagent.reconciler.prepare import (
     restore_sysctls,
     write_sysctls,
 )
+from ipvsagent.reconciler.schedulers import Schedulers
 from ipvsagent.reconciler.timing import Timing
 from ipvsagent.reconciler.verify import Verification, count_repairs
 from ipvsagent.reconciler.writer import Item, Outcome, Writer
@@ -68,7 +69,8 @@ _WRITE_SYSCTLS = "write kernel settings"
 _CREATE_DUMMY = "create the dummy interface"
 _CLEAN_FLOWS = "delete stale flows"
 _RECONFIGURE = "apply the configuration"
-_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS, _RECONFIGURE})
+_LOAD_SCHEDULERS = "load schedulers"
+_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS, _RECONFIGURE, _LOAD_SCHEDULERS})
 """Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
 
 
@@ -110,7 +112,11 @@ class Reconciler:
         self._cache = ObjectCache()
         self._desired = Desired()
         self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
-        self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families))
+        self._failures = Failures(log, clock)
+        schedulers = Schedulers(
+            drivers.modules, log, clock, failed=lambda error: self._failures.failed(_LOAD_SCHEDULERS, error)
+        )
+        self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families), schedulers)
         self._node = NodeWork(
             drivers,
             self._cache,
@@ -120,7 +126,6 @@ class Reconciler:
             families=families,
             random_fully=random_fully,
         )
-        self._failures = Failures(log, clock)
         self._verification = Verification(drivers, families)
         self._first_sync_done = False
         self._drain = Drain(self.counters)
@@ -138,6 +143,7 @@ class Reconciler:
             _CREATE_DUMMY: self._create_dummy,
             _CLEAN_FLOWS: self._clean_flows,
             _RECONFIGURE: self._apply_settings,
+            _LOAD_SCHEDULERS: self._planning.try_schedulers_again,
         }
         self.status = Status()
         self.settings_applied: Callable[[Settings], None] = lambda _: None
@@ -405,6 +411,7 @@ class Reconciler:
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
             self._attempt(_CHECK_SYSCTLS)
+            self._planning.look_for_schedulers()
         touched = finding.touched
         if finding.unknown:
             known = self._attempt(_READ_KERNEL)

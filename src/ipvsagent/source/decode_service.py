@@ -9,6 +9,7 @@ from typing import TypeVar
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import ObjectKey, Service, ServicePort, ServiceType, TrafficPolicy
 from ipvsagent.source import wire
+from ipvsagent.source.annotations import NO_WISHES, wishes_of
 from ipvsagent.source.problems import (
     Problems,
     check_address,
@@ -34,25 +35,24 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
     cluster_ips = _cluster_ips(spec, problems)
     if not cluster_ips:
         return None
+    annotations = found.metadata.annotations
+    wishes = wishes_of(annotations, problems) if annotations else NO_WISHES
     return Service(
         key=key,
         type=type_,
         cluster_ips=cluster_ips,
         ports=_ports(spec, problems),
         external_ips=check_addresses(spec.externalIPs, "spec.externalIPs", problems),
-        load_balancer_ips=_load_balancer_ips(found.status, problems),
+        load_balancer_ips=() if wishes.skips_balancer_ips else _load_balancer_ips(found.status, problems),
         source_ranges=check_networks(spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges", problems),
-        internal_policy=_choice(
-            spec.internal_traffic_policy, TrafficPolicy.CLUSTER, "spec.internalTrafficPolicy", problems
-        ),
-        external_policy=_choice(
-            spec.external_traffic_policy, TrafficPolicy.CLUSTER, "spec.externalTrafficPolicy", problems
-        ),
+        internal_policy=TrafficPolicy.CLUSTER if wishes.local else _internal_policy(spec, problems),
+        external_policy=TrafficPolicy.LOCAL if wishes.local else _external_policy(spec, problems),
         affinity_timeout_seconds=_affinity(spec, problems),
         health_check_node_port=_node_port(
             spec.health_check_node_port, "spec.healthCheckNodePort", "no health check is served", problems
         ),
         created_at=check_time(found.metadata.creation_timestamp, "metadata.creationTimestamp", problems),
+        scheduling=wishes.scheduling,
     )
 
 
@@ -68,6 +68,14 @@ def _choice(text: str | None, default: _Choice, field: str, problems: Problems) 
         allowed = ", ".join(type(default))
         problems.add(field, f"`{text}` is none of {allowed}; {default} is used")
         return default
+
+
+def _internal_policy(spec: wire.ServiceSpec, problems: Problems) -> TrafficPolicy:
+    return _choice(spec.internal_traffic_policy, TrafficPolicy.CLUSTER, "spec.internalTrafficPolicy", problems)
+
+
+def _external_policy(spec: wire.ServiceSpec, problems: Problems) -> TrafficPolicy:
+    return _choice(spec.external_traffic_policy, TrafficPolicy.CLUSTER, "spec.externalTrafficPolicy", problems)
 
 
 def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, ...]:

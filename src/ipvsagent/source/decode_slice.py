@@ -9,6 +9,7 @@ from sys import intern
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, ObjectKey
 from ipvsagent.source import wire
+from ipvsagent.source.annotations import weight_of
 from ipvsagent.source.problems import Problems, check_address, check_protocol, ordinary_address
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -35,6 +36,7 @@ def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problem
         ports=_ports(found, problems),
         endpoints=_endpoints(found, family, problems),
         generation=found.metadata.generation or 0,
+        weight=weight_of(found.metadata.annotations, problems),
     )
 
 

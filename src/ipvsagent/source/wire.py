@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, field
 
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
 
@@ -82,10 +82,32 @@ class ServiceStatus(Struct, rename="camel", gc=False):
     load_balancer: LoadBalancer | None = None
 
 
+class ServiceAnnotations(Struct, gc=False):
+    """The annotations of a Service that count (`source.annotations`).
+
+    Anybody may write them, so they may be anything; some count by being there, so null is not the same as absent.
+    """
+
+    scheduler: object = field(name="ipvsagent.io/scheduler", default=UNSET)
+    scheduler_flags: object = field(name="ipvsagent.io/scheduler-flags", default=UNSET)
+    local: object = field(name="ipvsagent.io/local", default=UNSET)
+    skip_balancer_ips: object = field(name="ipvsagent.io/skip-load-balancer-ips", default=UNSET)
+    router_scheduler: object = field(name="kube-router.io/service.scheduler", default=UNSET)
+    router_scheduler_flags: object = field(name="kube-router.io/service.schedflags", default=UNSET)
+    router_local: object = field(name="kube-router.io/service.local", default=UNSET)
+    router_skip_balancer_ips: object = field(name="kube-router.io/service.skiplbips", default=UNSET)
+
+
+class ServiceMetadata(Metadata, rename="camel", gc=False):
+    """`metadata` of a Service; annotations of other kinds are large and of no use."""
+
+    annotations: ServiceAnnotations | None = None
+
+
 class Service(Struct, gc=False):
     """A Service."""
 
-    metadata: Metadata
+    metadata: ServiceMetadata
     spec: ServiceSpec | None = None
     status: ServiceStatus | None = None
 
@@ -129,8 +151,9 @@ class EndpointPort(Struct, gc=False):
 
 
 class SliceAnnotations(Struct, gc=False):
-    """The one annotation of a slice that counts; anybody may write it, so it may be anything."""
+    """The annotations of a slice that count; anybody may write them, so they may be anything."""
 
+    weight: object = field(name="ipvsagent.io/weight", default=UNSET)
     last_change_trigger_time: object = field(name="endpoints.kubernetes.io/last-change-trigger-time", default=None)
 
 

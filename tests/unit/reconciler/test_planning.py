@@ -7,6 +7,7 @@ import gc
 import pytest
 
 from builders import endpoint_slice, key, service
+from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey
 from ipvsagent.planner.desired import Desired
@@ -14,7 +15,8 @@ from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.planning import SERVICES_PER_STEP, Planning
-from unit.reconciler.node import FakeNode
+from ipvsagent.reconciler.schedulers import Schedulers
+from unit.reconciler.node import Clock, FakeNode, SilentLogger
 
 
 class CountingCache(ObjectCache):
@@ -27,6 +29,11 @@ class CountingCache(ObjectCache):
     def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
         self.asked += 1
         return super().slices_of(service)
+
+
+def schedulers() -> Schedulers:
+    """Those of a kernel that has all of them."""
+    return Schedulers(FakeKernel().modules, SilentLogger(), clock=Clock(), failed=lambda _: None)
 
 
 def _cache(count: int) -> CountingCache:
@@ -42,7 +49,7 @@ def _cache(count: int) -> CountingCache:
 def test_default_kubernetes_is_a_step_of_its_own_before_any_other_service_is_looked_at(count: int) -> None:
     """Design, section 2: how long it takes does not depend on the size of the cluster."""
     cache = _cache(count)
-    steps = Planning(cache, Desired(), NodeFacts("node-1")).first_steps()
+    steps = Planning(cache, Desired(), NodeFacts("node-1"), schedulers()).first_steps()
     assert next(steps) == [key("default/kubernetes")]
     assert cache.asked == 0
 
@@ -50,7 +57,7 @@ def test_default_kubernetes_is_a_step_of_its_own_before_any_other_service_is_loo
 def test_every_service_is_in_one_step_of_a_first_sync() -> None:
     """No Service is left out or written twice; steps are bounded."""
     cache = _cache(600)
-    steps = list(Planning(cache, Desired(), NodeFacts("node-1")).first_steps())
+    steps = list(Planning(cache, Desired(), NodeFacts("node-1"), schedulers()).first_steps())
     assert sorted(k for step in steps for k in step) == sorted(cache.services)
     assert max(map(len, steps)) <= SERVICES_PER_STEP
     assert not cache.dirty

@@ -1,0 +1,176 @@
+"""What annotations ask for: a Service's own scheduler and ways in, and the weight of a slice's endpoints.
+
+Each wish has a name of ours and, of a Service, the one that kube-router gave it (KR-30), so that manifests written for
+kube-router mean the same here. Where both stand, ours counts. What cannot be used is ignored with a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from msgspec import UNSET, Struct
+
+from ipvsagent.config.reader import near_miss
+from ipvsagent.config.types import SCHEDULERS
+from ipvsagent.model.objects import DEFAULT_WEIGHT, Scheduling
+from ipvsagent.model.state import FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, FLAG_SCHEDULER_3
+from ipvsagent.source import wire
+from ipvsagent.source.problems import Problems
+
+HIGHEST_WEIGHT = 65535
+
+
+class _Flag(NamedTuple):
+    """A word for a scheduler flag: its bit, and the one scheduler that it is for (empty: any)."""
+
+    bit: int
+    scheduler: str
+
+
+_FLAGS: Mapping[str, _Flag] = MappingProxyType(
+    {
+        "flag-1": _Flag(FLAG_SCHEDULER_1, ""),
+        "flag-2": _Flag(FLAG_SCHEDULER_2, ""),
+        "flag-3": _Flag(FLAG_SCHEDULER_3, ""),
+        "sh-fallback": _Flag(FLAG_SCHEDULER_1, "sh"),
+        "sh-port": _Flag(FLAG_SCHEDULER_2, "sh"),
+        "mh-fallback": _Flag(FLAG_SCHEDULER_1, "mh"),
+        "mh-port": _Flag(FLAG_SCHEDULER_2, "mh"),
+    }
+)
+# kube-router applies flags to mh alone (KR-02): on others they have never had an effect, and must not get one here.
+_ROUTER_FLAGS = MappingProxyType({w: _Flag(f.bit, "mh") for w, f in _FLAGS.items() if f.scheduler != "sh"})
+
+
+class Wishes(Struct, frozen=True, gc=False):
+    """What the annotations of one Service ask for.
+
+    Args:
+        local: external traffic policy Local and internal Cluster, whatever the Service says (KR-03).
+        skips_balancer_ips: load balancer IPs are not served (KR-06).
+    """
+
+    scheduling: Scheduling | None = None
+    local: bool = False
+    skips_balancer_ips: bool = False
+
+
+NO_WISHES = Wishes()
+_NOTHING_GIVEN = wire.ServiceAnnotations()
+
+
+class _Given(NamedTuple):
+    """An annotation that stands there, as text."""
+
+    field: str
+    text: str
+    of_router: bool
+
+
+def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
+    """Read the annotations of a Service (KR-01 to KR-03, KR-06)."""
+    if found == _NOTHING_GIVEN:
+        return NO_WISHES
+    return Wishes(
+        _scheduling(found, problems),
+        _is_true(_given(found, "local", problems), "it is ignored", problems),
+        _skips_balancer_ips(_given(found, "skip_balancer_ips", problems), problems),
+    )
+
+
+def weight_of(found: wire.SliceAnnotations | None, problems: Problems) -> int:
+    """The weight of a slice's endpoints (DEV-15)."""
+    value = found.weight if found else UNSET
+    if value is UNSET:
+        return DEFAULT_WEIGHT
+    field = "metadata.annotations[ipvsagent.io/weight]"
+    text = _text(value, field, problems)
+    if text is None:
+        return DEFAULT_WEIGHT
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST_WEIGHT)) and int(text) <= HIGHEST_WEIGHT:
+        return int(text)
+    problems.add(field, f"`{_short(text)}` is not a number of 0-{HIGHEST_WEIGHT}; the weight is {DEFAULT_WEIGHT}")
+    return DEFAULT_WEIGHT
+
+
+def _scheduling(found: wire.ServiceAnnotations, problems: Problems) -> Scheduling | None:
+    """Scheduler and flags; without a scheduler that is known, the flags of an unknown one have no meaning either."""
+    named, flags = _given(found, "scheduler", problems), _given(found, "scheduler_flags", problems)
+    scheduler = named.text if named else ""
+    if named and scheduler and scheduler not in SCHEDULERS:
+        what = f"`{_short(scheduler)}` is not a scheduler{near_miss(scheduler[:16], SCHEDULERS)}"
+        problems.add(named.field, f"{what}; the cluster's scheduler is used")
+        return None
+    bits, flags_for = _flags(flags, problems) if flags else (None, "")
+    if not scheduler and bits is None:
+        return None
+    return Scheduling(scheduler, bits, flags_for, named.field if named else "", flags.field if flags else "")
+
+
+def _flags(given: _Given, problems: Problems) -> tuple[int | None, str]:
+    """The bits and the scheduler that they are for; no bits, and not 0, where none of the words can be used."""
+    known = _ROUTER_FLAGS if given.of_router else _FLAGS
+    bits, flags_for = 0, ""
+    words = [w for w in map(str.strip, given.text.split(",")) if w]
+    used = 0
+    for word in words:
+        flag = known.get(word)
+        if flag is None:
+            problems.add(given.field, f"`{_short(word)}` is none of {', '.join(known)}; it is ignored")
+        elif flag.scheduler and flags_for not in ("", flag.scheduler):
+            problems.add(given.field, f"`{word}` is no flag of `{flags_for}`; it is ignored")
+        else:
+            bits, flags_for, used = bits | flag.bit, flags_for or flag.scheduler, used + 1
+    return (bits, flags_for) if used or not words else (None, "")
+
+
+def _skips_balancer_ips(given: _Given | None, problems: Problems) -> bool:
+    """kube-router's name counts by being there, whatever it says (KR-06); ours has to say `true`."""
+    if given is not None and given.of_router:
+        return True
+    return _is_true(given, "load balancer IPs are served", problems)
+
+
+def _is_true(given: _Given | None, consequence: str, problems: Problems) -> bool:
+    if given is None or given.text in ("", "false"):
+        return False
+    if given.text != "true":
+        problems.add(given.field, f"`{_short(given.text)}` is none of true, false; {consequence}")
+    return given.text == "true"
+
+
+def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
+    """The annotation under our name, else under kube-router's."""
+    for name in (attribute, f"router_{attribute}"):
+        value = getattr(found, name)
+        if value is not UNSET:
+            field = _FIELDS[name]
+            text = _text(value, field, problems)
+            if text is not None:
+                return _Given(field, text, of_router=name != attribute)
+    return None
+
+
+_FIELDS = {
+    attribute: f"metadata.annotations[{name}]"
+    for attribute, name in zip(
+        wire.ServiceAnnotations.__struct_fields__, wire.ServiceAnnotations.__struct_encode_fields__, strict=True
+    )
+}
+
+
+def _text(value: object, field: str, problems: Problems) -> str | None:
+    """An annotation's text; null is empty text, as for the API server. A number is no text to it."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    problems.add(field, "is not text, which a value in quotes is; it is ignored")
+    return None
+
+
+def _short(text: str) -> str:
+    """Enough of a text to recognise it."""
+    return text if len(text) <= 40 else f"{text[:40]}…"
