@@ -178,6 +178,7 @@ class Agent:
         else:
             transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._source = ApiSource(transport, name, self.reconciler.put)
+            self.reconciler.departures.ask = self._source.ask_for_node
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
         self.answers = AnswerCounts()

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipvsagent.model.address import Address
-from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, Listed, Rejected, SourceProblems
+from ipvsagent.model.events import (
+    Changed,
+    ClusterNodeAddresses,
+    Deleted,
+    Listed,
+    NodePresence,
+    Rejected,
+    SourceProblems,
+)
 from ipvsagent.model.objects import (
     EndpointSlice,
     Kind,
@@ -20,12 +28,16 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 from ipvsagent.planner.facts import is_infrastructure
+from ipvsagent.reconciler.departures import Departures
 
-ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
+ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses | NodePresence
 
 
 class ObjectCache:
     """Known objects.
+
+    Args:
+        own_node: this node's name.
 
     Attributes:
         services: by key.
@@ -35,9 +47,10 @@ class ObjectCache:
         infrastructure: those of the Services that every pod depends on.
         infrastructure_changed: whether one of them changed since this was last set to False.
         nodes_changed: whether a Node changed since this was last set to False.
+        departures: endpoints and nodes that left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_node: str = "") -> None:
         self.services: dict[ObjectKey, Service] = {}
         self.nodes: dict[ObjectKey, Node] = {}
         self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
@@ -48,6 +61,7 @@ class ObjectCache:
         self._slices: dict[ObjectKey, EndpointSlice] = {}
         self._slices_of: dict[ObjectKey, list[ObjectKey]] = {}
         self._listed: set[Kind] = set()
+        self.departures = Departures(own_node, self.slices_of)
         self._object_problems: dict[tuple[Kind, ObjectKey], tuple[Problem, ...]] = {}
         self._source_problems: dict[str, tuple[Problem, ...]] = {}
 
@@ -80,8 +94,11 @@ class ObjectCache:
             case Rejected():
                 self._note(event.kind, event.key, event.problems)
             case ClusterNodeAddresses(addresses):
+                self.departures.nodes_listed(self.cluster_addresses, addresses)
                 self.nodes_changed |= addresses != self.cluster_addresses
                 self.cluster_addresses = addresses
+            case NodePresence(name, present):
+                (self.departures.node_present if present else self.departures.node_gone)(name)
             case SourceProblems():
                 self._source_problems.pop(event.origin, None)
                 if event.problems:
@@ -124,6 +141,7 @@ class ObjectCache:
             case EndpointSlice():
                 self._store_slice(item)
             case Node():
+                self.departures.node_present(item.name)
                 if self.nodes.get(item.key) != item:
                     self.nodes[item.key] = item
                     self.nodes_changed = True
@@ -142,6 +160,8 @@ class ObjectCache:
             known = None
         if known is None:
             self._slices_of.setdefault(item.service, []).append(item.key)
+        else:
+            self.departures.note(known, item)
         self._slices[item.key] = item
         self.dirty[item.service] = None
 
@@ -151,11 +171,12 @@ class ObjectCache:
             self.dirty[key] = None
             self._note_infrastructure(key, None)
         elif kind is Kind.NODE and key in self.nodes:
-            del self.nodes[key]
+            self.departures.node_gone(self.nodes.pop(key).name)
             self.nodes_changed = True
         elif kind is Kind.ENDPOINT_SLICE:
             known = self._slices.pop(key, None)
             if known is not None:
+                self.departures.note(known, None)
                 keys = self._slices_of[known.service]
                 keys.remove(key)
                 if not keys:

@@ -7,7 +7,7 @@ not. This class adds only since when, and looks at connection counts of the virt
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ipvsagent.errors import KernelError
@@ -36,15 +36,23 @@ class Drain:
     def __init__(self, counters: Counters | None = None) -> None:
         self._counters = counters or Counters()
         self._since: dict[Draining, float] = {}
+        self._fresh: list[Draining] = []  # not looked at yet
         self._next_tick: float | None = None
 
     def __len__(self) -> int:
         return len(self._since)
 
+    def addresses(self) -> set[Address]:
+        """Those of all real servers that drain."""
+        return {d.address for d in self._since}
+
     def begin(self, key: VirtualServerKey, servers: Iterable[RealServer], now: float) -> None:
         """Note real servers that were given weight 0; one that drains already keeps its time."""
         for server in servers:
-            self._since.setdefault(Draining(key, server.address, server.port), now)
+            item = Draining(key, server.address, server.port)
+            if item not in self._since:
+                self._since[item] = now
+                self._fresh.append(item)
         if self._since and self._next_tick is None:
             self._next_tick = now + TICK_SECONDS
 
@@ -53,23 +61,36 @@ class Drain:
         return self._next_tick
 
     def tick(
-        self, ipvs: Ipvs, desired: Desired, ledger: Ledger, *, now: float, limit_seconds: float
+        self,
+        ipvs: Ipvs,
+        desired: Desired,
+        ledger: Ledger,
+        *,
+        now: float,
+        limit_seconds: float,
+        is_over: Callable[[Address, float], bool],
     ) -> list[KernelError]:
         """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
 
         Args:
             limit_seconds: how long a real server may drain at most.
+            is_over: answers whether what ran at an address has ended for certain, so that nothing can drain.
 
         Returns:
             Errors that say that the kernel differs from the ledger.
         """
-        if self._next_tick is None or now < self._next_tick:
+        if self._next_tick is None or (now < self._next_tick and not self._fresh):
             return []
-        self._since = {d: since for d, since in self._since.items() if _still_drains(d, desired, ledger)}
-        finished = [d for d in self._since if now - self._since[d] >= limit_seconds]
-        waiting = [d for d in self._since if d not in set(finished)]
-        with contextlib.suppress(KernelError):  # the counts come with the next tick
-            finished += _idle(ipvs, waiting)
+        due = now >= self._next_tick
+        looked_at, self._fresh = [*self._since] if due else self._fresh, []
+        for item in [d for d in looked_at if not _still_drains(d, desired, ledger)]:
+            del self._since[item]
+        looked_at = [d for d in looked_at if d in self._since]
+        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or is_over(d.address, now)]
+        if due:
+            waiting = [d for d in looked_at if d not in set(finished)]
+            with contextlib.suppress(KernelError):  # the counts come with the next tick
+                finished += _idle(ipvs, waiting)
         operations = [RemoveRealServer(*d) for d in finished]
         results = ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)
@@ -80,7 +101,10 @@ class Drain:
                 del self._since[item]
             else:
                 errors.append(error)
-        self._next_tick = now + TICK_SECONDS if self._since else None
+        if not self._since:
+            self._next_tick = None
+        elif due:
+            self._next_tick = now + TICK_SECONDS
         return errors
 
 

@@ -23,6 +23,7 @@ from ipvsagent.model.events import (
     DummyInterfaceChanged,
     Listed,
     NodeAddressesChanged,
+    NodePresence,
     Rejected,
     SourceProblems,
     Stop,
@@ -39,6 +40,7 @@ from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
+from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
@@ -106,7 +108,7 @@ class Reconciler:
         self._clock = clock
         self._timing = Timing(self.counters, clock, wall_clock)
         self._mailbox = Mailbox(self._timing, clock)
-        self._cache = ObjectCache()
+        self._cache = ObjectCache(node_name)
         self._desired = Desired()
         self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
         self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families))
@@ -150,6 +152,11 @@ class Reconciler:
         self._mailbox.put(event)
 
     @property
+    def departures(self) -> Departures:
+        """Endpoints that left; whoever can ask about nodes sets its `ask` before `run`."""
+        return self._cache.departures
+
+    @property
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
         """Answers which Service's port each virtual server serves; for any thread."""
         return self._planning.names.copy
@@ -191,7 +198,9 @@ class Reconciler:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
-                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems() | ClusterNodeAddresses():
+                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems():
+                    self._cache.apply(event)
+                case ClusterNodeAddresses() | NodePresence():
                     self._cache.apply(event)
                 case NodeAddressesChanged():
                     self._attempt(_READ_ADDRESSES)
@@ -339,7 +348,9 @@ class Reconciler:
             self._writer.ledger,
             now=self._clock(),
             limit_seconds=self._settings.drain_timeout_seconds,
+            is_over=self._cache.departures.is_over,
         )
+        self._cache.departures.keep(self._drain.addresses())
         if errors:
             self._failures.failed(_READ_KERNEL, errors[0])
 
