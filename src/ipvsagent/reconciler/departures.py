@@ -74,7 +74,7 @@ class Departures:
             self.node_present(name)
 
     def is_over(self, address: Address, now: float) -> bool:
-        """Whether what ran behind an address has ended for certain; asks for its node where that may tell."""
+        """Whether what ran behind an address has ended for certain."""
         departure = self._departures.get(address)
         if departure is None:
             return False
@@ -83,14 +83,18 @@ class Departures:
             return False
         if departure.seen_at is None:
             departure.seen_at = now
-        name = departure.node_name
-        if name in self._gone:
+        if departure.node_name in self._gone:
             return True
-        asked = departure.asked_at
-        if name and name != self._own_node and (asked is None or now - asked >= ASK_AGAIN_SECONDS):
-            departure.asked_at = now
-            self.ask(name)
         return departure.terminated and now - departure.seen_at >= MARGIN_SECONDS
+
+    def inquire(self, address: Address, now: float) -> None:
+        """Ask for the node of an endpoint that left, if it was not asked for lately."""
+        departure = self._departures.get(address)
+        if departure is None or departure.node_name in ("", self._own_node):
+            return
+        if departure.asked_at is None or now - departure.asked_at >= ASK_AGAIN_SECONDS:
+            departure.asked_at = now
+            self.ask(departure.node_name)
 
     def keep(self, draining: Collection[Address]) -> None:
         """Forget the endpoints whose real servers do not drain."""

@@ -7,7 +7,7 @@ not. This class adds only since when, and looks at connection counts of the virt
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ipvsagent.errors import KernelError
@@ -17,6 +17,7 @@ from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
+from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.ledger import Ledger
 
 TICK_SECONDS = 1.0
@@ -68,13 +69,13 @@ class Drain:
         *,
         now: float,
         limit_seconds: float,
-        is_over: Callable[[Address, float], bool],
+        departures: Departures,
     ) -> list[KernelError]:
         """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
 
         Args:
             limit_seconds: how long a real server may drain at most.
-            is_over: answers whether what ran at an address has ended for certain, so that nothing can drain.
+            departures: knows behind which addresses everything has ended, so that nothing can drain.
 
         Returns:
             Errors that say that the kernel differs from the ledger.
@@ -86,11 +87,15 @@ class Drain:
         for item in [d for d in looked_at if not _still_drains(d, desired, ledger)]:
             del self._since[item]
         looked_at = [d for d in looked_at if d in self._since]
-        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or is_over(d.address, now)]
+        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or departures.is_over(d.address, now)]
         if due:
-            waiting = [d for d in looked_at if d not in set(finished)]
+            over = set(finished)
+            waiting = [d for d in looked_at if d not in over]
             with contextlib.suppress(KernelError):  # the counts come with the next tick
-                finished += _idle(ipvs, waiting)
+                idle = set(_idle(ipvs, waiting))
+                finished += idle
+                for address in {d.address for d in waiting if d not in idle}:
+                    departures.inquire(address, now)
         operations = [RemoveRealServer(*d) for d in finished]
         results = ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)

@@ -348,7 +348,7 @@ class Reconciler:
             self._writer.ledger,
             now=self._clock(),
             limit_seconds=self._settings.drain_timeout_seconds,
-            is_over=self._cache.departures.is_over,
+            departures=self._cache.departures,
         )
         self._cache.departures.keep(self._drain.addresses())
         if errors:

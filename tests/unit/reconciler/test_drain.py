@@ -170,6 +170,8 @@ def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
     node.log.lines.clear()
     node.hear(Changed(endpoint_slice("10.244.0.12")))
     questions = node.log.lines
+    assert questions == []
+    pass_seconds(node, 2)
     assert questions == ["node-9"]
     node.hear(NodePresence("node-9", present=True))
     pass_seconds(node, 40)
@@ -184,6 +186,7 @@ def test_this_node_is_never_gone() -> None:
     """Design section 4: what drains on it drains, whatever the cluster says of its Node."""
     node = node_with_endpoint_on("node-1")
     node.hear(Changed(endpoint_slice("10.244.0.12")))
+    pass_seconds(node, 2)
     node.hear(NodePresence("node-1", present=False))
     pass_seconds(node, 20)
     assert [o for o in node.operations() if "real server" in o] == REMOVED[:1]
