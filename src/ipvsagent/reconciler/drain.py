@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from ipvsagent.errors import KernelError
-from ipvsagent.kernel.api import Ipvs
+from ipvsagent.kernel.api import Drivers, Ipvs
 from ipvsagent.model.address import Address
 from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
 from ipvsagent.reconciler.departures import Departures
+from ipvsagent.reconciler.inactive import Draining, Inactive
 from ipvsagent.reconciler.ledger import Ledger
 
 TICK_SECONDS = 1.0
-
-
-class Draining(NamedTuple):
-    """One real server that drains."""
-
-    key: VirtualServerKey
-    address: Address
-    port: int
 
 
 class Drain:
@@ -39,6 +31,7 @@ class Drain:
         self._since: dict[Draining, float] = {}
         self._fresh: list[Draining] = []  # not looked at yet
         self._next_tick: float | None = None
+        self._inactive = Inactive()
 
     def __len__(self) -> int:
         return len(self._since)
@@ -63,7 +56,7 @@ class Drain:
 
     def tick(
         self,
-        ipvs: Ipvs,
+        drivers: Drivers,
         desired: Desired,
         ledger: Ledger,
         *,
@@ -92,12 +85,9 @@ class Drain:
             over = set(finished)
             waiting = [d for d in looked_at if d not in over]
             with contextlib.suppress(KernelError):  # the counts come with the next tick
-                idle = set(_idle(ipvs, waiting))
-                finished += idle
-                for address in {d.address for d in waiting if d not in idle}:
-                    departures.inquire(address, now)
+                finished += self._idle(drivers, waiting, departures, now)
         operations = [RemoveRealServer(*d) for d in finished]
-        results = ipvs.apply(operations) if operations else []
+        results = drivers.ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)
         errors = []
         for item, operation, error in zip(finished, operations, results, strict=True):
@@ -112,6 +102,16 @@ class Drain:
             self._next_tick = now + TICK_SECONDS
         return errors
 
+    def _idle(self, drivers: Drivers, waiting: list[Draining], departures: Departures, now: float) -> list[Draining]:
+        """Those without a connection that is not over; about the nodes of the others is asked."""
+        connections = _connections(drivers.ipvs, waiting)
+        inactive = {d: count for d, (active, count) in connections.items() if count and not active}
+        idle = {d for d, counts in connections.items() if counts == (0, 0)}
+        idle.update(self._inactive.over(drivers, inactive, now))
+        for address in {d.address for d in waiting if d not in idle}:
+            departures.inquire(address, now)
+        return [d for d in waiting if d in idle]
+
 
 def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
     held, wanted = ledger.virtual_servers.get(item.key), desired.virtual_servers.get(item.key)
@@ -123,12 +123,12 @@ def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
     }
 
 
-def _idle(ipvs: Ipvs, waiting: list[Draining]) -> list[Draining]:
-    """Those without connections, and those that are gone, which the removal will tell."""
-    idle = []
+def _connections(ipvs: Ipvs, waiting: list[Draining]) -> dict[Draining, tuple[int, int]]:
+    """Active and inactive connections of each; none of one that is gone, which its removal will tell."""
+    found = dict.fromkeys(waiting, (0, 0))
     for key in dict.fromkeys(d.key for d in waiting):
-        busy = {
-            (s.address, s.port) for s in ipvs.list_real_servers(key) if s.active_connections or s.inactive_connections
-        }
-        idle += [d for d in waiting if d.key == key and (d.address, d.port) not in busy]
-    return idle
+        for server in ipvs.list_real_servers(key):
+            item = Draining(key, server.address, server.port)
+            if item in found:
+                found[item] = server.active_connections, server.inactive_connections
+    return found

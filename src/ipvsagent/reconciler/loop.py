@@ -343,7 +343,7 @@ class Reconciler:
 
     def _drain_further(self) -> None:
         errors = self._drain.tick(
-            self._drivers.ipvs,
+            self._drivers,
             self._desired,
             self._writer.ledger,
             now=self._clock(),

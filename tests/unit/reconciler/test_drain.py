@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from builders import endpoint, endpoint_slice, key, port, service
+from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
+from ipvsagent.errors import DumpInterrupted
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, NodePresence
+from ipvsagent.model.flows import Flow
 from ipvsagent.model.objects import EndpointPort, Kind, Node
 from unit.reconciler.node import FakeNode
 
@@ -122,6 +124,51 @@ def test_a_draining_real_server_that_somebody_removed_is_forgotten() -> None:
     node.settle()
     assert node.status().synchronised
     assert [str(r.address) for r in node.kernel.ipvs.list_virtual_servers()[0].real_servers] == ["10.244.0.12"]
+
+
+def connection(source_port: int, *, over: bool) -> Flow:
+    """A tracked connection of the real server that goes."""
+    client, vip, server = addresses("192.168.60.2", "10.96.0.10", "10.244.0.11")
+    return Flow(Protocol.TCP, client, source_port, vip, 80, server, 8080, client, source_port, over=over)
+
+
+def test_connections_in_time_wait_do_not_prolong_a_drain() -> None:
+    """GT-03: what is over is told from what is half closed, which keeps its real server."""
+    node = draining_node()
+    flows = node.kernel.conntrack.flows
+    flows += [connection(40000, over=True), connection(40001, over=False)]
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=2)
+    pass_seconds(node, 30)
+    assert node.operations() == REMOVED[:1]
+    flows[1] = connection(40001, over=True)
+    pass_seconds(node, 6)
+    assert node.operations() == REMOVED
+
+
+def test_what_is_not_tracked_is_waited_for() -> None:
+    """GT-03: an inactive connection that connection tracking does not know may be half closed."""
+    node = draining_node()
+    node.kernel.conntrack.flows.append(connection(40000, over=True))
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=2)
+    pass_seconds(node, 30)
+    assert node.operations() == REMOVED[:1]
+
+
+def test_a_full_table_is_not_walked_and_an_error_of_it_only_delays() -> None:
+    """GT-03: the look costs little, and what it cannot tell is waited for."""
+    node = draining_node()
+    node.kernel.sysctls.values["net/netfilter/nf_conntrack_count"] = "1000000"
+    node.kernel.conntrack.flows.append(connection(40000, over=True))
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=1)
+    pass_seconds(node, 10)
+    assert node.kernel.conntrack.listings == 0
+    node.kernel.sysctls.values["net/netfilter/nf_conntrack_count"] = "1"
+    node.kernel.conntrack.failures.append(DumpInterrupted("list connections"))
+    pass_seconds(node, 2)
+    assert node.kernel.conntrack.listings == 1
+    assert node.operations() == REMOVED[:1]
+    pass_seconds(node, 6)
+    assert node.operations() == REMOVED
 
 
 REMOVED = [f"set weight 0 of real server {OLD} of {WEB}", f"remove real server {OLD} of {WEB}"]

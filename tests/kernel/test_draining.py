@@ -1,0 +1,88 @@
+"""Real servers that drain: what keeps them, and what must not."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from lab.topology import POD_ADDRESSES
+from lab.traffic import Answer, Connection
+
+from kernel.manifests import endpoint_slice, port, service
+from kernel.node import Node
+from kernel.processes import wait_for
+
+VIP, NODE_PORT = "10.96.0.10", 30080
+WEB = f"{VIP}:80/tcp"
+PORTS = [port(80, node_port=NODE_PORT)]
+SOON_SECONDS = 60.0  # half of TIME_WAIT
+
+
+def put(node: Node, *pods: str, **spec: object) -> None:
+    """Have a Service with exactly these endpoints."""
+    node.manifests.write(
+        "web", service("web", VIP, ports=PORTS, type="NodePort", **spec), endpoint_slice("web", *pods, ports=PORTS)
+    )
+
+
+def weights(node: Node) -> dict[str, int]:
+    """Weights of the real servers, by pod."""
+    pods = {f"{address}:8080": pod for pod, address in POD_ADDRESSES.items()}
+    return {pods[server]: weight for server, weight in node.table()[WEB].weights.items()}
+
+
+def test_connections_in_time_wait_do_not_keep_a_real_server(node: Node) -> None:
+    """GT-03: what both sides have closed is over, though the kernel remembers it for two minutes."""
+    put(node, "p1", "p2")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=6)} == {"p1", "p2"}
+    held = [node.connect("client", "tcp", VIP, 80) for _ in range(2)]
+    by_pod = {connection.ask().pod: connection for connection in held}
+    with by_pod["p2"]:
+        with by_pod["p1"] as connection:
+            put(node, "p2")
+            wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
+            assert connection.ask().pod == "p1"
+        assert "TIME_WAIT" in node.run("ipvsadm", "-Lnc")
+        wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
+        assert by_pod["p2"].ask().pod == "p2"
+
+
+def test_a_client_that_reuses_its_ports_does_not_keep_a_real_server(node: Node) -> None:
+    """GT-03, SYS-02: it comes back from the ports of its old connections, and is sent elsewhere."""
+    put(node, "p1", "p2")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    ports = range(40000, 40008)
+    assert {ask_and_reset(node, number).pod for number in ports} == {"p1", "p2"}
+    put(node, "p2")
+    wait_for(lambda: weights(node).get("p1") != 1, "p1 takes nothing new")
+
+    def gone_under_load() -> bool:
+        assert {ask_and_reset(node, number).pod for number in ports} == {"p2"}
+        return weights(node) == {"p2": 1}
+
+    wait_for(gone_under_load, "p1 is gone", SOON_SECONDS)
+
+
+def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
+    """DEV-19: `ipvs.drainTimeout`."""
+    node.configure(ipvs={"drainTimeout": "4s"})
+    put(node, "p1")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1")
+    with node.connect("client", "tcp", VIP, 80) as connection:
+        assert connection.ask().pod == "p1"
+        put(node, "p2")
+        wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
+        assert connection.ask().pod == "p1"
+        wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
+
+
+def ask_and_reset(node: Node, source_port: int) -> Answer:
+    """One request from a certain port, which is free again at once: the connection is reset."""
+    with Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port) as connection:
+        answer = connection.ask()
+        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return answer
