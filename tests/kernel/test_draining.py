@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 
+import pytest
 from lab.topology import POD_ADDRESSES
 from lab.traffic import Answer, Connection
 
 from kernel.manifests import endpoint_slice, port, service
-from kernel.node import Node
+from kernel.node import REFUSED, Node
 from kernel.processes import wait_for
 
 VIP, NODE_PORT = "10.96.0.10", 30080
@@ -66,6 +67,55 @@ def test_a_client_that_reuses_its_ports_does_not_keep_a_real_server(node: Node) 
     wait_for(gone_under_load, "p1 is gone", SOON_SECONDS)
 
 
+@pytest.mark.parametrize(
+    ("ipvs", "refused"),
+    [
+        ({"scheduler": "rr"}, False),
+        ({"scheduler": "mh"}, False),
+        ({"scheduler": "mh", "schedulerFlags": ["flag-1", "flag-2"]}, False),
+        ({"scheduler": "sh"}, True),
+        ({"scheduler": "sh", "schedulerFlags": ["flag-1", "flag-2"]}, False),
+    ],
+    ids=str,
+)
+def test_new_clients_while_a_real_server_drains(node: Node, ipvs: dict[str, object], *, refused: bool) -> None:
+    """VS-03, GT-03, GT-09: it gets nothing new; `sh` refuses those that it would have got, unless told to fall back."""
+    node.configure(ipvs=ipvs)
+    put(node, "p1", "p2", "p3")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2", "p3")
+    held = [connection_to(node, number) for number in range(40000, 40030)]
+    pods = {connection.ask().pod for connection in held}
+    leaving = min(pods)
+    staying = {"p1", "p2", "p3"} - {leaving}
+    put(node, *sorted(staying))
+    wait_for(lambda: weights(node)[leaving] == 0, "one drains")
+    answers = {node.outcome("client", "tcp", VIP, 80, source_address=source) for source in sources(node)}
+    answers |= {outcome(node, number) for number in range(41000, 41030)}
+    assert answers - {REFUSED} <= staying
+    assert (REFUSED in answers) == refused
+    for connection in held:
+        assert connection.ask().pod in pods
+        connection.close()
+
+
+def test_a_draining_real_server_gets_no_sticky_client(node: Node) -> None:
+    """GT-09: its persistence template does not lead there any more."""
+    put(node, "p1", "p2", sessionAffinity="ClientIP")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    with node.connect("client", "tcp", VIP, 80) as connection:
+        old = connection.ask().pod
+        assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {old}
+        (new,) = {"p1", "p2"} - {old}
+        put(node, new, sessionAffinity="ClientIP")
+        wait_for(lambda: weights(node)[old] == 0, "it drains")
+        assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {new}
+        assert connection.ask().pod == old
+    wait_for(lambda: weights(node) == {new: 1}, "it is gone", SOON_SECONDS)
+    assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {new}
+
+
 def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
     """DEV-19: `ipvs.drainTimeout`."""
     node.configure(ipvs={"drainTimeout": "4s"})
@@ -78,6 +128,28 @@ def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
         wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
         assert connection.ask().pod == "p1"
         wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
+
+
+def sources(node: Node) -> list[str]:
+    """Addresses that the client has, thirty of them."""
+    addresses = [f"192.168.60.{number}" for number in range(100, 130)]
+    namespace = node.namespace("client")
+    namespace.run("ip", "-batch", "-", stdin="".join(f"addr add {a}/24 dev eth0\n" for a in addresses))
+    return addresses
+
+
+def connection_to(node: Node, source_port: int) -> Connection:
+    """A connection that stays open, from a certain port."""
+    return Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port)
+
+
+def outcome(node: Node, source_port: int) -> str:
+    """What comes of one request from a certain port."""
+    try:
+        with connection_to(node, source_port) as connection:
+            return connection.ask().pod
+    except ConnectionRefusedError:
+        return REFUSED
 
 
 def ask_and_reset(node: Node, source_port: int) -> Answer:

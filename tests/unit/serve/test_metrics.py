@@ -26,7 +26,7 @@ from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.model.ops import AddVirtualServer
-from ipvsagent.model.state import ObservedSet, VirtualServer, VirtualServerKey
+from ipvsagent.model.state import IpvsTimeouts, ObservedSet, VirtualServer, VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics, ServicePortName
 from ipvsagent.model.status import Status
 from ipvsagent.serve import metric_names
@@ -47,6 +47,7 @@ READING = KernelStatistics(
         ObservedSet("cali40", "hash:ip", None),
     ),
     connection_table_size=4096,
+    timeouts=IpvsTimeouts(7875, 120, 300),
     virtual_servers=3,
 )
 
@@ -218,6 +219,8 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
     assert busy.value("ipvsagent_configuration_waiting_fields") == 2
     assert busy.value("ipvsagent_api_data_age_seconds") == 4.5
     assert busy.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
+    assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="tcp") == 7875
+    assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="udp") == 300
 
 
 def test_metrics_are_not_imported_before_they_are_served() -> None:
