@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml soak image test-image test demo bench bench-quick bench-source reference coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -69,6 +69,9 @@ reference: setup ## write what is generated from the code: schema and tables of 
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null
+
+drift-table: setup ## fill the table of docs/concepts/drift.md from the reports of the last guest tests
+	$(PYTHON) -m lab.drift_table --write </dev/null
 
 clean: ## remove what was built; packages stay
 	rm -rf .venv build dist lab/out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
