@@ -17,6 +17,9 @@ from kernel.manifests import Manifest, ManifestFolder, endpoint_slice, node, oth
 from oracle.planner import World
 
 CHURNED_SERVICES = 8
+CLUSTER_IPS = "10.96.20."
+"""How those of the Services that change begin."""
+
 STEADY_VIP, STEADY_VIP_6, STEADY_NODE_PORT = "10.96.0.10", "fd00:96::10", 30080
 VICTIM_VIP, VICTIM_VIP_6 = "10.96.0.20", "fd00:96::20"
 SETTINGS = Settings(
@@ -119,7 +122,7 @@ class Churn:
 
     def _put_service(self, number: int) -> None:
         chance = self._chance
-        ip, ip_6 = f"10.96.20.{number}", f"fd00:96:20::{number}"
+        ip, ip_6 = f"{CLUSTER_IPS}{number}", f"fd00:96:20::{number}"
         spec: dict[str, Any] = {
             "type": chance.choice(["ClusterIP", "ClusterIP", "NodePort", "LoadBalancer"]),
             "externalIPs": self._some(_ADDRESSES + _ADDRESSES_6),

@@ -7,13 +7,15 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from lab.topology import NODE_ADDRESS
+from lab.topology import NODE_ADDRESS, POD_ADDRESSES, POD_PORT
+from lab.traffic import Connection
 
 from ipvsagent.model.address import Family
 from kernel.churn import (
+    CLUSTER_IPS,
     SETTINGS,
     STEADY_NODE_PORT,
     STEADY_VIP,
@@ -25,12 +27,13 @@ from kernel.churn import (
 from kernel.drifts import Drift, drifts
 from kernel.load import Load
 from kernel.node import Node
-from kernel.processes import PATIENCE_SECONDS, Command, wait_for
+from kernel.processes import PATIENCE_SECONDS, wait_for
 from oracle.facts import differences, of_tools
 from oracle.planner import World, expected
 from oracle.rules import expected_rules
 
 SETTING_VALUES = {"net/ipv4/vs/conntrack": "1", "net/ipv4/vs/expire_nodest_conn": "1", "net/ipv4/ip_forward": "1"}
+_PODS = {f"{address}:{POD_PORT}" for address in POD_ADDRESSES.values()}
 _SECOND_ADDRESS = "192.168.61.1/24"
 
 
@@ -44,6 +47,7 @@ class Counts:
     kills: int = 0
     comparisons: int = 0
     differences: int = 0
+    visits: int = 0
     requests: int = 0
     failures: int = 0
     slowest_seconds: float = 0.0  # from the last change of a round until the kernel was right
@@ -51,8 +55,8 @@ class Counts:
     def __str__(self) -> str:
         return (
             f"{self.events} events, {self.drifts} drifts, {self.restarts} restarts, {self.kills} kills, "
-            f"{self.comparisons} comparisons, {self.differences} differences, {self.requests} requests, "
-            f"{self.failures} failures; right after {self.slowest_seconds:.1f} s at most"
+            f"{self.visits} visits, {self.comparisons} comparisons, {self.differences} differences, "
+            f"{self.requests} requests, {self.failures} failures; right after {self.slowest_seconds:.1f} s at most"
         )
 
 
@@ -70,7 +74,8 @@ class Soak:
         self._chance = random.Random(seed)
         self._churn = Churn(node.manifests, self._chance)
         self._drifts = drifts(VICTIM_VIP, VICTIM_VIP_6)
-        self._agent = self._started()
+        self._agent = node.start_agent_and_wait()
+        self._held: list[Connection] = []
         self.counts = Counts()
         self.found: list[str] = []
         self.errors: list[OSError] = []
@@ -92,9 +97,11 @@ class Soak:
         """Several things in a row, whatever the agent is at, then a look at what has become of them."""
         chance = self._chance
         for _ in range(chance.randint(1, 6)):
-            what = chance.choices(["change", "drift", "address", "restart", "kill"], [12, 3, 1, 1, 1])[0]
+            what = chance.choices(["change", "visit", "drift", "address", "restart", "kill"], [12, 6, 3, 1, 1, 1])[0]
             if what == "change":
                 self._churn.change()
+            elif what == "visit":
+                self._visit()
             elif what == "drift":
                 self._damage(chance.choice([d for d in self._drifts if d.of_one_service]))
             elif what == "address":
@@ -128,6 +135,27 @@ class Soak:
         self._node.run("sh", "-ec", f"({drift.command}) || true")
         self.counts.drifts += 1
 
+    def _visit(self) -> None:
+        """Ask a Service that changes, and leave a connection open, so that its real servers have something to drain.
+
+        It may fail, as the Service may be on its way elsewhere.
+        """
+        facts = expected(self._world())
+        at_work = [
+            key.removesuffix("/TCP").rpartition(":")
+            for key, servers in sorted(facts.real_servers.items())
+            if key.startswith(CLUSTER_IPS) and key.endswith("/TCP") and servers and servers.keys() <= _PODS
+        ]
+        if not at_work:
+            return
+        address, _, number = self._chance.choice(at_work)
+        self.counts.visits += 1
+        for _ in range(self._chance.randint(1, 4)):
+            with suppress(OSError):
+                self._node.ask("p3", "tcp", address, int(number))
+                self._held.append(self._node.connect("p3", "tcp", address, int(number)))
+                self._held[-1].ask()
+
     def _toggle_address(self) -> None:
         """Give the node an address more, or take it away."""
         has = self._node.has_address(_SECOND_ADDRESS.partition("/")[0])
@@ -146,12 +174,11 @@ class Soak:
         if self._chance.random() < 0.5:
             wait_for(lambda: "first synchronisation done" in self._agent.stderr, "the agent is in step")
 
-    def _started(self) -> Command:
-        return self._node.start_agent_and_wait()
-
     def _compare(self) -> None:
         """Wait until the kernel is what the oracle says, and say what it is if it never becomes so."""
-        world = self._churn.world(_interface_addresses(self._node))
+        while self._held:
+            self._held.pop().close()
+        world = self._world()
         began = time.monotonic()
         self.found = self._differences(world)
         while self.found and time.monotonic() < began + PATIENCE_SECONDS:
@@ -159,6 +186,9 @@ class Soak:
         self.counts.slowest_seconds = max(self.counts.slowest_seconds, time.monotonic() - began)
         self.counts.comparisons += 1
         self.counts.differences += len(self.found)
+
+    def _world(self) -> World:
+        return self._churn.world(_interface_addresses(self._node))
 
     def _differences(self, world: World) -> list[str]:
         node = self._node
