@@ -14,6 +14,9 @@ from kernel.processes import wait_for
 
 SERVICES = 1000
 HELD = 20
+FIRST_PORT = 20000
+"""Held connections have source ports that no other connection gets: IPVS tells the answers of two connections apart by
+client address, client port and real server alone, and all of these Services share one."""
 
 
 def uses_only(node: Node, scheduler: str) -> bool:
@@ -31,7 +34,10 @@ def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_f
     vips = [name.partition(":")[0] for name in sorted(node.table())]
     with ExitStack() as held, Load(node, "client", "tcp", vips[0], 80) as load:
         step = SERVICES // HELD
-        connections = [held.enter_context(node.connect("client", "tcp", vip, 80)) for vip in vips[::step]]
+        connections = [
+            held.enter_context(node.connect("client", "tcp", vip, 80, source_port=FIRST_PORT + number))
+            for number, vip in enumerate(vips[::step])
+        ]
         pods = [connection.ask().pod for connection in connections]
         for scheduler in ("lc", "sh"):
             node.configure(ipvs={"scheduler": scheduler})
