@@ -160,13 +160,14 @@ class Churn:
     def _slice(self, number: int, index: int, ipv6: bool) -> Manifest:
         chance = self._chance
         known = POD_ADDRESSES_6 if ipv6 else POD_ADDRESSES
-        others = [f"fd00:244::{n}" if ipv6 else f"10.244.0.{n}" for n in range(90, 96)]
+        # Now and then some of which nobody knows.
+        others = [f"fd00:244::{n}" if ipv6 else f"10.244.0.{n}" for n in range(90, 96) if chance.random() < 0.1]
         ports = [
             {"name": f"{protocol.lower()}-{at}", "protocol": protocol, "port": POD_PORT}
             for at, protocol in chance.sample(_PORTS, chance.randint(2, 4))
         ]
         endpoints = []
-        for address in chance.sample([*known.values(), *others], chance.randint(0, 5)):
+        for address in chance.sample([*known.values(), *others], chance.randint(0, 4)):
             hints = chance.choice([{}, {}, {"forZones": [{"name": chance.choice(["zone-a", "zone-b"])}]}])
             endpoints.append(
                 {

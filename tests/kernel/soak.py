@@ -96,7 +96,7 @@ class Soak:
     def _round(self, loads: list[Load]) -> None:
         """Several things in a row, whatever the agent is at, then a look at what has become of them."""
         chance = self._chance
-        for _ in range(chance.randint(1, 6)):
+        for _ in range(chance.randint(2, 16)):
             what = chance.choices(["change", "visit", "drift", "address", "restart", "kill"], [12, 6, 3, 1, 1, 1])[0]
             if what == "change":
                 self._churn.change()
@@ -147,7 +147,7 @@ class Soak:
             if key.startswith(CLUSTER_IPS) and key.endswith("/TCP") and servers and servers.keys() <= _PODS
         ]
         if not at_work:
-            return
+            return  # none of them leads to pods and nowhere else
         address, _, number = self._chance.choice(at_work)
         self.counts.visits += 1
         for _ in range(self._chance.randint(1, 4)):
