@@ -153,7 +153,7 @@ class Churn:
             *(
                 self._slice(number, index, ipv6)
                 for ipv6 in (False, True)
-                for index in range(self._chance.choice([0, 1, 1, 2]))
+                for index in range(self._chance.choice([0, 1, 1, 1, 2]))
             ),
         )
 
@@ -164,7 +164,7 @@ class Churn:
         others = [f"fd00:244::{n}" if ipv6 else f"10.244.0.{n}" for n in range(90, 96) if chance.random() < 0.1]
         ports = [
             {"name": f"{protocol.lower()}-{at}", "protocol": protocol, "port": POD_PORT}
-            for at, protocol in chance.sample(_PORTS, chance.randint(2, 4))
+            for at, protocol in chance.sample(_PORTS, chance.randint(3, 4))
         ]
         endpoints = []
         for address in chance.sample([*known.values(), *others], chance.randint(0, 4)):
