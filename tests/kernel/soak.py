@@ -168,7 +168,9 @@ class Soak:
             self._agent.wait()
             self.counts.kills += 1
         else:
-            self._node.stop_agent(self._agent)
+            self._agent.signal(signal.SIGTERM)
+            # One that was started a moment ago may not have come to where it heeds it; it has done nothing then.
+            assert self._agent.wait() in (0, -signal.SIGTERM), self._agent.stderr
             self.counts.restarts += 1
         self._agent = self._node.start_agent()
         if self._chance.random() < 0.5:
