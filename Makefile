@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml image test-image test demo bench bench-quick bench-source reference coverage-spec clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -33,6 +33,12 @@ test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEM
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+
+SOAK_SECONDS ?= 1800
+soak: compile ## random changes, drift, restarts and kills under traffic; SOAK_SECONDS (1800), SOAK_SEED, SOAK_KERNEL=uml
+	lab/boot.sh -k $(or $(SOAK_KERNEL),qemu) -t $$(($(SOAK_SECONDS) + 660)) -o lab/out -- \
+		env SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(or $(SOAK_SEED),$(shell date +%s)) \
+		$(GUEST_PYTEST) tests/kernel/test_soak.py -v --junit-xml=lab/out/soak.xml
 
 image: setup ## carry the Dockerfile out in plain folders below build/image; needs root and a network
 	@mkdir -p build
@@ -63,6 +69,9 @@ reference: setup ## write what is generated from the code: schema and tables of 
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null
+
+drift-table: setup ## fill the table of docs/concepts/drift.md from the reports of the last guest tests
+	$(PYTHON) -m lab.drift_table --write </dev/null
 
 clean: ## remove what was built; packages stay
 	rm -rf .venv build dist lab/out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ import errno
 import os
 import selectors
 import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ Protocol = Literal["tcp", "udp", "sctp"]
 TIMEOUT_SECONDS = 10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0
 _QUESTION = b"who\n"
 _MAPPED = "::ffff:"
+_PACKET_INFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface index
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class Servers:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("::", port))  # serves IPv4, too, as mapped addresses
         if protocol == "udp":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             self._watch(sock, lambda: self._answer_datagram(sock, name))
         else:
             sock.listen(512)
@@ -192,8 +195,10 @@ class Servers:
 
     @staticmethod
     def _answer_datagram(sock: socket.socket, name: str) -> None:
-        _, peer = sock.recvfrom(2048)
-        sock.sendto(_answer(name, peer), peer)
+        # Answered from the address that was asked: of several, the kernel would take the one next to the client.
+        _, (asked,), _, peer = sock.recvmsg(2048, socket.CMSG_SPACE(_PACKET_INFO.size))
+        address, _ = _PACKET_INFO.unpack(asked[2])
+        sock.sendmsg([_answer(name, peer)], [(*asked[:2], _PACKET_INFO.pack(address, 0))], 0, peer)
 
 
 def _answer(name: str, peer: tuple[str, int]) -> bytes:

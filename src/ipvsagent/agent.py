@@ -185,6 +185,7 @@ class Agent:
             transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._requests = transport.requests
             self._source = ApiSource(transport, name, self.reconciler.put)
+            self.reconciler.departures.ask = self._source.ask_for_node
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
         self.answers = AnswerCounts()

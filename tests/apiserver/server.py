@@ -212,10 +212,10 @@ class ApiServer:
         items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in found[start:end]]
         return {"kind": f"{kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}
 
-    def table(self, kind: str) -> Json:
+    def table(self, kind: str, selected: Callable[[Json], bool]) -> Json:
         """All objects as `kubectl get` shows nodes; without their objects."""
         with self._changed:
-            found = [o for _, o in sorted(self._state.objects[kind].items())]
+            found = [o for _, o in sorted(self._state.objects[kind].items()) if selected(o)]
         rows = []
         for item in found:
             addresses = {a["type"]: a["address"] for a in reversed(item.get("status", {}).get("addresses", []))}
@@ -323,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, kind: str, query: dict[str, str], fault: Fault | None) -> None:
         if "as=Table" in self.headers.get("Accept", ""):
-            self._send(200, json.dumps(self.api.table(kind)).encode())
+            self._send(200, json.dumps(self.api.table(kind, _selector(query))).encode())
             return
         page = self.api.page(kind, int(query.get("limit", "0")), query.get("continue", ""), _selector(query))
         if page is None:

@@ -75,6 +75,7 @@ class Cluster:
         self._source = ApiSource(
             KubernetesTransport(str(config)), "node-1", self.node.reconciler.put, patience=0.02, page_size=2
         )
+        self.node.reconciler.departures.ask = self._source.ask_for_node
         self._owner = threading.Thread(target=self.node.reconciler.run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -333,6 +334,19 @@ def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, c
     wait_for(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is told")
     wait_for(lambda: "192.0.2.7:80/TCP" in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}, "the other one")
     assert "192.168.60.2:80/TCP" not in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}
+
+
+def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, cluster: Cluster) -> None:
+    """Design section 4: asked for by name once an endpoint of it is gone, and not before."""
+    question = "includeObject=None&resourceVersion=0&fieldSelector=metadata.name%3Dnode-2"
+    for last in (2, 3):
+        cluster.node.kernel.set_connections("10.96.0.2:80/TCP", f"10.244.1.{last}:8080", active=1, inactive=0)
+    server.put(endpoint_slice("b", ["10.244.1.3"]))
+    wait_for(lambda: any(question in r for r in server.requests), "the node is asked for")
+    cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
+    server.delete("Node", "node-2", "")
+    cluster.node.reconciler.departures.ask("node-2")  # as after half a minute
+    cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.3"])
 
 
 def test_an_expired_token_is_read_again(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Self
 
 from lab.traffic import Protocol
@@ -24,6 +26,9 @@ class Load:
         self._node = node
         self._target = where, protocol, address, port
         self._over = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._resting = threading.Event()
         self._thread = threading.Thread(target=self._send)
         self.answers: Counter[str] = Counter()
         self.failures: list[OSError] = []
@@ -34,7 +39,17 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._going.set()
         self._thread.join()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """No request is under way within the context."""
+        self._resting.clear()
+        self._going.clear()
+        wait_for(self._resting.is_set, "the last request is answered")
+        yield
+        self._going.set()
 
     def wait_for_more(self, pod: str = "", count: int = 1) -> None:
         """Wait until so many more answers have come, from a certain pod or from any."""
@@ -47,6 +62,10 @@ class Load:
     def _send(self) -> None:
         where, protocol, address, port = self._target
         while not self._over.is_set():
+            if not self._going.is_set():
+                self._resting.set()
+                self._going.wait()
+                continue
             try:
                 self.answers[self._node.ask(where, protocol, address, port).pod] += 1
             except OSError as error:

@@ -13,7 +13,7 @@ from lab.traffic import count_by_pod
 from apiserver.server import ApiServer
 from faults.test_api_source import kubeconfig
 from kernel.load import Load
-from kernel.manifests import endpoint_slice, service
+from kernel.manifests import endpoint_slice, other_node, service
 from kernel.manifests import node as node_manifest
 from kernel.node import Node
 from kernel.processes import wait_for
@@ -89,6 +89,21 @@ def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api
                 _wait_for_takers(node, new)
     assert load.failures == []
     assert set(load.answers) == {"p1", "p2", "p3"}
+
+
+def test_connections_to_a_node_that_is_gone_are_given_up_and_others_are_not(node: Node, api: ApiServer) -> None:
+    """Design section 4, GT-03: an endpoint whose node was deleted is removed without a drain."""
+    api.put(other_node("node-2", "192.168.60.3"), endpoint_slice("web", "p1", "remote"))
+    node.wait_for_service(WEB, "p1", "remote")
+    connections = [node.connect("client", "tcp", VIP, 80) for _ in range(2)]
+    with connections[0], connections[1]:
+        by_pod = {connection.ask().pod: connection for connection in connections}
+        assert set(by_pod) == {"p1", "remote"}
+        api.delete("Node", "node-2", "")
+        api.put(endpoint_slice("web", "p2"))
+        node.wait_for_service(WEB, "p1", "p2")
+        assert _takers(node) == ["p2"]
+        assert by_pod["p1"].ask().pod == "p1"
 
 
 def test_the_kernel_state_outlives_the_api_server(node: Node, api: ApiServer) -> None:

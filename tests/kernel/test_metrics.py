@@ -139,6 +139,7 @@ def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Nod
         assert scrapes.value("ipvsagent_ipset_entries", set="KUBE-CLUSTER-IP") == 1
         assert scrapes.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
         assert (scrapes.value("ipvsagent_ipvs_connection_table_size") or 0) >= 256
+        assert scrapes.value("ipvsagent_ipvs_timeout_seconds", kind="tcp") == 7875
         assert (scrapes.value("ipvsagent_kernel_operations_total", operation="add_virtual_server") or 0) >= 1
         assert scrapes.value("kubeproxy_sync_proxy_rules_service_changes_pending") == 0
         node.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/vs/run_estimation")

@@ -102,6 +102,15 @@ def test_a_client_that_does_not_stop_sending_is_soon_answered_by_the_new_endpoin
         wait_for(lambda: answer(connection) == "p2", "p2 answers", MOVE_SECONDS)
 
 
+def test_a_client_that_sent_before_the_service_came_is_served(node: Node) -> None:
+    """CT-08: its flow was never translated, so the pod's answer would not come by this node."""
+    moving = Moving(node, 6)
+    with flow(node, "client", NODE_ADDRESS, moving.node_port) as connection:
+        assert answer(connection) == REFUSED
+        moving.put("remote")
+        wait_for(lambda: answer(connection) == "remote", "the Service answers", MOVE_SECONDS)
+
+
 @pytest.mark.parametrize("way", ["cluster IP", "node port"])
 def test_a_flow_is_refused_without_endpoints_and_served_again_with_one(node: Node, way: str) -> None:
     """DEV-21, EP-37: the last endpoint goes, a client that keeps sending is told, and a new one comes."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ipvsagent.errors import NotFound
 from ipvsagent.kernel.conntrack import ConntrackDriver
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Address, Family, Protocol
 
 _MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
 """A rule that makes the kernel track flows in its network namespace."""
@@ -44,3 +44,44 @@ def test_flow_is_listed_and_deleted_but_not_under_another_number(family: Family,
     assert gone.errno == errno.ENOENT
     assert driver.list_flows(family) == []
     driver.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "program", "host", "other"),
+    [(Family.IPV4, "iptables-legacy", "127.0.0.2", "127.0.0.1"), (Family.IPV6, "ip6tables-legacy", "fd00::2", "::1")],
+)
+@pytest.mark.usefixtures("network_namespace")
+def test_a_connection_is_open_until_both_sides_have_ended_it(
+    family: Family, program: str, host: str, other: str
+) -> None:
+    """GT-03: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "address", "add", "fd00::2/128", "dev", "lo", "nodad"], check=True)
+    subprocess.run([program, "-w", "5", *_MATCH], check=True)
+    driver = ConntrackDriver()
+    server_address = Address.parse(host)
+    with _listener(family, host) as server, _listener(family, other) as elsewhere:
+        client, stranger = (socket.create_connection(s.getsockname()[:2]) for s in (server, elsewhere))
+        accepted, _ = server.accept()
+        (flow,) = driver.list_connections(server_address)
+        assert flow.protocol is Protocol.TCP
+        assert not flow.over
+        assert (flow.reply_source, flow.reply_source_port) == (server_address, server.getsockname()[1])
+        client.shutdown(socket.SHUT_WR)
+        assert accepted.recv(1) == b""
+        assert driver.list_connections(server_address) == [flow]
+        accepted.close()
+        assert client.recv(1) == b""
+        client.close()
+        assert driver.list_connections(server_address) == [replace(flow, over=True)]
+        (unasked,) = driver.list_connections(Address.parse(other))
+        assert not unasked.over
+        stranger.close()
+    driver.close()
+
+
+def _listener(family: Family, host: str) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.bind((host, 0))
+    made.listen()
+    return made

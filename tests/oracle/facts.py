@@ -1,16 +1,20 @@
 """Kernel facts as text, so that two states are compared without anybody's types: the language of the oracle.
 
-`of_plan` and `of_kernel` say in the same words what the product planned and what a (fake) kernel holds.
+`of_plan`, `of_kernel` and `of_tools` say in the same words what the product planned, what a fake kernel holds, and what
+the tools say of a real one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.state import DUMMY_INTERFACE, DesiredState
 
 FLAG_PERSISTENT = 0x1
+_PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP"}
+_FLAG_WORDS = {"mh-port": 0x10, "mh-fallback": 0x8, "sh-port": 0x10, "sh-fallback": 0x8, "flag-1": 0x8, "flag-3": 0x20}
 
 
 @dataclass
@@ -78,4 +82,26 @@ def of_kernel(kernel: FakeKernel) -> KernelFacts:
         texts = {member.text for member in members}
         if texts:
             facts.entries[name] = texts
+    return facts
+
+
+def of_tools(ipvsadm: Sequence[str], ipset: Sequence[str], addresses: Sequence[str]) -> KernelFacts:
+    """Read what ipvsadm-save and ``ipset save`` print, and the addresses on kube-ipvs0."""
+    facts = KernelFacts(addresses={line.partition("/")[0] for line in addresses})
+    for line in ipvsadm:
+        words = line.split()
+        key = f"{words[2]}/{_PROTOCOLS[words[1]]}"
+        options = dict(zip(words[3::2], words[4::2], strict=False))
+        if words[0] == "-A":
+            timeout = int(options.get("-p", 0))
+            flags = sum(_FLAG_WORDS[w] for w in options["-b"].split(",")) if "-b" in options else 0
+            facts.virtual_servers[key] = (options["-s"], flags | (FLAG_PERSISTENT if timeout else 0), timeout)
+            facts.real_servers.setdefault(key, {})
+        else:
+            assert words[5:7] == ["-m", "-w"]  # VS-06
+            facts.real_servers.setdefault(key, {})[options["-r"]] = int(words[7])
+    for line in ipset:
+        if line.startswith("add "):
+            _, name, entry = line.split()
+            facts.entries.setdefault(name, set()).add(entry)
     return facts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from ipvsagent.cli.main import main
 from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.objects import EndpointSlice, Kind, Node, Service
-from oracle.facts import FLAG_PERSISTENT, KernelFacts, differences
+from oracle.facts import differences, of_tools
 from oracle.manifests import decoded
 from oracle.planner import World, expected
 from oracle.rules import expected_rules
@@ -80,32 +79,6 @@ def _plan(output: str, configuration: Path, capsys: Capture) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP"}
-FLAG_WORDS = {"mh-port": 0x10, "mh-fallback": 0x8, "sh-port": 0x10, "sh-fallback": 0x8, "flag-1": 0x8, "flag-3": 0x20}
-
-
-def _facts(ipvsadm: Sequence[str], ipset: Sequence[str], addresses: Sequence[str]) -> KernelFacts:
-    """Read what the tools would print."""
-    facts = KernelFacts(addresses={line.partition("/")[0] for line in addresses})
-    for line in ipvsadm:
-        words = line.split()
-        key = f"{words[2]}/{PROTOCOLS[words[1]]}"
-        options = dict(zip(words[3::2], words[4::2], strict=False))
-        if words[0] == "-A":
-            timeout = int(options.get("-p", 0))
-            flags = sum(FLAG_WORDS[w] for w in options["-b"].split(",")) if "-b" in options else 0
-            facts.virtual_servers[key] = (options["-s"], flags | (FLAG_PERSISTENT if timeout else 0), timeout)
-            facts.real_servers[key] = {}
-        else:
-            assert words[5:7] == ["-m", "-w"]  # VS-06
-            facts.real_servers[key][options["-r"]] = int(words[7])
-    for line in ipset:
-        if line.startswith("add "):
-            _, name, entry = line.split()
-            facts.entries.setdefault(name, set()).add(entry)
-    return facts
-
-
 def test_virtual_servers_addresses_and_entries_are_what_the_specification_says(
     configured: tuple[Path, Settings], capsys: Capture
 ) -> None:
@@ -114,7 +87,7 @@ def test_virtual_servers_addresses_and_entries_are_what_the_specification_says(
     DEV-15, KR-01 to KR-03, KR-06: annotations included.
     """
     path, settings = configured
-    found = _facts(*(_plan(output, path, capsys) for output in ("ipvsadm", "ipset", "addresses")))
+    found = of_tools(*(_plan(output, path, capsys) for output in ("ipvsadm", "ipset", "addresses")))
     wanted = expected(_world(settings))
     assert differences(found, wanted) == []
     assert len(wanted.virtual_servers) > 60

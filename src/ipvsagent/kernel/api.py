@@ -18,7 +18,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ipvsagent.errors import KernelError
-from ipvsagent.model.address import Family
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.ops import AddressOperation, EntryOperation, IpvsOperation
@@ -199,6 +199,9 @@ class Conntrack(Protocol):
 
     def list_flows(self, family: Family) -> list[Flow]:
         """The UDP and SCTP flows of one family, in no order."""
+
+    def list_connections(self, answering: Address) -> list[Flow]:
+        """The TCP flows that an address answers, in no order."""
 
     def delete(self, flows: Sequence[Flow]) -> Results:
         """Forget flows; their next packet begins a new one. `NotFound` if a flow has gone, or is not the same one."""

@@ -10,7 +10,7 @@ from ipvsagent.errors import AcknowledgementsLost, KernelError, kernel_error
 from ipvsagent.kernel import conntrack_codec as codec
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
-from ipvsagent.model.address import Family
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.flows import Flow
 
 
@@ -29,6 +29,15 @@ class ConntrackDriver:
         request = Message(codec.LIST, codec.encode_list(family))
         payloads = self._netlink.dump(request, operation="list flows", subject=family.label)
         return [flow for p in payloads if (flow := codec.decode_flow(p, family)) is not None]
+
+    def list_connections(self, answering: Address) -> list[Flow]:
+        """As in `api.Conntrack`; kernels send more than is asked for, which is sorted out here."""
+        family = answering.family
+        request = Message(codec.LIST, codec.encode_list_answered(answering))
+        payloads = self._netlink.dump(request, operation="list connections", subject=str(answering))
+        likely = (p for p in payloads if p.find(answering) >= 0)  # of many, the few that are worth decoding
+        found = [flow for p in likely if (flow := codec.decode_connection(p, family)) is not None]
+        return [flow for flow in found if flow.reply_source == answering]
 
     def delete(self, flows: Sequence[Flow]) -> Results:
         """As in `api.Conntrack`."""

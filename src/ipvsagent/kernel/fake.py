@@ -54,6 +54,7 @@ _SYSCTLS = {
     "net/ipv4/conf/all/arp_announce": "0",
 }
 _CONNTRACK_SYSCTLS = {
+    "net/netfilter/nf_conntrack_count": "0",
     "net/netfilter/nf_conntrack_max": "65536",
     "net/netfilter/nf_conntrack_buckets": "16384",
     "net/netfilter/nf_conntrack_tcp_timeout_established": "432000",

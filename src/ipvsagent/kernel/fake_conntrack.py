@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ipvsagent.errors import KernelError, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.fake_journal import Journal
-from ipvsagent.model.address import Family, Protocol
+from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.flows import Flow
 
 
@@ -33,6 +33,13 @@ class FakeConntrack:
         if self.failures:
             raise self.failures.pop(0)
         return [f for f in self.flows if f.family is family and f.protocol is not Protocol.TCP]
+
+    def list_connections(self, answering: Address) -> list[Flow]:
+        """As in `api.Conntrack`."""
+        self.listings += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return [f for f in self.flows if f.reply_source == answering and f.protocol is Protocol.TCP]
 
     def delete(self, flows: Sequence[Flow]) -> Results:
         """As in `api.Conntrack`."""

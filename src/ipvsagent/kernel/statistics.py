@@ -60,6 +60,7 @@ class StatisticsReader:
             sets=tuple(self._ip_sets.list_sets()),
             connection_table_size=size,
             virtual_servers=servers,
+            timeouts=self._ipvs.timeouts(),
             estimation=_estimation_runs(),
         )
 

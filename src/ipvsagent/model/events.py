@@ -71,6 +71,13 @@ class ClusterNodeAddresses(Struct, frozen=True):
     addresses: Mapping[str, tuple[Address, ...]]
 
 
+class NodePresence(Struct, frozen=True):
+    """Whether the cluster has a node, asked by its name."""
+
+    name: str
+    present: bool
+
+
 class NodeAddressesChanged(Struct, frozen=True):
     """Addresses of this node's interfaces changed, or may have; they are to be read again."""
 
@@ -98,6 +105,7 @@ Event = (
     | Rejected
     | SourceProblems
     | ClusterNodeAddresses
+    | NodePresence
     | NodeAddressesChanged
     | DummyInterfaceChanged
     | Stop

@@ -24,6 +24,7 @@ class Flow(Struct, frozen=True, gc=False):
     reply_source_port: int
     reply_destination: Address
     reply_destination_port: int
+    over: bool = False  # TCP: closed by both sides, or in TIME_WAIT
     id: int = 0  # the kernel's number of this very flow, in host byte order; 0: unknown
 
     @property

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from ipvsagent.model.address import Address, Protocol
-from ipvsagent.model.state import ObservedSet, VirtualServerKey
+from ipvsagent.model.state import IpvsTimeouts, ObservedSet, VirtualServerKey
 
 Counts = tuple[int, ...]
 """Connections, packets in, packets out, bytes in, bytes out: since the kernel made the virtual or real server."""
@@ -46,6 +46,7 @@ class KernelStatistics(Struct, frozen=True):
         real_servers: by virtual server; empty unless asked for.
         totals: of the whole node; unlike the others they are up to date when estimation is off.
         sets: headers of all ipsets.
+        timeouts: the IPVS connection timeouts in force.
         connection_table_size: number of buckets of the IPVS connection table.
         virtual_servers: how many IPv4 ones there are.
         estimation: whether the kernel brings its counts up to date (`net.ipv4.vs.run_estimation`).
@@ -57,5 +58,6 @@ class KernelStatistics(Struct, frozen=True):
     totals: Counts = ()
     sets: tuple[ObservedSet, ...] = ()
     connection_table_size: int = 0
+    timeouts: IpvsTimeouts = IpvsTimeouts()
     virtual_servers: int = 0
     estimation: bool = True

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipvsagent.model.address import Address
-from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, Listed, Rejected, SourceProblems
+from ipvsagent.model.events import (
+    Changed,
+    ClusterNodeAddresses,
+    Deleted,
+    Listed,
+    NodePresence,
+    Rejected,
+    SourceProblems,
+)
 from ipvsagent.model.objects import (
     EndpointSlice,
     Kind,
@@ -20,13 +28,17 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 from ipvsagent.planner.facts import is_infrastructure
+from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.reports import Reports
 
-ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses
+ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses | NodePresence
 
 
 class ObjectCache:
     """Known objects.
+
+    Args:
+        own_node: this node's name.
 
     Attributes:
         services: by key.
@@ -37,9 +49,10 @@ class ObjectCache:
         infrastructure_changed: whether one of them changed since this was last set to False.
         reports: what is wrong with the objects and their source, as last reported, by object or source.
         nodes_changed: whether a Node changed since this was last set to False.
+        departures: endpoints and nodes that left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_node: str = "") -> None:
         self.services: dict[ObjectKey, Service] = {}
         self.nodes: dict[ObjectKey, Node] = {}
         self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
@@ -52,6 +65,7 @@ class ObjectCache:
         self._listed: set[Kind] = set()
         self._troubled: dict[tuple[Kind, ObjectKey], None] = {}  # objects with problems
         self.reports = Reports()
+        self.departures = Departures(own_node, self.slices_of)
 
     @property
     def complete(self) -> bool:
@@ -77,8 +91,11 @@ class ObjectCache:
             case Rejected():
                 self._note(event.kind, event.key, event.problems)
             case ClusterNodeAddresses(addresses):
+                self.departures.nodes_listed(self.cluster_addresses, addresses)
                 self.nodes_changed |= addresses != self.cluster_addresses
                 self.cluster_addresses = addresses
+            case NodePresence(name, present):
+                (self.departures.node_present if present else self.departures.node_gone)(name)
             case SourceProblems():
                 self.reports.replace(event.origin, event.problems)
 
@@ -120,6 +137,7 @@ class ObjectCache:
             case EndpointSlice():
                 self._store_slice(item)
             case Node():
+                self.departures.node_present(item.name)
                 if self.nodes.get(item.key) != item:
                     self.nodes[item.key] = item
                     self.nodes_changed = True
@@ -138,6 +156,8 @@ class ObjectCache:
             known = None
         if known is None:
             self._slices_of.setdefault(item.service, []).append(item.key)
+        else:
+            self.departures.note(known, item)
         self._slices[item.key] = item
         self.dirty[item.service] = None
 
@@ -147,11 +167,12 @@ class ObjectCache:
             self.dirty[key] = None
             self._note_infrastructure(key, None)
         elif kind is Kind.NODE and key in self.nodes:
-            del self.nodes[key]
+            self.departures.node_gone(self.nodes.pop(key).name)
             self.nodes_changed = True
         elif kind is Kind.ENDPOINT_SLICE:
             known = self._slices.pop(key, None)
             if known is not None:
+                self.departures.note(known, None)
                 keys = self._slices_of[known.service]
                 keys.remove(key)
                 if not keys:

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from ipvsagent.errors import KernelError
-from ipvsagent.kernel.api import Ipvs
+from ipvsagent.kernel.api import Drivers, Ipvs
 from ipvsagent.model.address import Address
 from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
+from ipvsagent.reconciler.departures import Departures
+from ipvsagent.reconciler.inactive import Draining, Inactive
 from ipvsagent.reconciler.ledger import Ledger
 
 TICK_SECONDS = 1.0
-
-
-class Draining(NamedTuple):
-    """One real server that drains."""
-
-    key: VirtualServerKey
-    address: Address
-    port: int
 
 
 class Drain:
@@ -36,15 +29,24 @@ class Drain:
     def __init__(self, counters: Counters | None = None) -> None:
         self._counters = counters or Counters()
         self._since: dict[Draining, float] = {}
+        self._fresh: list[Draining] = []  # not looked at yet
         self._next_tick: float | None = None
+        self._inactive = Inactive()
 
     def __len__(self) -> int:
         return len(self._since)
 
+    def addresses(self) -> set[Address]:
+        """Those of all real servers that drain."""
+        return {d.address for d in self._since}
+
     def begin(self, key: VirtualServerKey, servers: Iterable[RealServer], now: float) -> None:
         """Note real servers that were given weight 0; one that drains already keeps its time."""
         for server in servers:
-            self._since.setdefault(Draining(key, server.address, server.port), now)
+            item = Draining(key, server.address, server.port)
+            if item not in self._since:
+                self._since[item] = now
+                self._fresh.append(item)
         if self._since and self._next_tick is None:
             self._next_tick = now + TICK_SECONDS
 
@@ -53,25 +55,39 @@ class Drain:
         return self._next_tick
 
     def tick(
-        self, ipvs: Ipvs, desired: Desired, ledger: Ledger, *, now: float, limit_seconds: float
+        self,
+        drivers: Drivers,
+        desired: Desired,
+        ledger: Ledger,
+        *,
+        now: float,
+        limit_seconds: float,
+        departures: Departures,
     ) -> list[KernelError]:
         """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
 
         Args:
             limit_seconds: how long a real server may drain at most.
+            departures: knows behind which addresses everything has ended, so that nothing can drain.
 
         Returns:
             Errors that say that the kernel differs from the ledger.
         """
-        if self._next_tick is None or now < self._next_tick:
+        if self._next_tick is None or (now < self._next_tick and not self._fresh):
             return []
-        self._since = {d: since for d, since in self._since.items() if _still_drains(d, desired, ledger)}
-        finished = [d for d in self._since if now - self._since[d] >= limit_seconds]
-        waiting = [d for d in self._since if d not in set(finished)]
-        with contextlib.suppress(KernelError):  # the counts come with the next tick
-            finished += _idle(ipvs, waiting)
+        due = now >= self._next_tick
+        looked_at, self._fresh = [*self._since] if due else self._fresh, []
+        for item in [d for d in looked_at if not _still_drains(d, desired, ledger)]:
+            del self._since[item]
+        looked_at = [d for d in looked_at if d in self._since]
+        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or departures.is_over(d.address, now)]
+        if due:
+            over = set(finished)
+            waiting = [d for d in looked_at if d not in over]
+            with contextlib.suppress(KernelError):  # the counts come with the next tick
+                finished += self._idle(drivers, waiting, departures, now)
         operations = [RemoveRealServer(*d) for d in finished]
-        results = ipvs.apply(operations) if operations else []
+        results = drivers.ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)
         errors = []
         for item, operation, error in zip(finished, operations, results, strict=True):
@@ -80,8 +96,21 @@ class Drain:
                 del self._since[item]
             else:
                 errors.append(error)
-        self._next_tick = now + TICK_SECONDS if self._since else None
+        if not self._since:
+            self._next_tick = None
+        elif due:
+            self._next_tick = now + TICK_SECONDS
         return errors
+
+    def _idle(self, drivers: Drivers, waiting: list[Draining], departures: Departures, now: float) -> list[Draining]:
+        """Those without a connection that is not over; about the nodes of the others is asked."""
+        connections = _connections(drivers.ipvs, waiting)
+        inactive = {d: count for d, (active, count) in connections.items() if count and not active}
+        idle = {d for d, counts in connections.items() if counts == (0, 0)}
+        idle.update(self._inactive.over(drivers, inactive, now))
+        for address in {d.address for d in waiting if d not in idle}:
+            departures.inquire(address, now)
+        return [d for d in waiting if d in idle]
 
 
 def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
@@ -94,12 +123,12 @@ def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
     }
 
 
-def _idle(ipvs: Ipvs, waiting: list[Draining]) -> list[Draining]:
-    """Those without connections, and those that are gone, which the removal will tell."""
-    idle = []
+def _connections(ipvs: Ipvs, waiting: list[Draining]) -> dict[Draining, tuple[int, int]]:
+    """Active and inactive connections of each; none of one that is gone, which its removal will tell."""
+    found = dict.fromkeys(waiting, (0, 0))
     for key in dict.fromkeys(d.key for d in waiting):
-        busy = {
-            (s.address, s.port) for s in ipvs.list_real_servers(key) if s.active_connections or s.inactive_connections
-        }
-        idle += [d for d in waiting if d.key == key and (d.address, d.port) not in busy]
-    return idle
+        for server in ipvs.list_real_servers(key):
+            item = Draining(key, server.address, server.port)
+            if item in found:
+                found[item] = server.active_connections, server.inactive_connections
+    return found

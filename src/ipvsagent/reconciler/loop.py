@@ -23,6 +23,7 @@ from ipvsagent.model.events import (
     DummyInterfaceChanged,
     Listed,
     NodeAddressesChanged,
+    NodePresence,
     Rejected,
     SourceProblems,
     Stop,
@@ -39,6 +40,7 @@ from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
+from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
@@ -109,7 +111,7 @@ class Reconciler:
         self._clock = clock
         self._timing = Timing(self.counters, clock, wall_clock)
         self._mailbox = Mailbox(self._timing, clock)
-        self._cache = ObjectCache()
+        self._cache = ObjectCache(node_name)
         self._desired = Desired()
         self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
         self._failures = Failures(log, clock)
@@ -157,6 +159,11 @@ class Reconciler:
         self._mailbox.put(event)
 
     @property
+    def departures(self) -> Departures:
+        """Endpoints that left; whoever can ask about nodes sets its `ask` before `run`."""
+        return self._cache.departures
+
+    @property
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
         """Answers which Service's port each virtual server serves; for any thread."""
         return self._planning.names.copy
@@ -201,7 +208,9 @@ class Reconciler:
         """Take events in; nothing is written yet."""
         for event in events:
             match event:
-                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems() | ClusterNodeAddresses():
+                case Listed() | Changed() | Deleted() | Rejected() | SourceProblems():
+                    self._cache.apply(event)
+                case ClusterNodeAddresses() | NodePresence():
                     self._cache.apply(event)
                 case NodeAddressesChanged():
                     self._attempt(_READ_ADDRESSES)
@@ -346,12 +355,14 @@ class Reconciler:
 
     def _drain_further(self) -> None:
         errors = self._drain.tick(
-            self._drivers.ipvs,
+            self._drivers,
             self._desired,
             self._writer.ledger,
             now=self._clock(),
             limit_seconds=self._settings.drain_timeout_seconds,
+            departures=self._cache.departures,
         )
+        self._cache.departures.keep(self._drain.addresses())
         if errors:
             self._failures.failed(_READ_KERNEL, errors[0])
 

@@ -196,6 +196,12 @@ OWN = (
     ),
     Definition("ipvsagent_ipset_entries", "gauge", "Entries of an ipset", ("set",)),
     Definition("ipvsagent_ipset_max_entries", "gauge", "Entries that fit into an ipset (`maxelem`)", ("set",)),
+    Definition(
+        "ipvsagent_ipvs_timeout_seconds",
+        "gauge",
+        "How long IPVS remembers an idle connection (`ipvsadm --set`)",
+        ("kind",),
+    ),
     Definition("ipvsagent_ipvs_connection_table_size", "gauge", "Buckets of the IPVS connection table"),
     Definition(
         "ipvsagent_ipvs_estimation",

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -283,6 +283,10 @@ class _OwnNumbers(Collector):
         sets = [s for s in last.sets if s.name.startswith(_OUR_SETS)]
         yield _numbers("ipvsagent_ipset_entries", {(s.name,): s.entries for s in sets})
         yield _numbers("ipvsagent_ipset_max_entries", {(s.name,): s.max_elements for s in sets if s.max_elements})
+        timeouts = structs.asdict(last.timeouts)
+        yield _numbers(
+            "ipvsagent_ipvs_timeout_seconds", {(n.removesuffix("_seconds"),): s for n, s in timeouts.items()}
+        )
         yield _number("ipvsagent_ipvs_connection_table_size", last.connection_table_size)
         yield _number("ipvsagent_ipvs_estimation", last.estimation)
         for definition, total in zip(names.NODE_TRAFFIC, last.totals, strict=False):

@@ -21,6 +21,7 @@ from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 from ipvsagent.source.backoff import Backoff
 from ipvsagent.source.decode import DecodeResult, NotUsed, Unusable, Usable, decode_json
 from ipvsagent.source.node_addresses import NodeAddressPoller
+from ipvsagent.source.node_presence import NodePresenceQuestions
 from ipvsagent.source.transport import Answer, Transport
 
 STOP_SECONDS = 2.0
@@ -329,7 +330,12 @@ class ApiSource:
             transport, self._put_unless_stopping, wait=lambda seconds: self._stopping.wait(seconds * patience)
         )
         self._threads = [threading.Thread(target=self._follow, args=(r,), daemon=True) for r in self._reflectors]
-        self._threads.append(threading.Thread(target=self._poller.follow, daemon=True))
+        self._questions = NodePresenceQuestions(
+            transport, self._put_unless_stopping, wait=lambda seconds: self._stopping.wait(seconds * patience)
+        )
+        self._threads += [
+            threading.Thread(target=other.follow, daemon=True) for other in (self._poller, self._questions)
+        ]
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -341,10 +347,15 @@ class ApiSource:
         now = time.monotonic()
         return max(now - reflector.last_contact for reflector in self._reflectors)
 
+    def ask_for_node(self, name: str) -> None:
+        """Ask whether the cluster has a node; the answer comes as `NodePresence`."""
+        self._questions.ask(name)
+
     def stop(self) -> None:
         """End it. A thread that is about to connect has two seconds, then it ends with the process."""
         self._stopping.set()
         self._poller.asked.set()
+        self._questions.ask("")
         self._transport.close()
         for thread in self._threads:
             thread.join(STOP_SECONDS)

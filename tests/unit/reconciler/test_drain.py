@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from builders import endpoint_slice, key, port, service
+from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
+from ipvsagent.errors import DumpInterrupted
 from ipvsagent.model.address import Protocol
-from ipvsagent.model.events import Changed, Deleted
-from ipvsagent.model.objects import EndpointPort, Kind
+from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, NodePresence
+from ipvsagent.model.flows import Flow
+from ipvsagent.model.objects import EndpointPort, Kind, Node
 from unit.reconciler.node import FakeNode
 
 WEB = "10.96.0.10:80/TCP"
@@ -122,3 +124,139 @@ def test_a_draining_real_server_that_somebody_removed_is_forgotten() -> None:
     node.settle()
     assert node.status().synchronised
     assert [str(r.address) for r in node.kernel.ipvs.list_virtual_servers()[0].real_servers] == ["10.244.0.12"]
+
+
+def connection(source_port: int, *, over: bool) -> Flow:
+    """A tracked connection of the real server that goes."""
+    client, vip, server = addresses("192.168.60.2", "10.96.0.10", "10.244.0.11")
+    return Flow(Protocol.TCP, client, source_port, vip, 80, server, 8080, client, source_port, over=over)
+
+
+def test_connections_in_time_wait_do_not_prolong_a_drain() -> None:
+    """GT-03: what is over is told from what is half closed, which keeps its real server."""
+    node = draining_node()
+    flows = node.kernel.conntrack.flows
+    flows += [connection(40000, over=True), connection(40001, over=False)]
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=2)
+    pass_seconds(node, 30)
+    assert node.operations() == REMOVED[:1]
+    flows[1] = connection(40001, over=True)
+    pass_seconds(node, 6)
+    assert node.operations() == REMOVED
+
+
+def test_what_is_not_tracked_is_waited_for() -> None:
+    """GT-03: an inactive connection that connection tracking does not know may be half closed."""
+    node = draining_node()
+    node.kernel.conntrack.flows.append(connection(40000, over=True))
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=2)
+    pass_seconds(node, 30)
+    assert node.operations() == REMOVED[:1]
+
+
+def test_a_full_table_is_not_walked_and_an_error_of_it_only_delays() -> None:
+    """GT-03: the look costs little, and what it cannot tell is waited for."""
+    node = draining_node()
+    node.kernel.sysctls.values["net/netfilter/nf_conntrack_count"] = "1000000"
+    node.kernel.conntrack.flows.append(connection(40000, over=True))
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=1)
+    pass_seconds(node, 10)
+    assert node.kernel.conntrack.listings == 0
+    node.kernel.sysctls.values["net/netfilter/nf_conntrack_count"] = "1"
+    node.kernel.conntrack.failures.append(DumpInterrupted("list connections"))
+    pass_seconds(node, 2)
+    assert node.kernel.conntrack.listings == 1
+    assert node.operations() == REMOVED[:1]
+    pass_seconds(node, 6)
+    assert node.operations() == REMOVED
+
+
+REMOVED = [f"set weight 0 of real server {OLD} of {WEB}", f"remove real server {OLD} of {WEB}"]
+
+
+def node_with_endpoint_on(node_name: str, *, terminating: bool = False) -> FakeNode:
+    """A node with an endpoint on another one, whose real server has a connection; the questions are kept."""
+    node = FakeNode()
+    node.reconciler.departures.ask = node.log.lines.append
+    stays = endpoint("10.244.0.12")
+    node.hear_all([service()], [endpoint_slice(endpoint("10.244.0.11", node=node_name), stays)], [Node("node-3")])
+    node.kernel.set_connections(WEB, OLD, active=1, inactive=0)
+    node.kernel.clear_log()
+    if terminating:
+        leaving = endpoint("10.244.0.11", node=node_name, ready=False, terminating=True)
+        node.hear(Changed(endpoint_slice(leaving, stays)))
+    return node
+
+
+def test_an_endpoint_whose_node_is_gone_is_removed_at_once() -> None:
+    """Design section 4: without a drain; the node was deleted before its endpoints were."""
+    node = node_with_endpoint_on("node-3")
+    node.hear(Deleted(Kind.NODE, Node("node-3").key))
+    assert node.operations() == []
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    assert node.operations() == REMOVED
+    assert node.reconciler.next_wakeup() is None
+
+
+def test_a_node_that_a_listing_lacks_is_gone_and_one_that_it_has_is_not() -> None:
+    """Design section 4: known from listings of all nodes, too; one that no listing had may be newer than they are."""
+    node = node_with_endpoint_on("node-2")
+    node.hear(ClusterNodeAddresses({"node-1": (), "node-2": ()}), ClusterNodeAddresses({"node-1": ()}))
+    node.hear(ClusterNodeAddresses({"node-1": (), "node-2": ()}))
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    pass_seconds(node, 20)
+    assert node.operations() == REMOVED[:1]
+    node.hear(ClusterNodeAddresses({"node-1": ()}))
+    pass_seconds(node, 2)
+    assert node.operations() == REMOVED
+
+
+def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
+    """Design section 4: the answer decides; no answer leaves the drain as it is."""
+    node = node_with_endpoint_on("node-9")
+    node.log.lines.clear()
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    questions = node.log.lines
+    assert questions == []
+    pass_seconds(node, 2)
+    assert questions == ["node-9"]
+    node.hear(NodePresence("node-9", present=True))
+    pass_seconds(node, 40)
+    assert questions == ["node-9", "node-9"]
+    assert node.operations() == REMOVED[:1]
+    node.hear(NodePresence("node-9", present=False))
+    pass_seconds(node, 2)
+    assert node.operations() == REMOVED
+
+
+def test_this_node_is_never_gone() -> None:
+    """Design section 4: what drains on it drains, whatever the cluster says of its Node."""
+    node = node_with_endpoint_on("node-1")
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    pass_seconds(node, 2)
+    node.hear(NodePresence("node-1", present=False))
+    pass_seconds(node, 20)
+    assert [o for o in node.operations() if "real server" in o] == REMOVED[:1]
+    assert "node-1" not in node.log.lines
+
+
+def test_a_pod_that_terminated_has_had_its_grace_period() -> None:
+    """DEV-19: while it terminates it drains; a moment after it has left there is nothing that could."""
+    node = node_with_endpoint_on("node-2", terminating=True)
+    pass_seconds(node, 100)
+    assert node.operations() == REMOVED[:1]
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    pass_seconds(node, 4)
+    assert node.operations() == REMOVED[:1]
+    pass_seconds(node, 3)
+    assert node.operations() == REMOVED
+
+
+def test_an_endpoint_that_moves_to_another_slice_drains_on() -> None:
+    """DEV-19: it has not left, though the slice that had it says so."""
+    node = node_with_endpoint_on("node-2", terminating=True)
+    leaving = endpoint("10.244.0.11", node="node-2", ready=False, terminating=True)
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    node.hear(Changed(endpoint_slice(leaving, name="shop/web-other")))
+    pass_seconds(node, 20)
+    assert node.operations() == REMOVED[:1]

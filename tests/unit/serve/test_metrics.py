@@ -28,6 +28,7 @@ from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.model.ops import AddVirtualServer
 from ipvsagent.model.requests import NO_ANSWER, RequestCounts
 from ipvsagent.model.state import (
+    IpvsTimeouts,
     NoLocalEndpoints,
     ObservedSet,
     TrafficPolicyKind,
@@ -54,6 +55,7 @@ READING = KernelStatistics(
         ObservedSet("cali40", "hash:ip", None),
     ),
     connection_table_size=4096,
+    timeouts=IpvsTimeouts(7875, 120, 300),
     virtual_servers=3,
 )
 
@@ -228,6 +230,8 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
     assert busy.value("ipvsagent_configuration_waiting_fields") == 2
     assert busy.value("ipvsagent_api_data_age_seconds") == 4.5
     assert busy.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
+    assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="tcp") == 7875
+    assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="udp") == 300
 
 
 def test_metrics_are_not_imported_before_they_are_served() -> None:

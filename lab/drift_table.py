@@ -1,0 +1,70 @@
+"""Fill the table of ``docs/concepts/drift.md`` from the reports of the guest tests.
+
+python -m lab.drift_table            # prints it
+python -m lab.drift_table --write
+
+`make test-kernel` and `make test-kernel-uml` leave their reports in ``lab/out``; each that is there makes a column.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "concepts" / "drift.md"
+REPORTS = {"user-mode Linux": "kernel-uml.xml", "Debian's kernel in QEMU": "kernel.xml"}
+_HEADING = "| Drift |"
+_TEST = "test_drift_is_repaired["
+
+
+def read_report(text: str) -> dict[str, str]:
+    """Seconds by drift, of the tests that passed."""
+    found = {}
+    for case in ET.fromstring(text).iter("testcase"):
+        name = case.get("name", "")
+        seconds = next((p.get("value") for p in case.iter("property") if p.get("name") == "seconds"), None)
+        failed = case.find("failure") is not None or case.find("error") is not None
+        if name.startswith(_TEST) and seconds and not failed:
+            found[name.removeprefix(_TEST).removesuffix("]")] = seconds
+    return found
+
+
+def table(columns: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The table's lines: the quickest repair first, as the first column has it."""
+    drifts = dict.fromkeys(drift for column in columns.values() for drift in column)
+    first = next(iter(columns.values()))
+    ordered = sorted(drifts, key=lambda drift: (float(first.get(drift, "inf")), drift))
+    rows = [[drift, *(column.get(drift, "") for column in columns.values())] for drift in ordered]
+    heading = ["Drift", *(f"{name}, seconds" for name in columns)]
+    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
+
+
+def fill(page: str, lines: list[str]) -> str:
+    """The page with its table replaced; everything else stays."""
+    before, heading, rest = page.partition(_HEADING)
+    if not heading:
+        raise SystemExit(f"{PAGE} has no table that begins with `{_HEADING}`")
+    after = rest.splitlines()
+    end = next((i for i, line in enumerate(after[1:], 1) if not line.startswith("|")), len(after))
+    return before + "\n".join([*lines, *after[end:]]) + "\n"
+
+
+def main() -> None:
+    folder = ROOT / "lab" / "out"
+    texts = {name: folder / file for name, file in REPORTS.items()}
+    columns = {name: read_report(path.read_text(encoding="utf-8")) for name, path in texts.items() if path.exists()}
+    columns = {name: column for name, column in columns.items() if column}
+    if not columns:
+        raise SystemExit(f"no report of `tests/kernel/test_drift.py` in {folder}: run `make test-kernel` first")
+    page = fill(PAGE.read_text(encoding="utf-8"), table(columns))
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(page, encoding="utf-8")
+    else:
+        print(page)
+
+
+if __name__ == "__main__":
+    main()

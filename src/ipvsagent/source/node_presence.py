@@ -1,0 +1,68 @@
+"""Whether the cluster has a node, asked only when something hangs on it: a real server there that does not get idle.
+
+One row of a table from the server's cache, a few hundred bytes. No more than one question at a time, and these some
+time apart: a rolling update must not make all agents ask about all nodes.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from ipvsagent.errors import SourceError
+from ipvsagent.model.events import Event, NodePresence
+from ipvsagent.source.node_addresses import PATH, TABLE, TIMEOUT_SECONDS
+from ipvsagent.source.transport import Transport
+
+PAUSE_SECONDS = (0.5, 2.0)  # before each question; random between these
+
+
+class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
+    rows: list[msgspec.Raw] = []
+
+
+class NodePresenceQuestions:
+    """Asks about nodes one after the other, in a thread of its own.
+
+    Args:
+        put: takes the answers; a question that is not answered is dropped, and may be asked again.
+        wait: waits for seconds; answers True once it is over.
+    """
+
+    def __init__(self, transport: Transport, put: Callable[[Event], None], *, wait: Callable[[float], bool]) -> None:
+        self._transport = transport
+        self._put = put
+        self._wait = wait
+        self._random = random.Random()
+        self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def ask(self, name: str) -> None:
+        """Ask soon; may be called from any thread. An empty name asks nothing and lets the thread look at `wait`."""
+        self._names.put(name)
+
+    def follow(self) -> None:
+        """Ask, until `wait` says that it is over."""
+        while True:
+            names = {self._names.get()}
+            while not self._names.empty():
+                names.add(self._names.get())
+            for name in sorted(names):
+                if self._wait(self._random.uniform(*PAUSE_SECONDS)):  # or all agents would ask at once
+                    return
+                if name:
+                    self.answer(name)
+
+    def answer(self, name: str) -> None:
+        """Ask about one node now."""
+        query = {"includeObject": "None", "resourceVersion": "0", "fieldSelector": f"metadata.name={name}"}
+        try:
+            with self._transport.get(PATH, query, read_timeout_seconds=TIMEOUT_SECONDS, accept=TABLE) as found:
+                if found.status != 200:
+                    return
+                rows = msgspec.json.decode(found.read(), type=_Table).rows
+        except (SourceError, msgspec.DecodeError):
+            return
+        self._put(NodePresence(name, bool(rows)))

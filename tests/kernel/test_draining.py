@@ -1,0 +1,142 @@
+"""Real servers that drain: what keeps them, and what must not."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+from lab.topology import POD_ADDRESSES
+from lab.traffic import Answer, Connection
+
+from kernel.manifests import endpoint_slice, port, service
+from kernel.node import REFUSED, Node
+from kernel.processes import wait_for
+
+VIP, NODE_PORT = "10.96.0.10", 30080
+WEB = f"{VIP}:80/tcp"
+PORTS = [port(80, node_port=NODE_PORT)]
+SOON_SECONDS = 60.0  # half of TIME_WAIT
+
+
+def put(node: Node, *pods: str, **spec: object) -> None:
+    """Have a Service with exactly these endpoints."""
+    node.manifests.write(
+        "web", service("web", VIP, ports=PORTS, type="NodePort", **spec), endpoint_slice("web", *pods, ports=PORTS)
+    )
+
+
+def weights(node: Node) -> dict[str, int]:
+    """Weights of the real servers, by pod."""
+    pods = {f"{address}:8080": pod for pod, address in POD_ADDRESSES.items()}
+    return {pods[server]: weight for server, weight in node.table()[WEB].weights.items()}
+
+
+def test_connections_in_time_wait_do_not_keep_a_real_server(node: Node) -> None:
+    """GT-03: what both sides have closed is over, though the kernel remembers it for two minutes."""
+    put(node, "p1", "p2")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=6)} == {"p1", "p2"}
+    held = [node.connect("client", "tcp", VIP, 80) for _ in range(2)]
+    by_pod = {connection.ask().pod: connection for connection in held}
+    with by_pod["p2"]:
+        with by_pod["p1"] as connection:
+            put(node, "p2")
+            wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
+            assert connection.ask().pod == "p1"
+        assert "TIME_WAIT" in node.run("ipvsadm", "-Lnc")
+        wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
+        assert by_pod["p2"].ask().pod == "p2"
+
+
+def test_a_client_that_reuses_its_ports_does_not_keep_a_real_server(node: Node) -> None:
+    """GT-03, SYS-02, SYS-03: it comes back from the ports of its old connections, and is sent elsewhere."""
+    put(node, "p1", "p2")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    ports = range(40000, 40008)
+    assert {ask_and_reset(node, number).pod for number in ports} == {"p1", "p2"}
+    put(node, "p2")
+    wait_for(lambda: weights(node).get("p1") != 1, "p1 takes nothing new")
+
+    def gone_under_load() -> bool:
+        assert {ask_and_reset(node, number).pod for number in ports} == {"p2"}
+        return weights(node) == {"p2": 1}
+
+    wait_for(gone_under_load, "p1 is gone", SOON_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("ipvs", "refused"),
+    [
+        ({"scheduler": "rr"}, False),
+        ({"scheduler": "mh"}, True),
+        ({"scheduler": "mh", "schedulerFlags": ["flag-1", "flag-2"]}, False),
+        ({"scheduler": "sh"}, True),
+        ({"scheduler": "sh", "schedulerFlags": ["flag-1", "flag-2"]}, False),
+    ],
+    ids=str,
+)
+def test_new_clients_while_a_real_server_drains(node: Node, ipvs: dict[str, object], *, refused: bool) -> None:
+    """VS-03, DEV-16: it gets nothing new; a hash refuses those that it would have got, unless told to fall back."""
+    node.configure(ipvs=ipvs)
+    put(node, "p1", "p2", "p3")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2", "p3")
+    with node.connect("client", "tcp", VIP, 80) as connection:
+        leaving = connection.ask().pod
+        staying = {"p1", "p2", "p3"} - {leaving}
+        put(node, *sorted(staying))
+        wait_for(lambda: weights(node)[leaving] == 0, "one drains")
+        answers = {node.outcome("client", "tcp", VIP, 80, source_address=source) for source in sources(node)}
+        assert answers - {REFUSED} <= staying
+        assert (REFUSED in answers) == refused
+        assert connection.ask().pod == leaving
+
+
+def test_a_draining_real_server_gets_no_sticky_client(node: Node) -> None:
+    """GT-09: its persistence template does not lead there any more."""
+    put(node, "p1", "p2", sessionAffinity="ClientIP")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1", "p2")
+    with node.connect("client", "tcp", VIP, 80) as connection:
+        old = connection.ask().pod
+        assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {old}
+        (new,) = {"p1", "p2"} - {old}
+        put(node, new, sessionAffinity="ClientIP")
+        wait_for(lambda: weights(node)[old] == 0, "it drains")
+        assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {new}
+        assert connection.ask().pod == old
+    wait_for(lambda: weights(node) == {new: 1}, "it is gone", SOON_SECONDS)
+    assert {a.pod for a in node.many("client", "tcp", VIP, 80, count=3)} == {new}
+
+
+def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
+    """DEV-19: `ipvs.drainTimeout`."""
+    node.configure(ipvs={"drainTimeout": "4s"})
+    put(node, "p1")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1")
+    with node.connect("client", "tcp", VIP, 80) as connection:
+        assert connection.ask().pod == "p1"
+        put(node, "p2")
+        wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
+        assert connection.ask().pod == "p1"
+        wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
+
+
+def sources(node: Node) -> list[str]:
+    """Addresses that the client has, thirty of them."""
+    addresses = [f"192.168.60.{number}" for number in range(100, 130)]
+    namespace = node.namespace("client")
+    namespace.run("ip", "-batch", "-", stdin="".join(f"addr add {a}/24 dev eth0\n" for a in addresses))
+    return addresses
+
+
+def ask_and_reset(node: Node, source_port: int) -> Answer:
+    """One request from a certain port, which is free again at once: the connection is reset."""
+    with Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port) as connection:
+        answer = connection.ask()
+        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return answer
