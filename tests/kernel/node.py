@@ -230,6 +230,10 @@ class Node:
         """Start ``ipvsagent run`` so that it follows an API server."""
         return self._start(["run", "--kubeconfig", str(kubeconfig), *self._common_words], None)
 
+    def start(self, *words: str) -> Command:
+        """Start any command of the agent's."""
+        return self._start(words, None)
+
     def call(self, *words: str, environment: Mapping[str, str] | None = None) -> Result:
         """Run a command of the agent's to its end."""
         command = self._start(words, environment)
