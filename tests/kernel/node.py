@@ -169,9 +169,9 @@ class Node:
                 found.setdefault(where, {})[number] = answer
         return {w: a[ports[0]] if len(set(a.values())) == 1 else str(a) for w, a in found.items()}
 
-    def connect(self, where: str, protocol: Protocol, address: str, port: int) -> Connection:
+    def connect(self, where: str, protocol: Protocol, address: str, port: int, *, source_port: int = 0) -> Connection:
         """A connection that stays open."""
-        return Connection(self.namespace(where), protocol, address, port)
+        return Connection(self.namespace(where), protocol, address, port, source_port=source_port)
 
     # The agent
 
