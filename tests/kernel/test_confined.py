@@ -29,6 +29,7 @@ from kernel.manifests import endpoint_slice, port, service
 from kernel.node import Node
 from kernel.processes import AgentServer, wait_for
 from kernel.test_reload import uses_only
+from kernel.test_stale_flows import answer
 
 VARIANTS = ("legacy",) if os.environ.get("IN_GUEST") == "uml" else ("legacy", "nft")
 VIP, VIP_6 = "10.96.0.10", "fd00:96::10"
@@ -117,7 +118,7 @@ def test_traffic_drift_stale_flows_and_cleanup_work(confined: Node) -> None:
     with confined.connect("client", "udp", VIP, 53) as flow:
         assert flow.ask().pod == "p1"
         serve_web(confined, "p2")
-        wait_for(lambda: flow.ask().pod == "p2", "the flow has moved")
+        wait_for(lambda: answer(flow) == "p2", "the flow has moved")
     right = confined.state()
     for program in ("iptables", "ip6tables"):
         confined.run(f"{program}-{confined.variant}", "-t", "nat", "-F")
