@@ -154,7 +154,7 @@ def test_it_says_what_it_consists_of(folder: Path) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     components = json.loads(text)["components"]
     status = (image / "var/lib/dpkg/status").read_text(encoding="utf-8")
-    packages = re.findall(r"^Package: (\S+)\nStatus: install ok installed$", status, re.MULTILINE)
+    packages = re.findall(r"^Package: (\S+)\n(?:\S.*\n)*?Status: install ok installed$", status, re.MULTILINE)
     assert sorted(c["name"] for c in components if c["purl"].startswith("pkg:deb/")) == sorted(packages)
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
     in_python = [c["purl"].removeprefix("pkg:pypi/").replace("@", "==") for c in components if ":pypi/" in c["purl"]]
