@@ -66,7 +66,8 @@ def container_of(
     pod = pod_of(only(render(values), "DaemonSet"))
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     names = frozenset(context["capabilities"]["add"]) - {without}
-    prefixes = (str(ROOT), sys.prefix, *map(str, visible))
+    modules = f"/lib/modules/{os.uname().release}"  # a guest may have a link here
+    shown = map(os.path.realpath, (str(ROOT), sys.prefix, modules, *map(str, visible)))
     return Container(
         user=context["runAsUser"],
         group=context["runAsGroup"],
@@ -77,7 +78,7 @@ def container_of(
         system_calls=_filter(names),
         mounts=tuple(_mounts(rendered, {v["name"]: v for v in pod["volumes"]}, folder)),
         environment=_environment(rendered, node_name),
-        visible=tuple(dict.fromkeys(os.path.realpath(p) for p in prefixes)),
+        visible=tuple(path for path in dict.fromkeys(shown) if os.path.exists(path)),
     )
 
 
