@@ -17,6 +17,11 @@ def test_the_folder_that_is_written_to_is_looked_at(
     """As the agent chooses it."""
     seen: list[str] = []
     flags = os.statvfs(tmp_path)
-    monkeypatch.setattr(os, "statvfs", lambda path: seen.append(str(path)) or flags)
+
+    def look(path: object) -> os.statvfs_result:
+        seen.append(str(path))
+        return flags
+
+    monkeypatch.setattr(os, "statvfs", look)
     assert is_read_only(tmp_path, variables) is bool(flags.f_flag & os.ST_RDONLY)
     assert seen == [str(tmp_path / asked)]
