@@ -34,14 +34,26 @@ RUN apt-get update; \
     apt-get clean; \
     rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old
 COPY --from=build /opt/ipvsagent /opt/ipvsagent
+ARG SOURCE_DATE_EPOCH=0
+# What is in here, for scanners that look for vulnerable versions.
+RUN --mount=type=bind,source=lab/sbom.py,target=/tmp/sbom.py \
+    mkdir /opt/ipvsagent/share; \
+    python3 /tmp/sbom.py /opt/ipvsagent/lib/python3.11/site-packages /opt/ipvsagent/share/sbom.cdx.json; \
+    touch --date="@${SOURCE_DATE_EPOCH}" /opt/ipvsagent/share/sbom.cdx.json /opt/ipvsagent/share /opt/ipvsagent
 ENV PATH=/opt/ipvsagent/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
+ARG BASE
 LABEL org.opencontainers.image.title="ipvsagent" \
       org.opencontainers.image.description="Kubernetes service proxy on IPVS" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="docker.io/library/${BASE}"
 # Root, as netlink and iptables ask for it; the chart takes away all capabilities but those that are needed.
 ENTRYPOINT ["ipvsagent"]
 CMD ["run"]

@@ -7,10 +7,10 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table clean compile
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 setup: ## install Debian packages and .venv; does nothing when all is there
 	@lab/setup.sh </dev/null
@@ -33,6 +33,10 @@ test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEM
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+
+test-kernel-confined: compile ## data-plane tests with the agent confined as the chart's container; GUEST=uml for the quick guest
+	lab/boot.sh -k $(or $(GUEST),qemu) -t 1260 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
+		-v --junit-xml=lab/out/kernel-confined.xml $(OPTIONS)
 
 SOAK_SECONDS ?= 1800
 soak: compile ## random changes, drift, restarts and kills under traffic; SOAK_SECONDS (1800), SOAK_SEED, SOAK_KERNEL=uml

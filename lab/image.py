@@ -28,6 +28,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 SUITE = "bookworm"
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+_SHOWN_FILE = re.compile(r"--mount=type=bind,source=(?P<source>[^,\s]+),target=(?P<target>[^,\s]+)\s+")
 _PLAIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Files of this machine without which nothing can be fetched; they do not stay.
 _BORROWED = ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -65,10 +66,13 @@ class Stage:
         return _VARIABLE.sub(lambda m: known.get(m[1] or m[2], ""), text)
 
     def run(self, script: str) -> None:
-        """RUN: in the stage's root, with this machine's way to the network."""
-        borrowed = [Path(p) for p in _BORROWED if Path(p).exists() and not (self.root / p[1:]).exists()]
-        for path in borrowed:
-            target = self.root / str(path)[1:]
+        """RUN: in the stage's root, with this machine's way to the network and the files that it is to see."""
+        borrowed = {self.root / p[1:]: Path(p) for p in _BORROWED if Path(p).exists()}
+        while option := _SHOWN_FILE.match(script):
+            borrowed[self.root / option["target"][1:]] = ROOT / option["source"]
+            script = script[option.end() :]
+        borrowed = {target: path for target, path in borrowed.items() if not target.exists()}
+        for target, path in borrowed.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         passed_on = {k: v for k, v in os.environ.items() if _PASSED_ON.fullmatch(k)}
@@ -77,8 +81,8 @@ class Stage:
         try:
             subprocess.run(["chroot", self.root, *words], env=environment, stdin=subprocess.DEVNULL, check=True)
         finally:
-            for path in borrowed:
-                (self.root / str(path)[1:]).unlink()
+            for target in borrowed:
+                target.unlink()
 
     def copy(self, words: list[str], stages: Mapping[str, Stage]) -> None:
         """COPY: from the repository as far as .dockerignore lets it in, or from another stage."""

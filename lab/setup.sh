@@ -11,6 +11,7 @@ packages=(
     iproute2 ipvsadm ipset iptables nftables conntrack procps util-linux         # what tests and demo look with
     prometheus                                                                   # it judges our metrics
     debootstrap                                                                  # the image without a container engine
+    golang-github-containers-common netavark libseccomp2                         # seccomp's default profile
     python3 python3-venv python3-dev make git ca-certificates openssl
 )
 

@@ -46,23 +46,32 @@ def test_the_version_is_that_of_the_agent() -> None:
 def test_labels_are_those_of_the_open_container_initiative() -> None:
     """What registries show."""
     labels = {n for i in INSTRUCTIONS if i.word == "LABEL" for n in re.findall(r"(\S+)=\"", i.rest)}
-    prefix = "org.opencontainers.image."
-    assert {prefix + n for n in ("title", "description", "licenses", "version", "revision")} == labels
+    names = ("title", "description", "licenses", "version", "revision", "created", "source", "base.name")
+    assert {f"org.opencontainers.image.{n}" for n in names} == labels
 
 
 def test_nothing_depends_on_the_architecture() -> None:
     """One Dockerfile for amd64 and arm64."""
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert re.search(r"amd64|arm64|x86_64|aarch64", text) is None
+    for name in ("Dockerfile", "lab/sbom.py", "constraints.txt"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.search(r"amd64|arm64|x86_64|aarch64|--platform|platform_machine", text) is None, name
 
 
-@pytest.mark.parametrize("name", ["src", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"])
+def test_what_is_in_the_image_is_written_down_after_all_of_it_is_there() -> None:
+    """The last step that changes the file system, with a script that does not stay."""
+    last = [i for i in INSTRUCTIONS if i.word in {"RUN", "COPY"}][-1]
+    assert last.rest.startswith("--mount=type=bind,source=lab/sbom.py,")
+
+
+@pytest.mark.parametrize("name", ["src", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "lab/sbom.py"])
 def test_the_build_is_given_what_it_copies(name: str) -> None:
     """And .dockerignore keeps all else out, so that no change elsewhere builds anew."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
     assert f"!{name}" in lines
-    assert any(name in i.rest.split() or f"./{name}" in i.rest.split() for i in INSTRUCTIONS if i.word == "COPY")
+    copied = {word.removeprefix("./") for i in INSTRUCTIONS if i.word == "COPY" for word in i.rest.split()}
+    shown = {found for i in INSTRUCTIONS for found in re.findall(r"--mount=type=bind,source=([^,]+),", i.rest)}
+    assert name in copied | shown
 
 
 def test_comments_may_stand_within_an_instruction() -> None:

@@ -22,7 +22,7 @@ from chart.rendering import (
     with_pods,
 )
 from ipvsagent.config.load import parse_configuration
-from ipvsagent.config.types import HEALTH_PORT
+from ipvsagent.config.types import HEALTH_PORT, SCHEDULERS
 
 ROWS = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 # The oldest version that the chart allows, and two current ones.
@@ -81,6 +81,12 @@ def test_capabilities_are_those_that_the_rules_and_modules_need(row: str, capabi
     """NET_RAW for the raw socket of iptables-legacy alone, SYS_MODULE for modprobe alone."""
     daemon_set = only(render(MATRIX[row]), "DaemonSet")
     assert {c["name"]: c["securityContext"]["capabilities"]["add"] for c in containers_of(daemon_set)} == capabilities
+
+
+def test_every_scheduler_is_loaded_before_the_agent_starts() -> None:
+    """The agent may not load one; a new one in the values must work without a restart."""
+    (modules,) = [c for c in containers_of(only(render({}), "DaemonSet")) if c["name"] == "modules"]
+    assert {w for w in modules["command"] if w.startswith("ip_vs_")} == {f"ip_vs_{name}" for name in SCHEDULERS}
 
 
 @ROWS

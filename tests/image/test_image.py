@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 import ipvsagent
 
@@ -142,6 +145,28 @@ def _size(root: Path) -> int:
         if not top.startswith((f"{root}/proc", f"{root}/dev", f"{root}/sys"))
         for name in names
     )
+
+
+def test_it_says_what_it_consists_of(folder: Path) -> None:
+    """Every Debian package that dpkg knows, every Python package, in a valid document."""
+    image = folder / "image"
+    text = (image / "opt/ipvsagent/share/sbom.cdx.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    components = json.loads(text)["components"]
+    status = (image / "var/lib/dpkg/status").read_text(encoding="utf-8")
+    packages = re.findall(r"^Package: (\S+)\n(?:\S.*\n)*?Status: install ok installed$", status, re.MULTILINE)
+    assert sorted(c["name"] for c in components if c["purl"].startswith("pkg:deb/")) == sorted(packages)
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
+    in_python = [c["purl"].removeprefix("pkg:pypi/").replace("@", "==") for c in components if ":pypi/" in c["purl"]]
+    assert set(in_python) <= set(pinned)
+    assert {"kubernetes", "pyroute2", "python-iptables"} <= {name.partition("==")[0] for name in in_python}
+
+
+def test_the_base_image_and_the_source_are_named(started_with: dict[str, Any]) -> None:
+    """Whoever rebuilds it can tell from what."""
+    labels = {k.removeprefix("org.opencontainers.image."): v for k, v in started_with["labels"].items()}
+    assert labels["base.name"].startswith("docker.io/library/debian:")
+    assert all(labels.values())
 
 
 def test_nothing_of_the_machine_that_built_it_is_left(folder: Path) -> None:

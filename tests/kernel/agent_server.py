@@ -5,9 +5,10 @@ started once a test session, before there is any thread in it or in its parent.
 
     python agent_server.py DESCRIPTOR
 
-It reads requests from a socket until that closes. A request is JSON, ``{"argv": [...], "environment": {...}}``, and
-comes with four file descriptors: the network namespace, stdout, stderr, and a pipe to which ``pid NUMBER`` and, when
-the command has ended, ``exit STATUS`` are written. All that it started ends with it.
+It reads requests from a socket until that closes. A request is JSON with ``argv``, ``environment``, and ``container``:
+null, or a `confinement.confine.Container` as JSON. It comes with four file descriptors: the network namespace, stdout,
+stderr, and a pipe to which ``pid NUMBER`` and, when the command has ended, ``exit STATUS`` are written. All that it
+started ends with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import kubernetes.client
@@ -30,7 +32,11 @@ import ipvsagent.cli.plan
 import ipvsagent.cli.run  # noqa: F401
 from ipvsagent.cli.main import main
 
-_CLONE_NEWNET = 0x40000000
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from confinement.confine import Container, confine
+
+_CLONE_NEWNET, _CLONE_NEWPID = 0x40000000, 0x20000000
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,6 +60,8 @@ def keep(request: dict[str, object], namespace: int, stdout: int, stderr: int, s
     """Start the command, wait for it and report how it ended."""
     _end_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if request["container"] and _libc.unshare(_CLONE_NEWPID):
+        raise OSError(ctypes.get_errno(), "unshare")
     pid = os.fork()
     if pid == 0:
         os.close(status)
@@ -75,6 +83,8 @@ def become(request: dict[str, object], namespace: int, stdout: int, stderr: int)
             os.dup2(source, target)
         for descriptor in (namespace, stdout, stderr):
             os.close(descriptor)
+        if isinstance(request["container"], str):
+            confine(Container.from_json(request["container"]))
         argv, environment = request["argv"], request["environment"]
         assert isinstance(argv, list)
         assert isinstance(environment, dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import signal
 import socket
@@ -16,6 +17,16 @@ from lab.namespaces import Namespace
 from lab.topology import CLUSTER_NETWORKS, NODE_NAME, POD_ADDRESSES, POD_ADDRESSES_6, POD_PORT, Topology
 from lab.traffic import TIMEOUT_SECONDS, Answer, Connection, Protocol, ask
 
+from confinement.confine import Container
+from confinement.container import (
+    AGENT,
+    MODULES,
+    container_of,
+    program_words,
+    rendered_configuration,
+    rendered_container,
+    values_for,
+)
 from kernel.manifests import ManifestFolder
 from kernel.manifests import node as node_manifest
 from kernel.processes import SLOW_GUEST, AgentServer, Command, wait_for
@@ -25,6 +36,8 @@ _REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
 REFUSED, NOTHING = "refused", "nothing"
 SHORT_SECONDS = 1.5 if SLOW_GUEST else 0.3
 """How long to wait for an answer that is not to come."""
+CONFINED = os.environ.get("IPVSAGENT_CONFINED") == "1"
+"""Whether the agent runs as the chart's container does where a test does not say otherwise."""
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 
 
@@ -62,14 +75,25 @@ class Node:
     Args:
         folder: for manifests, configuration and output.
         variant: the iptables variant that the agent is to use.
+        confined: the agent gets nothing but what the chart's container has, in the place of all rights of root.
+
+    Attributes:
+        volume: the folder that stands for the ConfigMap's volume in the container.
+        container: what the agent's commands are limited to; None: nothing.
     """
 
-    def __init__(self, server: AgentServer, folder: Path, variant: str) -> None:
+    def __init__(self, server: AgentServer, folder: Path, variant: str, *, confined: bool = CONFINED) -> None:
         self.variant = variant
         self.folder = folder
         self.topology = Topology()
         self.manifests = ManifestFolder(folder / "manifests")
         self.manifests.write("node", node_manifest())
+        self.volume = folder / "volume"
+        self.volume.mkdir()
+        self.container: Container | None = None
+        if confined:
+            self.container = self.chart_container()
+            self._run_init_container()
         self.configuration = folder / "configuration.json"
         self.configure()
         self._server = server
@@ -156,6 +180,7 @@ class Node:
         content = {
             "apiVersion": "ipvsagent.io/v1alpha1",
             "kind": "AgentConfiguration",
+            **(rendered_configuration(values_for(self.variant)) if self.container else {}),
             "clusterCIDR": list(CLUSTER_NETWORKS),
             "iptables": {"variant": self.variant},
             **fields,
@@ -163,6 +188,23 @@ class Node:
         new = self.configuration.with_suffix(".new")
         new.write_text(json.dumps(content), encoding="utf-8")
         new.replace(self.configuration)
+
+    def chart_container(self, name: str = AGENT, *, without: str = "") -> Container:
+        """What the chart limits a container to on this node, perhaps without one of its capabilities."""
+        values, visible = values_for(self.variant), [self.folder.parent]
+        return container_of(values, name, node_name=NODE_NAME, folder=self.volume, visible=visible, without=without)
+
+    def _run_init_container(self) -> None:
+        """Load the modules as the pod does before the agent starts; not again where all schedulers are there."""
+        words = rendered_container(values_for(self.variant), MODULES)["command"]
+        schedulers = [word for word in words if word.startswith("ip_vs")]
+        if not all(Path("/sys/module", name).is_dir() for name in schedulers):
+            self.run(*program_words(self.chart_container(MODULES), self.folder), *words)
+
+    @property
+    def confining_words(self) -> tuple[str, ...]:
+        """Words before those of a program that is to be limited as the agent is."""
+        return program_words(self.container, self.folder) if self.container else ()
 
     @property
     def run_words(self) -> list[str]:
@@ -187,6 +229,10 @@ class Node:
     def start_agent_with_api(self, kubeconfig: Path) -> Command:
         """Start ``ipvsagent run`` so that it follows an API server."""
         return self._start(["run", "--kubeconfig", str(kubeconfig), *self._common_words], None)
+
+    def start(self, *words: str) -> Command:
+        """Start any command of the agent's."""
+        return self._start(words, None)
 
     def call(self, *words: str, environment: Mapping[str, str] | None = None) -> Result:
         """Run a command of the agent's to its end."""
@@ -293,7 +339,7 @@ class Node:
     def _start(self, words: list[str] | tuple[str, ...], environment: Mapping[str, str] | None) -> Command:
         output = self.folder / f"command-{len(self._commands)}"
         output.mkdir()
-        command = self._server.start(self.topology.node, words, output, environment)
+        command = self._server.start(self.topology.node, words, output, environment, self.container)
         self._commands.append(command)
         return command
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from lab.namespaces import Namespace
 
+from confinement.confine import Container
+
 SLOW_GUEST = os.environ.get("IN_GUEST") == "qemu"
 PATIENCE_SECONDS = 120.0 if SLOW_GUEST else 30.0
 
@@ -97,11 +99,13 @@ class AgentServer:
         argv: Sequence[str],
         output: Path,
         environment: Mapping[str, str] | None = None,
+        container: Container | None = None,
     ) -> Command:
         """Start ``ipvsagent ARGV`` in a namespace.
 
         Args:
             output: folder for what it prints; later output is appended to earlier.
+            container: what it is limited to; None: nothing.
         """
         if not self._ready:
             assert self._control.recv(16) == b"ready", "the agent does not import"
@@ -109,7 +113,12 @@ class AgentServer:
         stdout, stderr = output / "stdout", output / "stderr"
         reader, writer = os.pipe()
         with stdout.open("ab") as out, stderr.open("ab") as err:
-            message = json.dumps({"argv": list(argv), "environment": dict(environment or {})}).encode()
+            request = {
+                "argv": list(argv),
+                "environment": dict(environment or {}),
+                "container": container and container.to_json(),
+            }
+            message = json.dumps(request).encode()
             socket.send_fds(self._control, [message], [where.descriptor, out.fileno(), err.fileno(), writer])
         os.close(writer)
         return Command(argv, reader, stdout, stderr)

@@ -26,11 +26,11 @@ def call(node: Node, *words: str, prefix: tuple[str, ...] = (), path: str = "") 
     """Run the program on the node to its end.
 
     Args:
-        prefix: words before it, such as `setpriv`.
+        prefix: words before it, such as `setpriv`, in the place of those that confine it.
         path: the program search path, if it is to be another one.
     """
     environment = {**os.environ, "PATH": path} if path else None
-    return node.topology.node.attempt(*prefix, PROGRAM, *words, env=environment)
+    return node.topology.node.attempt(*(prefix or node.confining_words), PROGRAM, *words, env=environment)
 
 
 def complaint(done: subprocess.CompletedProcess[str], code: int) -> list[str]:
@@ -47,7 +47,7 @@ def test_the_program_runs_until_sigterm_and_cleans_up(node: Node) -> None:
     with (
         node.topology.node.inside(),
         (node.folder / "stderr").open("wb") as stderr,
-        subprocess.Popen([PROGRAM, *node.run_words], stderr=stderr) as agent,
+        subprocess.Popen([*node.confining_words, PROGRAM, *node.run_words], stderr=stderr) as agent,
     ):
         try:
             node.wait_for_service(WEB, "p1")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ipvsagent.doctor.snapshot import ConfigurationFile, Process
+from ipvsagent.kernel.sysctls import NETWORK_SETTINGS
 
 SYSCTLS = (
     *(f"net/ipv4/vs/{n}" for n in ("conntrack", "conn_reuse_mode", "expire_nodest_conn", "run_estimation")),
@@ -46,9 +47,10 @@ def read_sysctls(root: Path, links: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def is_read_only(root: Path) -> bool:
-    """Whether kernel settings are mounted so that nothing can be written."""
-    return bool(os.statvfs(root / "proc/sys").f_flag & os.ST_RDONLY)
+def is_read_only(root: Path, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether kernel settings are mounted so that nothing can be written: where a container has the host's, those."""
+    folder = environment.get(NETWORK_SETTINGS) or root / "proc/sys"
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def read_capabilities(root: Path) -> int:
