@@ -25,7 +25,7 @@ from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fu
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.kernel.statistics import StatisticsReader
-from ipvsagent.kernel.sysctls import SysctlDriver
+from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Stop
@@ -45,7 +45,6 @@ from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
-_NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"  # names the folder in which a container has the host's /proc/sys/net
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
@@ -83,7 +82,7 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
         addresses=addresses,
         ip_sets=ip_sets,
         rules=rules,
-        sysctls=SysctlDriver(network=_mounted(_NETWORK_SETTINGS)),
+        sysctls=SysctlDriver(network=_mounted(NETWORK_SETTINGS)),
         modules=modules,
         conntrack=conntrack,
         close=close,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from chart.rendering import CHART, helm
 from docs.pages import DOCS, ROOT, Block, blocks
 
 PAGES = (DOCS / "guides/quick-start.md", DOCS / "guides/migration.md")
@@ -57,6 +61,20 @@ def test_what_runs_does_what_the_page_says(block: Block, tmp_path: Path) -> None
         assert done.returncode == 0, f"{command.text}\n{done.stderr}"
         if command.output:
             assert done.stdout == command.output
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b not in RUN], ids=lambda block: block.name)
+def test_what_needs_a_cluster_is_at_least_well_formed(block: Block) -> None:
+    """The shell parses it, patches are JSON, and the chart takes the values that Helm is given."""
+    for command in block.commands:
+        words = shlex.split(command.text)
+        subprocess.run(["bash", "-n", "-c", command.text], check=True)
+        for patch in [word for previous, word in pairwise(words) if previous == "-p"]:
+            json.loads(patch)
+        if words[0] == "helm" and "charts/ipvsagent" in words:
+            values = [f"--set={word}" for previous, word in pairwise(words) if previous == "--set"]
+            rendered = helm("template", "ipvsagent", str(CHART), *values)
+            assert rendered.status == 0, rendered.errors
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "guides").glob("*.md")), ids=lambda path: path.name)

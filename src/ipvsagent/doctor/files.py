@@ -46,9 +46,14 @@ def read_sysctls(root: Path, links: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def is_read_only(root: Path) -> bool:
-    """Whether kernel settings are mounted so that nothing can be written."""
-    return bool(os.statvfs(root / "proc/sys").f_flag & os.ST_RDONLY)
+def is_read_only(root: Path, mounted: str = "") -> bool:
+    """Whether the network's kernel settings are mounted so that nothing can be written.
+
+    Args:
+        mounted: another place of /proc/sys/net, which the agent uses in a container; empty: there is none.
+    """
+    folder = Path(mounted) if mounted else root / "proc/sys"
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def read_capabilities(root: Path) -> int:

@@ -26,6 +26,7 @@ from ipvsagent.kernel.iptables_text import parse_save
 from ipvsagent.kernel.iptables_tools import find_program, run
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.sysctls import NETWORK_SETTINGS
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adopt import list_entries, read_kernel
@@ -183,7 +184,7 @@ class _Reader:
 
     def _read_sysctls(self) -> None:
         self._fields["sysctls"] = files.read_sysctls(self._root, [link.name for link in self._fields.get("links", ())])
-        self._fields["read_only_proc"] = files.is_read_only(self._root)
+        self._fields["read_only_proc"] = files.is_read_only(self._root, os.environ.get(NETWORK_SETTINGS, ""))
 
     def _read_processes(self) -> None:
         self._fields["processes"] = tuple(files.read_processes(self._root))

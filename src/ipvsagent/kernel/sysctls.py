@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ipvsagent.errors import kernel_error
 
+NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"
+"""Environment variable that names the folder in which a container has the host's /proc/sys/net."""
+
 _NETWORK = "net/"
 
 

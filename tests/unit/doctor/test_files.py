@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ipvsagent.doctor import files
 
 
@@ -97,3 +99,11 @@ def test_capabilities_are_a_mask(tmp_path: Path) -> None:
     """CapEff of the thread."""
     write(tmp_path, "proc/thread-self/status", "Name:\tx\nCapEff:\t0000000000001000\n")
     assert files.read_capabilities(tmp_path) == 1 << 12
+
+
+def test_settings_mounted_elsewhere_are_looked_at_in_the_place_of_proc(tmp_path: Path) -> None:
+    """A container has /proc/sys read-only, and the host's network settings where the chart mounts them."""
+    write(tmp_path, "host/ipv4/ip_forward", "0\n")
+    assert not files.is_read_only(tmp_path, str(tmp_path / "host"))
+    with pytest.raises(OSError, match="proc/sys"):
+        files.is_read_only(tmp_path)
