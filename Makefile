@@ -7,7 +7,7 @@ GUEST_TESTS := tests/kernel $(wildcard tests/contract)
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -70,6 +70,12 @@ bench-source: setup ## what it costs to list, decode and index a large cluster o
 reference: setup ## write what is generated from the code: schema and tables of the reference
 	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
 	$(PYTHON) -m lab.chart_reference </dev/null
+
+docs: setup ## the documentation site: build/site/index.html
+	$(PYTHON) -m mkdocs build --strict --quiet </dev/null
+
+package: setup ## wheel and sdist: dist
+	$(PYTHON) -m build --no-isolation </dev/null
 
 coverage-spec: setup ## rules of the behaviour specification that no test cites
 	$(PYTHON) -m lab.spec_coverage </dev/null

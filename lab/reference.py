@@ -1,4 +1,4 @@
-"""`make reference`: write what is generated from the code: the schema, and tables of the reference.
+"""`make reference`: write what is generated from the code: the schema, tables of the reference, copies of the version.
 
 ``--check`` writes nothing and says what is out of date.
 """
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ipvsagent import __version__
 from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
 from ipvsagent.config.documents import find_configuration
 from ipvsagent.config.load import read_configuration
@@ -22,6 +23,11 @@ SAMPLES = ROOT / "tests" / "data" / "kube-proxy"
 CONFIGURATION = Path("docs/reference/configuration.md")
 SCHEMA = Path("src/ipvsagent/config/schema.json")
 KUBE_PROXY = Path("docs/reference/kube-proxy-configuration.md")
+VERSIONS = {
+    Path("charts/ipvsagent/Chart.yaml"): r"^((?:version|appVersion): ).*$",
+    Path("Dockerfile"): r"^(ARG VERSION=).*$",
+}
+"""Files that must hold the package's version, and where."""
 
 _PLAIN = {f.path: f.plain for f in FIELDS}
 _ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that become one of ours with another name
@@ -49,7 +55,16 @@ def generated() -> dict[Path, str]:
         marks = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
         escaped = table.replace("\\", r"\\")
         configuration = re.sub(marks, rf"\g<1>{escaped}\g<2>", configuration, flags=re.DOTALL)
-    return {SCHEMA: json_schema(), CONFIGURATION: configuration, KUBE_PROXY: _HEAD + "".join(_distributions())}
+    return {
+        SCHEMA: json_schema(),
+        CONFIGURATION: configuration,
+        KUBE_PROXY: _HEAD + "".join(_distributions()),
+        **{path: _with_version((ROOT / path).read_text(encoding="utf-8"), place) for path, place in VERSIONS.items()},
+    }
+
+
+def _with_version(text: str, place: str) -> str:
+    return re.sub(place, rf"\g<1>{__version__}", text, flags=re.MULTILINE)
 
 
 def _distributions() -> Iterator[str]:

@@ -47,7 +47,7 @@ make_environment() {
     [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv
     # Both names, for old and new pip: the versions that build packages are pinned, too.
     PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        .venv/bin/python -m pip install --quiet --use-pep517 -e '.[dev,lab]' </dev/null
+        .venv/bin/python -m pip install --quiet --use-pep517 -e '.[dev,docs,lab]' </dev/null
     # The guest cannot keep compiled modules; compiled here, they halve the time of every start there.
     .venv/bin/python -m compileall -q .venv/lib >/dev/null || true # some packages ship files that do not compile
     echo "$stamp" >.venv/.stamp

@@ -9,6 +9,7 @@ from ipvsagent.errors import kernel_error
 
 NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"
 """The environment variable that names the folder in which a container has the host's /proc/sys/net."""
+
 _NETWORK = "net/"
 
 

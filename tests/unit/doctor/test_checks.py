@@ -61,7 +61,7 @@ BAD = (
         "modprobe -a ip_vs`",
         **with_module("ip_vs", ModuleState.LOADABLE, capabilities=1 << 12),
     ),
-    case("sysctls-writable", FAIL, "read-only", "privileged", read_only_proc=True),
+    case("sysctls-writable", FAIL, "read-only", "$IPVSAGENT_NETWORK_SETTINGS", read_only_proc=True),
     case("iptables", FAIL, "(nft: not there)", "package `iptables`", rules=(), iptables_missing={"nft": "not there"}),
     case(
         "iptables-mix",

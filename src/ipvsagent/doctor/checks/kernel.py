@@ -197,7 +197,8 @@ def sysctls_writable(node: NodeSnapshot) -> Iterator[Trouble]:
     if node.read_only_proc:
         yield fail(
             "/proc/sys is mounted read-only: kernel settings cannot be written",
-            "set `securityContext.privileged: true`, or mount the host's /proc/sys writable, or set them on the host",
+            "mount the host's /proc/sys/net writable and name that folder in $IPVSAGENT_NETWORK_SETTINGS, "
+            "or set them on the host",
         )
 
 
