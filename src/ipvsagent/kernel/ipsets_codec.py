@@ -169,6 +169,16 @@ def _decode_entry(data: dict[int, bytes], spec: SetSpec) -> SetEntry:
 
 
 def _entry(entry: SetEntry, line: int) -> bytes:
+    address, protocol = entry.address, entry.protocol
+    if address is None or protocol is None or entry.other_address is not None:
+        return _any_entry(entry, line)
+    # hash:ip,port, by far the most: one pack instead of nineteen
+    if len(address) == 4:
+        return _ADDRESS_PORT_4.pack(_HEADS_4, address, _PORT_HEAD, entry.port, _PROTO_HEAD, protocol, _LINE_HEAD, line)
+    return _ADDRESS_PORT_6.pack(_HEADS_6, address, _PORT_HEAD, entry.port, _PROTO_HEAD, protocol, _LINE_HEAD, line)
+
+
+def _any_entry(entry: SetEntry, line: int) -> bytes:
     parts = []
     if entry.address is not None:
         parts.append(_ip(_DATA["IP"], entry.address))
@@ -182,6 +192,19 @@ def _entry(entry: SetEntry, line: int) -> bytes:
         parts.append(attribute(_DATA["CIDR2"], bytes([entry.other_prefix_length])))
     parts.append(_number(_DATA["CADT_LINENO"], line, "!I"))
     return attribute(_TOP["DATA"] | NLA_F_NESTED, b"".join(parts))
+
+
+_ADDRESS_PORT_4, _ADDRESS_PORT_6 = struct.Struct("!12s4s4sH2x4sB3x4sI"), struct.Struct("!12s16s4sH2x4sB3x4sI")
+_HEAD = struct.Struct("=HH")
+_PORT_HEAD = _HEAD.pack(6, _DATA["PORT"] | NLA_F_NET_BYTEORDER)
+_PROTO_HEAD = _HEAD.pack(5, _DATA["PROTO"])
+_LINE_HEAD = _HEAD.pack(8, _DATA["CADT_LINENO"] | NLA_F_NET_BYTEORDER)
+_HEADS_4, _HEADS_6 = (
+    _HEAD.pack(packer.size, _TOP["DATA"] | NLA_F_NESTED)
+    + _HEAD.pack(size + 8, _DATA["IP"] | NLA_F_NESTED)
+    + _HEAD.pack(size + 4, kind | NLA_F_NET_BYTEORDER)
+    for packer, size, kind in ((_ADDRESS_PORT_4, 4, _IPV4), (_ADDRESS_PORT_6, 16, _IPV6))
+)
 
 
 def _ip(number: int, address: Address) -> bytes:

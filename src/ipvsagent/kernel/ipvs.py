@@ -105,7 +105,7 @@ class IpvsDriver:
         """As in `api.Ipvs`."""
         encode = codec.Encoder().encode
         family = self._family
-        answers = self._netlink.execute([Message(family, encode(o)) for o in operations])
+        answers = self._netlink.execute([(family, encode(o), 0) for o in operations])
         if not any(answers):
             return [None] * len(answers)
         return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]

@@ -80,12 +80,14 @@ class Encoder:
         self._nested_key = b""
         self._adding: VirtualServerKey | None = None
         self._before_address = b""  # all that precedes the address when a real server is added to it
+        self._port = -1  # of the real server added last, to which this belongs:
+        self._after_address = b""
 
     def encode(self, operation: IpvsOperation) -> bytes:
         """The payload of an operation's message: generic netlink header and attributes."""
+        if type(operation) is AddRealServer:  # most of a first sync, and matching a class takes its time
+            return self._add_real_server(operation.key, operation.real_server)
         match operation:
-            case AddRealServer(key, server):
-                return self._add_real_server(key, server)
             case AddVirtualServer(server):
                 return _NEW_SERVICE + _virtual_server(server)
             case ChangeVirtualServer(server):
@@ -96,18 +98,23 @@ class Encoder:
                 return _SET_DEST + self._nested(key) + _real_server(server)
             case RemoveRealServer(key, address, port):
                 return _DEL_DEST + self._nested(key) + _real_server_key(address, port)
+            case AddRealServer(key, server):
+                return self._add_real_server(key, server)
 
     def _add_real_server(self, key: VirtualServerKey, server: RealServer) -> bytes:
         """The hot path of a first sync: nothing is packed that is the same for all of a virtual server's."""
         if key is not self._adding:
             self._adding = key
             self._before_address = _NEW_DEST + self._nested(key) + _REAL_HEAD + _NEST.pack(20, _ADDR)
+            self._port = -1
         if server.weight != 1:
             return _NEW_DEST + self._nested(key) + _real_server(server)
-        address = server.address
-        if len(address) == 4:
-            return self._before_address + address + _BEFORE_PORT_4 + _PORT.pack(server.port) + _AFTER_PORT_4
-        return self._before_address + address + _BEFORE_PORT_6 + _PORT.pack(server.port) + _AFTER_PORT_6
+        if server.port != self._port:
+            self._port = server.port
+            ipv4 = len(server.address) == 4  # as all real servers of a virtual server, or as none
+            before, after = (_BEFORE_PORT_4, _AFTER_PORT_4) if ipv4 else (_BEFORE_PORT_6, _AFTER_PORT_6)
+            self._after_address = before + _PORT.pack(server.port) + after
+        return self._before_address + server.address + self._after_address
 
     def _nested(self, key: VirtualServerKey) -> bytes:
         if key is not self._key:

@@ -69,6 +69,11 @@ def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family
     return [candidate for _, candidate in best.values()]
 
 
+def local_endpoints(endpoints: Sequence[PortEndpoint], node_name: str) -> list[PortEndpoint]:
+    """Those that run on this node; without a name nothing is local (EP-09)."""
+    return [e for e in endpoints if e.endpoint.node_name == node_name] if node_name else []
+
+
 def is_local(endpoint: Endpoint, node_name: str) -> bool:
     """Whether an endpoint runs on this node; without a name nothing is local (EP-09)."""
     return bool(node_name) and endpoint.node_name == node_name
@@ -92,9 +97,7 @@ def eligible_endpoints(
         cluster = _near(ready, node_name, zone) or standing_in or ()
     local: Sequence[PortEndpoint] = ()
     if uses_local:
-        local = [e for e in ready if is_local(e.endpoint, node_name)] or [
-            e for e in standing_in or () if is_local(e.endpoint, node_name)
-        ]
+        local = local_endpoints(ready, node_name) or local_endpoints(standing_in or (), node_name)
     has_any = bool(cluster) or (uses_local and bool(ready or standing_in))
     return Eligible(_shuffled(cluster, node_name), _shuffled(local, node_name), has_any)
 
@@ -117,8 +120,10 @@ def _shuffled(endpoints: Iterable[PortEndpoint], node_name: str) -> tuple[RealSe
 
     So round robin does not begin with the same one on every node, and a restart changes nothing.
     """
-    seed = crc32(node_name.encode())
     servers = [e.real_server for e in endpoints]
     if len(servers) > 1:
-        servers.sort(key=lambda s: (crc32(b"%b%d" % (s.address, s.port), seed), s.address, s.port))
+        seed = crc32(node_name.encode())
+        hashed = [(crc32(s.address, seed ^ s.port), s.address, s.port, s) for s in servers]  # no two have one place
+        hashed.sort()
+        servers = [item[3] for item in hashed]
     return tuple(servers)

@@ -30,7 +30,7 @@ from ipvsagent.model.state import (
 )
 from ipvsagent.planner import sets
 from ipvsagent.planner.addresses import AddressPolicy
-from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, is_local
+from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, local_endpoints
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.scheduling import choose_scheduling
 
@@ -105,8 +105,10 @@ def plan_service(
         local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
-            local.update(e.endpoint.address for e in endpoints if _counts_as_healthy(e, node))
-            entries.update(dict.fromkeys(_loop_back_entries(context, port, endpoints)))
+            here = local_endpoints(endpoints, node.name)
+            # A health check counts ready endpoints; standing in is not enough (HC-14).
+            local.update(e.endpoint.address for e in here if e.endpoint.ready)
+            entries.update(dict.fromkeys(_loop_back_entries(context, port, here)))
             eligible = _eligible(context, port, endpoints)
             for frontend in _frontends(context, port, eligible):
                 if any_local and _lacks_local_endpoints(context, frontend.kind, eligible):
@@ -162,18 +164,12 @@ def _health_check_port(service: Service) -> int:
     return 0
 
 
-def _counts_as_healthy(item: PortEndpoint, node: NodeFacts) -> bool:
-    """Whether a health check counts an endpoint: ready and on this node; standing in is not enough (HC-14)."""
-    return item.endpoint.ready and is_local(item.endpoint, node.name)
-
-
-def _loop_back_entries(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Iterator[SetEntry]:
+def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoint]) -> Iterator[SetEntry]:
     """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
-    for item in endpoints:
-        if is_local(item.endpoint, context.node.name):
-            server = item.real_server
-            yield SetEntry(name, server.port, port.protocol, server.address, server.address)
+    for item in here:
+        server = item.real_server
+        yield SetEntry(name, server.port, port.protocol, server.address, server.address)
 
 
 def _eligible(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Eligible:

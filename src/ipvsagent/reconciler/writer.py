@@ -37,7 +37,7 @@ from ipvsagent.reconciler.ledger import Ledger
 Item = VirtualServerKey | Address | SetEntry
 """What is written, retried and reported by itself."""
 
-SERVERS_PER_BATCH = 256
+SERVERS_PER_BATCH = 64  # more of them at once is no faster, and takes memory that has to be had from the kernel first
 
 
 @dataclass(slots=True)
@@ -179,8 +179,13 @@ class Writer:
             return
         results = self._drivers.ipvs.apply(batch)
         self._counters.note_operations(batch, results)
+        well = not any(results)
         for span in spans:
-            self._conclude(span, batch[span.start : span.end], results[span.start : span.end], outcome)
+            if well:
+                self._note_life(batch[span.start], None)
+                self._in_sync(span.key, span.draining, outcome)
+            else:
+                self._conclude(span, batch[span.start : span.end], results[span.start : span.end], outcome)
 
     def _in_sync(self, key: VirtualServerKey, draining: tuple[RealServer, ...], outcome: Outcome) -> None:
         """Let the ledger share the desired value; what a Service claims is not foreign any more."""
