@@ -73,12 +73,12 @@ def test_no_container_has_more_rights_than_it_needs(values: Values) -> None:
     ("row", "capabilities"),
     [
         ("default", {"modules": ["SYS_MODULE"], "ipvsagent": ["NET_ADMIN", "NET_RAW"]}),
-        ("nft", {"modules": ["SYS_MODULE"], "ipvsagent": ["NET_ADMIN"]}),
-        ("least privilege", {"ipvsagent": ["NET_ADMIN"]}),
+        ("nft", {"modules": ["SYS_MODULE"], "ipvsagent": ["NET_ADMIN", "NET_RAW"]}),
+        ("least privilege", {"ipvsagent": ["NET_ADMIN", "NET_RAW"]}),
     ],
 )
 def test_capabilities_are_those_that_the_rules_and_modules_need(row: str, capabilities: dict[str, list[str]]) -> None:
-    """NET_RAW for the raw socket of iptables-legacy alone, SYS_MODULE for modprobe alone."""
+    """NET_RAW for the raw sockets of iptables, SYS_MODULE for modprobe alone."""
     daemon_set = only(render(MATRIX[row]), "DaemonSet")
     assert {c["name"]: c["securityContext"]["capabilities"]["add"] for c in containers_of(daemon_set)} == capabilities
 

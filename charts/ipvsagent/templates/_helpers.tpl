@@ -105,7 +105,7 @@ httpGet:
 {{- toYaml $selector }}
 {{- end }}
 
-{{/* Root without privileges. NET_RAW: iptables-legacy opens a raw socket to speak with the kernel; nft does not. */}}
+{{/* Root without privileges. NET_RAW: iptables opens raw sockets, legacy for all that it does, nft to look at ipsets. */}}
 {{- define "ipvsagent.securityContext" -}}
 privileged: false
 allowPrivilegeEscalation: false
@@ -116,9 +116,7 @@ capabilities:
   drop: [ALL]
   add:
     - NET_ADMIN
-    {{- if ne .Values.config.iptables.variant "nft" }}
     - NET_RAW
-    {{- end }}
 {{- end }}
 
 {{- define "ipvsagent.agentVolumeMounts" -}}

@@ -15,7 +15,7 @@ _PROGRAM_PREFIX = re.compile(r"^ip6?tables\S* v[\d.]+(?: \([a-z_]+\))?: ?")
 
 # What the programs and libiptc say, by what it means for us; the first that fits counts.
 _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
-    (NotPermitted, ("permission denied", "operation not permitted", "must be root")),
+    (NotPermitted, ("permission denied", "operation not permitted", "must be root", "can't open socket to ipset")),
     (Busy, ("resource temporarily unavailable", "holding the xtables lock", "device or resource busy")),
     (
         NotSupported,

@@ -56,8 +56,8 @@ def needed_from_node() -> Iterator[None]:
     except NotPermitted as error:
         raise NodeUnusable(
             f"not permitted: {error}",
-            "run as root, or with the capability NET_ADMIN (NET_RAW too for iptables-legacy, SYS_MODULE where modules"
-            " are not loaded yet)",
+            "run as root, or with the capabilities NET_ADMIN and NET_RAW, and SYS_MODULE where modules are not loaded"
+            " yet",
         ) from error
     except ToolMissing as error:
         raise NodeUnusable(str(error), "install the package `iptables`") from error
