@@ -53,7 +53,7 @@ LABEL org.opencontainers.image.title="ipvsagent" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.base.name="docker.io/library/${BASE}"
+      org.opencontainers.image.base.name="${BASE}"
 # Root, as netlink and iptables ask for it; the chart takes away all capabilities but those that are needed.
 ENTRYPOINT ["ipvsagent"]
 CMD ["run"]
