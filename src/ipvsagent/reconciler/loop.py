@@ -303,6 +303,7 @@ class Reconciler:
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
+        self._cache.infrastructure_changed = False  # the facts are read here
         self._attempt(_READ_ADDRESSES)
         for step in self._planning.first_steps():
             self._write(self._planning.plan(step, self._settings))
