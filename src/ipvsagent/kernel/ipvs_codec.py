@@ -85,7 +85,7 @@ class Encoder:
 
     def encode(self, operation: IpvsOperation) -> bytes:
         """The payload of an operation's message: generic netlink header and attributes."""
-        if type(operation) is AddRealServer:  # most of a first sync, and matching a class takes its time
+        if isinstance(operation, AddRealServer):  # most of a first sync, and matching a class takes its time
             return self._add_real_server(operation.key, operation.real_server)
         match operation:
             case AddVirtualServer(server):
@@ -98,8 +98,6 @@ class Encoder:
                 return _SET_DEST + self._nested(key) + _real_server(server)
             case RemoveRealServer(key, address, port):
                 return _DEL_DEST + self._nested(key) + _real_server_key(address, port)
-            case AddRealServer(key, server):
-                return self._add_real_server(key, server)
 
     def _add_real_server(self, key: VirtualServerKey, server: RealServer) -> bytes:
         """The hot path of a first sync: nothing is packed that is the same for all of a virtual server's."""

@@ -70,8 +70,8 @@ def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family
 
 
 def local_endpoints(endpoints: Sequence[PortEndpoint], node_name: str) -> list[PortEndpoint]:
-    """Those that run on this node; without a name nothing is local (EP-09)."""
-    return [e for e in endpoints if e.endpoint.node_name == node_name] if node_name else []
+    """Those that run on this node."""
+    return [e for e in endpoints if is_local(e.endpoint, node_name)]
 
 
 def is_local(endpoint: Endpoint, node_name: str) -> bool:

@@ -135,7 +135,7 @@ class Reconciler:
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
             _CHECK_FAMILIES: lambda: self._node.check_families(self._settings),
-            _READ_ADDRESSES: lambda: self._planning.learn(self._node.read_facts(self._settings)),
+            _READ_ADDRESSES: self._learn_facts,
             _WRITE_RULES: lambda: self._node.write_rules(self._settings),
             _CHECK_RULES: self._node.check_rules,
             _CREATE_SETS: self._node.create_sets,
@@ -303,7 +303,6 @@ class Reconciler:
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
-        self._cache.infrastructure_changed = False  # the facts are read here
         self._attempt(_READ_ADDRESSES)
         for step in self._planning.first_steps():
             self._write(self._planning.plan(step, self._settings))
@@ -317,9 +316,12 @@ class Reconciler:
             failures=len(self._failures),
         )
 
+    def _learn_facts(self) -> None:
+        self._cache.infrastructure_changed = False  # what is read now takes it into account; a failure is retried
+        self._planning.learn(self._node.read_facts(self._settings))
+
     def _plan_dirty(self) -> Touched:
         if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
-            self._cache.infrastructure_changed = False
             self._attempt(_READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
         return self._planning.plan_dirty(self._settings)
 

@@ -181,11 +181,12 @@ class Writer:
         self._counters.note_operations(batch, results)
         well = not any(results)
         for span in spans:
-            if well:
-                self._note_life(batch[span.start], None)
+            self._note_life(batch[span.start], results[span.start])
+            part = slice(span.start, span.end)
+            if well or not any(results[part]):
                 self._in_sync(span.key, span.draining, outcome)
             else:
-                self._conclude(span, batch[span.start : span.end], results[span.start : span.end], outcome)
+                self._note_failures(span.key, batch[part], results[part], outcome)
 
     def _in_sync(self, key: VirtualServerKey, draining: tuple[RealServer, ...], outcome: Outcome) -> None:
         """Let the ledger share the desired value; what a Service claims is not foreign any more."""
@@ -199,19 +200,15 @@ class Writer:
             self.ledger.hold(wanted)
         self.ledger.foreign.discard(key)
 
-    def _conclude(
+    def _note_failures(
         self,
-        span: _Span,
+        key: VirtualServerKey,
         operations: Sequence[IpvsOperation],
         results: Sequence[KernelError | None],
         outcome: Outcome,
     ) -> None:
-        first = next((r for r in results if r is not None), None)
-        self._note_life(operations[0], results[0])
-        if first is None:
-            self._in_sync(span.key, span.draining, outcome)
-            return
-        outcome.failures[span.key] = first
+        """Record what did work of a virtual server's operations, and the first error."""
+        outcome.failures[key] = next(r for r in results if r is not None)
         if isinstance(operations[0], AddVirtualServer) and results[0] is not None:
             # Nothing else of this virtual server can have worked; NotFound is an unknown scheduler here.
             outcome.drift |= isinstance(results[0], AlreadyExists | AcknowledgementsLost)
