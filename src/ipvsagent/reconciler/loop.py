@@ -25,6 +25,7 @@ from ipvsagent.model.events import (
     NodeAddressesChanged,
     NodePresence,
     Rejected,
+    RulesChanged,
     SourceProblems,
     Stop,
 )
@@ -216,6 +217,9 @@ class Reconciler:
                     self._attempt(_READ_ADDRESSES)
                 case DummyInterfaceChanged():
                     self._dummy_changed(event)
+                case RulesChanged(family):
+                    self._node.suspect_rules(family)
+                    self._verification.rules_changed(self._clock())
                 case Reconfigure():
                     self._reconfigure(event.settings)
                 case ConfigurationRefused():
