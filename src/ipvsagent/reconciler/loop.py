@@ -428,6 +428,7 @@ class Reconciler:
             self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
+            self._verification.rules_compared(self._clock())
             self._attempt(_CHECK_SYSCTLS)
             self._planning.look_for_schedulers()
         touched = finding.touched

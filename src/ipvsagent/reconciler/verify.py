@@ -30,8 +30,8 @@ TICKS_PER_RULE_CHECK = 2
 """One family's rules, and the kernel settings, are compared every so many ticks: that starts a program."""
 RULES_SETTLE_SECONDS = 0.1
 """Rules that were told to have changed are compared so much later: a script has mostly more than one command."""
-RULES_REST_SECONDS = 1.0
-"""And so long after the last such comparison at the earliest, however much changes."""
+RULES_REST_SECONDS = 0.5
+"""And so long after the end of the last comparison at the earliest, however much changes."""
 TICKS_PER_KEY_CHECK = 30
 """The one look at everything: which virtual servers there are, for the IPv6 ones that the kernel does not count."""
 
@@ -93,6 +93,10 @@ class Verification:
         at = max(now + RULES_SETTLE_SECONDS, self._rules_compared + RULES_REST_SECONDS)
         self._next_rule_check = min(self._next_rule_check, at)
 
+    def rules_compared(self, now: float) -> None:
+        """A comparison that a tick asked for has ended."""
+        self._rules_compared = now
+
     def tick(self, ledger: Ledger, *, now: float, exclude: Sequence[Network]) -> Finding | None:
         """Do one second's share, if it is time, or the comparison of rules alone that is due in between.
 
@@ -107,7 +111,7 @@ class Verification:
             return None
         suspected = now >= self._next_rule_check
         if suspected:
-            self._next_rule_check, self._rules_compared = math.inf, now
+            self._next_rule_check = math.inf
         if now < self._next_tick:
             return Finding(Touched(), check_rules=True)
         self._next_tick = now + TICK_SECONDS

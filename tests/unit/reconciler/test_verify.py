@@ -225,7 +225,9 @@ def test_rules_are_repaired_at_once_where_the_kernel_tells() -> None:
     assert [f for f in Family if flushed(node, f)] == []
 
 
-def test_rules_that_are_changed_without_end_are_compared_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_that_are_changed_without_end_are_compared_twice_a_second_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """DEV-02: comparing them starts a program, and somebody else's script must not keep the agent busy."""
     node = served()
     compared: list[float] = []
@@ -240,7 +242,8 @@ def test_rules_that_are_changed_without_end_are_compared_once_a_second(monkeypat
     while node.clock.now < began + 10:
         flush(node, Family.IPV4)
         let_pass_slowly(node, 0.05)
-    assert len(compared) <= 10 / RULES_REST_SECONDS + 10 / (TICK_SECONDS * TICKS_PER_RULE_CHECK) + 1
+    most = 10 / RULES_REST_SECONDS + 10 / (TICK_SECONDS * TICKS_PER_RULE_CHECK)
+    assert 10 < len(compared) <= most + 1
     let_pass_slowly(node, RULES_REST_SECONDS)
     assert not flushed(node, Family.IPV4)
 
