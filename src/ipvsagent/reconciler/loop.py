@@ -361,7 +361,7 @@ class Reconciler:
             self._log.debug("stale flows deleted", count=deleted)
 
     def _drain_further(self) -> None:
-        errors = self._drain.tick(
+        drained, errors = self._drain.tick(
             self._drivers,
             self._desired,
             self._writer.ledger,
@@ -370,6 +370,7 @@ class Reconciler:
             departures=self._cache.departures,
         )
         self._cache.departures.keep(self._drain.addresses())
+        self._write(Touched(dict.fromkeys(drained)))  # its settings may be others without them
         if errors:
             self._failures.failed(_READ_KERNEL, errors[0])
 
