@@ -9,6 +9,8 @@ for node ports. From it an agent knows them for its own when their address left 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.state import SetSpec, SetType
 
@@ -83,6 +85,7 @@ _TYPES = {
 _NAME_LENGTH = 31  # IPSET_MAXNAMELEN without the closing zero byte
 
 
+@lru_cache(maxsize=64)
 def set_name(base: str, family: Family) -> str:
     """The name of a set in a family: IPv6 names carry a ``6-`` and are cut to what the kernel takes."""
     if family is Family.IPV4:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
+    AddRealServers,
     AddVirtualServer,
     ChangeRealServer,
     ChangeVirtualServer,
@@ -49,7 +50,10 @@ def diff_virtual_server(
         return ([RemoveVirtualServer(held.key)] if held else []), ()
     key = wanted.key
     if held is None:
-        return [AddVirtualServer(wanted), *(AddRealServer(key, s) for s in wanted.real_servers)], ()
+        adding: list[IpvsOperation] = [AddVirtualServer(wanted)]
+        if wanted.real_servers:
+            adding.append(AddRealServers(key, wanted.real_servers))
+        return adding, ()
     operations: list[IpvsOperation] = []
     surplus = {(s.address, s.port): s for s in held.real_servers}
     for server in wanted.real_servers:
