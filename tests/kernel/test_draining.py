@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+
 import pytest
 from lab.topology import POD_ADDRESSES
 from lab.traffic import Answer, Connection
@@ -13,6 +16,7 @@ from kernel.processes import wait_for
 VIP, NODE_PORT = "10.96.0.10", 30080
 WEB = f"{VIP}:80/tcp"
 PORTS = [port(80, node_port=NODE_PORT)]
+PORTS_USED = range(40000, 40008)  # by a client that takes the same ones again and again
 SOON_SECONDS = 60.0  # half of TIME_WAIT
 
 
@@ -47,30 +51,39 @@ def test_connections_in_time_wait_do_not_keep_a_real_server(node: Node) -> None:
         assert by_pod["p2"].ask().pod == "p2"
 
 
-def test_a_client_that_reuses_its_ports_is_sent_elsewhere(node: Node) -> None:
-    """GT-03, SYS-02: from the ports of connections that ended, to a real server that drains for another's sake."""
+def test_a_client_that_reuses_its_ports_does_not_keep_a_real_server(node: Node) -> None:
+    """GT-03, SYS-03: it comes back from the ports of connections that it broke off, and is sent elsewhere."""
     put(node, "p1", "p2")
     node.start_agent()
     node.wait_for_service(WEB, "p1", "p2")
     held = [node.connect("client", "tcp", VIP, 80) for _ in range(2)]
     by_pod = {connection.ask().pod: connection for connection in held}
-    ports = range(40000, 40008)
     with by_pod["p2"]:
         with by_pod["p1"] as connection:
-            assert {ask_and_end(node, number).pod for number in ports} == {"p1", "p2"}
+            assert {ask_and_reset(node, number).pod for number in PORTS_USED} == {"p1", "p2"}
             put(node, "p2")
             wait_for(lambda: weights(node) == {"p1": 0, "p2": 1}, "p1 drains")
-            known = [line.split() for line in node.run("ipvsadm", "-Lnc").splitlines() if "TIME_WAIT" in line]
-            assert f"{POD_ADDRESSES['p1']}:8080" in {words[5] for words in known}, "its old connections are remembered"
-            assert {ask_and_end(node, number).pod for number in ports} == {"p2"}
+            assert {ask_and_reset(node, number).pod for number in PORTS_USED} == {"p2"}
             assert connection.ask().pod == "p1"
 
         def gone_under_load() -> bool:
-            assert {ask_and_end(node, number).pod for number in ports} == {"p2"}
+            assert {ask_and_end(node, number).pod for number in PORTS_USED} == {"p2"}
             return weights(node) == {"p2": 1}
 
         wait_for(gone_under_load, "p1 is gone", SOON_SECONDS)
         assert by_pod["p2"].ask().pod == "p2"
+
+
+def test_a_client_that_reuses_its_ports_gets_to_a_new_real_server(node: Node) -> None:
+    """SYS-02: its connections are over, although IPVS remembers where they led to for two minutes."""
+    put(node, "p1")
+    node.start_agent()
+    node.wait_for_service(WEB, "p1")
+    assert {ask_and_end(node, number).pod for number in PORTS_USED} == {"p1"}
+    assert node.run("ipvsadm", "-Lnc").count("TIME_WAIT") == len(PORTS_USED)
+    put(node, "p1", "p2")
+    node.wait_for_service(WEB, "p1", "p2")
+    assert {ask_and_end(node, number).pod for number in PORTS_USED} == {"p1", "p2"}
 
 
 @pytest.mark.parametrize(
@@ -147,3 +160,11 @@ def ask_and_end(node: Node, source_port: int) -> Answer:
     """One request from a certain port, which is free again at once; IPVS remembers the connection in TIME_WAIT."""
     with Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port) as connection:
         return connection.ask_and_end()
+
+
+def ask_and_reset(node: Node, source_port: int) -> Answer:
+    """One request from a certain port, which is free again at once: the connection is reset."""
+    with Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port) as connection:
+        answer = connection.ask()
+        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return answer
