@@ -21,7 +21,7 @@ from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError,
 from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, grow_buffers
-from ipvsagent.kernel.notifications import Monitor
+from ipvsagent.kernel.notifications import Subscription
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation
@@ -91,7 +91,7 @@ def _error(operation: AddressOperation, answer: int) -> KernelError:
     return kernel_error(str(operation), "", answer)
 
 
-class RtnetlinkMonitor(Monitor[AddressEvent]):
+class RtnetlinkMonitor(Subscription[AddressEvent]):
     """Notifications about addresses, and about one dummy interface; implements `api.Monitor`.
 
     Args:

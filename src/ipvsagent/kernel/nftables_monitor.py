@@ -17,7 +17,7 @@ from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES
 from pyroute2.netlink.nfnetlink import nftsocket as constants
 
 from ipvsagent.kernel.netlink import attributes
-from ipvsagent.kernel.notifications import Monitor
+from ipvsagent.kernel.notifications import Subscription
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import RulesChanged
 from ipvsagent.model.rules import ChainPlace
@@ -38,7 +38,7 @@ _CHAIN_NAME = {
 """Which attribute names the chain, by the type of the message; others, such as those about sets, do not count."""
 
 
-class NftablesMonitor(Monitor[RulesChanged]):
+class NftablesMonitor(Subscription[RulesChanged]):
     """Tells when chains or rules change; implements `api.Monitor`. Takes the capability NET_ADMIN.
 
     Args:

@@ -18,7 +18,7 @@ _DATAGRAM_BYTES = 1 << 17
 E = TypeVar("E")
 
 
-class Monitor(ABC, Generic[E]):
+class Subscription(ABC, Generic[E]):
     """Notifications of one netlink protocol, taken for events.
 
     One thread reads; any thread may close.
