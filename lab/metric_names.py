@@ -25,9 +25,11 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
 - Counters of Services add up what all virtual servers of a port counted, node ports included. They survive the removal
   and return of a virtual server and end with the Service. The kernel brings its counts up to date every two seconds;
   what passes between that and the removal of a virtual server is not counted.
-- Where the kernel's estimation is off (`net.ipv4.vs.run_estimation` 0), the counts of virtual servers stand still until
-  it is on again. The counters of Services and real servers are left out then, so that nothing looks idle that is not;
-  `ipvsagent_ipvs_estimation` is 0, and the counters of the whole node, as well as all numbers of connections, go on.
+- Where the kernel's rate estimation is off (`ipvs.estimation`), `ipvsagent_ipvs_estimation` is 0 and the kernel adds up
+  the counts of virtual servers only when a scrape asks for it: for three seconds, every 30 seconds at most. The
+  counters of Services and real servers lose nothing, but lag behind by a scrape. The counters of the whole node and all
+  numbers of connections are of the moment. Counters that would stand still, because the agent may not write the setting
+  or has not yet, are left out, so that nothing looks idle that is not.
 - A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
   asked once for each virtual server: for nodes with hundreds of Services, not with thousands.
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.

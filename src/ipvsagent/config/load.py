@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ipvsagent.config.fields import read_common, read_scheduler
 from ipvsagent.config.reader import Findings, Section
-from ipvsagent.config.types import LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
+from ipvsagent.config.types import ESTIMATION_MODES, LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
 from ipvsagent.errors import ConfigurationError
 
 OUR_API_VERSION = "ipvsagent.io/v1alpha1"
@@ -99,6 +99,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
     ipv6_forwarding = top.boolean("ipv6Forwarding")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
+    estimation = ipvs.switch("estimation", Settings().estimation, ESTIMATION_MODES)
     external = top.section("externalAddresses")
     logging = top.section("logging")
     settings = read_common(top, ipvs, iptables)
@@ -117,6 +118,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
         ipv6_forwarding=ipv6_forwarding,
         real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
+        estimation=estimation,
     )
     findings.problems += top.unknown()
     return settings

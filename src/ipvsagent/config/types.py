@@ -16,6 +16,11 @@ DEFAULT_SCHEDULER = "rr"
 SCHEDULERS = ("dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr")
 """IPVS schedulers of current kernels; the kernel's own list decides at start (DEV-35)."""
 
+ESTIMATION_MODES = ("auto", "on", "off")
+"""Whether the kernel's rate estimator runs."""
+ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW = 5000, 4000
+"""Numbers of virtual servers between which `auto` leaves it as it is, so that it does not change back and forth."""
+
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
@@ -121,6 +126,7 @@ class Settings(Struct, frozen=True):
     strict_arp: bool = False  # CFG-24
     exclude_networks: tuple[Network, ...] = ()  # CFG-23, DEV-28
     timeouts: Timeouts = Timeouts()
+    estimation: str = "auto"  # ours: one of ESTIMATION_MODES
     drain_timeout_seconds: float = 900.0  # ours, DEV-19: how long a removed real server may keep its connections
     sync_period_seconds: float = 30.0  # CFG-21: twice this is how long work may be outstanding (HC-02)
     min_sync_period_seconds: float = 0.0  # CFG-22: changes within it are gathered

@@ -205,8 +205,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "estimation",
-        "cost of the rate estimator at this number of virtual servers",
-        "rate estimation is cheap",
+        "cost of the rate estimator at this number of virtual servers, against `ipvs.estimation`",
+        "rate estimation is cheap, or off",
         (Part.IPVS, Part.SYSCTLS),
         kernel.estimation,
     ),

@@ -13,7 +13,7 @@ from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics
 
 _NET = Path("/proc/thread-self/net")
-_RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 4.x; without it, estimation runs
+_RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 5.15; without it, estimation runs
 _ATTEMPTS = 3
 
 

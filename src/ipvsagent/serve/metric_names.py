@@ -206,7 +206,7 @@ OWN = (
     Definition(
         "ipvsagent_ipvs_estimation",
         "gauge",
-        "1 if the kernel keeps the counts of virtual servers up to date, else 0; they are left out then",
+        "1 if the kernel's rate estimation runs all the time; 0 if it is off, or runs only when counts are asked for",
     ),
     Definition(
         "ipvsagent_statistics_read_seconds", "gauge", "How long it took to read the kernel's counts the last time"

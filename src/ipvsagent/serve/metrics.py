@@ -45,6 +45,7 @@ class Sources(Struct):
         port_names: which Service's port each virtual server serves.
         silence_seconds: how long ago the API server last answered; None without one.
         requests: how requests to the API server went; None without one.
+        ask_for_counts: told of each reading.
     """
 
     counters: Counters
@@ -56,6 +57,7 @@ class Sources(Struct):
     silence_seconds: Callable[[], float] | None = None
     answers: AnswerCounts = field(default_factory=AnswerCounts)
     requests: RequestCounts | None = None
+    ask_for_counts: Callable[[], None] = lambda: None
 
 
 class Metrics:
@@ -106,6 +108,7 @@ class _Traffic:
         recreated = self._sources.counters.recreated
         before = recreated.copy()
         began = self._clock()
+        self._sources.ask_for_counts()
         try:
             reading = self._sources.read_statistics()
         except AgentError:
@@ -127,7 +130,8 @@ class _Traffic:
         if last is None:
             return
         text = self._labels.text
-        if last.estimation:  # else they stand still, and would say that there is no traffic
+        current = last.estimation or self._sources.counters.estimation_rounds
+        if current:  # else they stand still, and would say that there is no traffic
             yield from _counters(
                 names.SERVICE_TRAFFIC, [(text(name), counts) for name, counts in self._services.items()]
             )
@@ -136,7 +140,7 @@ class _Traffic:
         )
         if not last.real_servers:
             return
-        if last.estimation:
+        if current:
             yield from _counters(
                 names.REAL_SERVER_TRAFFIC, [(text(*name), counts) for name, counts in self._real_servers.items()]
             )
@@ -288,7 +292,8 @@ class _OwnNumbers(Collector):
             "ipvsagent_ipvs_timeout_seconds", {(n.removesuffix("_seconds"),): s for n, s in timeouts.items()}
         )
         yield _number("ipvsagent_ipvs_connection_table_size", last.connection_table_size)
-        yield _number("ipvsagent_ipvs_estimation", last.estimation)
+        always = last.estimation and not self._sources.counters.estimation_rounds
+        yield _number("ipvsagent_ipvs_estimation", always)
         for definition, total in zip(names.NODE_TRAFFIC, last.totals, strict=False):
             yield CounterMetricFamily(definition.name, definition.documentation, value=total)
 

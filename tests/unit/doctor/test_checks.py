@@ -185,8 +185,38 @@ BAD = (
         "estimation",
         WARN,
         "counters of 10003",
-        "run_estimation=0",
+        "set `ipvs.estimation` to `off`",
         virtual_servers=(server(), server(real_servers=10000)),
+    ),
+    case(
+        "estimation",
+        WARN,
+        "counters of 10002",
+        "sets it at start; until then `sysctl -w net.ipv4.vs.run_estimation=0`",
+        virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
+    ),
+    case(
+        "estimation",
+        WARN,
+        "counters of 10002",
+        "5.15 or newer, where `ipvs.estimation` switches it off",
+        virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
+        sysctls={},
+    ),
+    case(
+        "estimation",
+        WARN,
+        "`ipvs.estimation` is off, but this kernel has no",
+        "to `auto`",
+        settings=replace(SETTINGS, estimation="off"),
+        sysctls={k: v for k, v in HEALTHY.sysctls.items() if not k.endswith("run_estimation")},
+    ),
+    case(
+        "estimation",
+        WARN,
+        "run_estimation is 0, but `ipvs.estimation` is auto",
+        "run_estimation=1",
+        **sysctls(net__ipv4__vs__run_estimation="0"),
     ),
     case("ipvs-timeouts", WARN, "after 900 s", "ipvsadm --set 7875 0 0", timeouts=IpvsTimeouts(900, 120, 300)),
     case(
@@ -237,7 +267,9 @@ FINE = {
         kernel_release="6.8.0", virtual_servers=(server(real_servers=20_000),)
     ),
     "many estimators that are switched off": broken(
-        virtual_servers=(server(real_servers=20_000),), **sysctls(net__ipv4__vs__run_estimation="0")
+        virtual_servers=(server(real_servers=20_000),),
+        settings=replace(SETTINGS, estimation="off"),
+        **sysctls(net__ipv4__vs__run_estimation="0"),
     ),
     "the bridge of docker": broken(links=(*HEALTHY.links, Link(5, "docker0", "bridge"))),
 }

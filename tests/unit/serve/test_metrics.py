@@ -188,6 +188,21 @@ def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> N
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 11
 
 
+def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene) -> None:
+    """Where estimation is off, the kernel counts up to date for whoever asks; an answer that stands asks nobody."""
+    asked: list[float] = []
+    scene.sources.ask_for_counts = lambda: asked.append(scene.now)
+    scene.reading = replace(READING, estimation=False)
+    scene.sources.counters.estimation_rounds = True
+    assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
+    assert scene.value("ipvsagent_ipvs_estimation") == 0
+    scene.reading = replace(READING, estimation=True)  # a round is under way
+    assert scene.value("ipvsagent_ipvs_estimation") == 0
+    before = list(asked)
+    scene.metrics.render()
+    assert asked == before == [2.0, 4.0, 6.0]
+
+
 def test_a_virtual_server_created_during_the_reading_is_counted_once(scene: Scene) -> None:
     """VS-05: its counts may be old or new ones; the next reading tells."""
     scene.text()
