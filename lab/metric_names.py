@@ -35,13 +35,15 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
 - `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
   under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.
-- `kubernetes_build_info` and `kubernetes_feature_enabled` are not served: this is no part of Kubernetes' own releases.
-  `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
+- `kubernetes_build_info` has the agent's own version, which is none of Kubernetes' releases; labels that mean nothing
+  to it are empty. `kubernetes_feature_enabled` has the gates that mean something to the agent.
+- `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
 """
 
 _GROUPS = (
     ("Names of kube-proxy", names.KUBE_PROXY),
     ("Requests to the API server", names.API_REQUESTS),
+    ("Names of all components of Kubernetes", names.KUBERNETES),
     ("The agent", names.OWN),
     ("The node's traffic", names.NODE_TRAFFIC),
     ("Traffic of Services", (*names.SERVICE_TRAFFIC, *names.SERVICE_CONNECTIONS)),

@@ -251,6 +251,7 @@ class Agent:
             answers=self.answers,
             requests=self._requests,
             ask_for_counts=reconciler.ask_for_counts,
+            settings=lambda: reconciler.settings,
         )
         return Metrics(sources).render
 

@@ -6,6 +6,7 @@ The defaults serve a node without any configuration file. Rule IDs are those of 
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -112,6 +113,18 @@ class Logging(Struct, frozen=True):
     level: str = "info"  # one of LOG_LEVELS
 
 
+class FeatureGate(NamedTuple):
+    """A feature gate of Kubernetes that means something to the agent.
+
+    Args:
+        stage: in Kubernetes 1.36, in the words of its metrics.
+    """
+
+    name: str
+    stage: str
+    enabled: bool
+
+
 class Settings(Struct, frozen=True):
     """The effective configuration."""
 
@@ -156,6 +169,14 @@ class Settings(Struct, frozen=True):
         if self.scheduler_flags is not None and scheduler == self.scheduler:
             return self.scheduler_flags
         return 0x10 if scheduler == "mh" else 0
+
+    def feature_gates(self) -> tuple[FeatureGate, ...]:
+        """All that mean something (CFG-11)."""
+        return (
+            FeatureGate("AllowServiceExternalIPs", "DEPRECATED", self.allow_external_ips),
+            FeatureGate("ComponentFlagz", "BETA", True),  # HC-24
+            FeatureGate("ComponentStatusz", "BETA", True),
+        )
 
     @property
     def masquerade_mark(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from builders import address
+from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Counters, Drift
@@ -101,7 +103,7 @@ class Scene:
         self.now += ANSWER_STANDS_SECONDS
         return self.metrics.render()[1].decode()
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """A sample of a fresh answer."""
         for family in text_string_to_metric_families(self.text()):
             for sample in family.samples:
@@ -167,6 +169,25 @@ def test_real_servers_are_absent_unless_they_were_read(scene: Scene) -> None:
     """Switched on by a setting."""
     scene.reading = replace(READING, real_servers={})
     assert "ipvsagent_real_server" not in scene.text()
+
+
+def test_versions_and_gates_have_the_names_of_kubernetes(scene: Scene) -> None:
+    """MET-21: the labels are those of every component; a changed gate shows in the next answer."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    empty = dict.fromkeys(("build_date", "git_commit", "git_tree_state", "go_version"), "")
+    labels = {
+        "compiler": "CPython",
+        "git_version": "v1.2.3",
+        "major": "1",
+        "minor": "2",
+        "platform": f"linux/{machine}",
+    }
+    assert scene.value("kubernetes_build_info", **empty, **labels) == 1
+    gate = {"name": "AllowServiceExternalIPs", "stage": "DEPRECATED"}
+    assert scene.value("kubernetes_feature_enabled", **gate) == 1
+    scene.sources.settings = lambda: Settings(allow_external_ips=False)
+    assert scene.value("kubernetes_feature_enabled", **gate) == 0
+    assert scene.value("kubernetes_feature_enabled", name="ComponentStatusz", stage="BETA") == 1
 
 
 def test_a_service_that_went_has_no_series(scene: Scene) -> None:
