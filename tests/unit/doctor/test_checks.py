@@ -53,6 +53,53 @@ def with_module(name: str, state: ModuleState, **fields: Any) -> dict[str, Any]:
 BAD = (
     case("modules", FAIL, "lacks `ip_vs`", "full kernel package", **with_module("ip_vs", ModuleState.MISSING)),
     case("scheduler", FAIL, "scheduler `rr` is not known", "(lc, wlc)", schedulers=("lc", "wlc")),
+    case(
+        "scheduler",
+        WARN,
+        "scheduler `mh` is not known to this kernel; `ipvs.schedulerFallback` gives `lc` in its place",
+        "or install module `ip_vs_mh`",
+        settings=replace(SETTINGS, scheduler="mh", scheduler_fallback="lc"),
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "`ipvs.schedulerFallback`: scheduler `mh` is not known to this kernel: it would not help",
+        "set it to one of those available (lc, rr, wlc)",
+        settings=replace(SETTINGS, scheduler_fallback="mh"),
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "module `ip_vs_mh` is not loaded, and the kernel's modules cannot be seen here",
+        "`modules.hostPath` of the chart) and add `ip_vs_mh` to `modules.names`",
+        settings=replace(SETTINGS, scheduler="mh"),
+        modules_visible=False,
+        in_pod=True,
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "module `ip_vs_mh` is not loaded",
+        "`modprobe ip_vs_mh`",
+        settings=replace(SETTINGS, scheduler="mh"),
+        modules_visible=False,
+    ),
+    case(
+        "service-schedulers",
+        WARN,
+        "scheduler `nq` is not known to this kernel, but 2 Services ask for it and get `rr`: shop/api, shop/web",
+        "annotate them with one of those available (lc, rr, wlc), or install module `ip_vs_nq` (the full kernel "
+        "package) on the host",
+        service_schedulers={"lc": ("shop/a",), "nq": ("shop/api", "shop/web")},
+        in_pod=True,
+    ),
+    case(
+        "capabilities",
+        WARN,
+        "not loaded yet: ip_vs_sh",
+        "add ip_vs_sh to `modules.names` of the chart",
+        **with_module("ip_vs_sh", ModuleState.LOADABLE, capabilities=1 << 12, in_pod=True),
+    ),
     case("capabilities", FAIL, "lacks the capability NET_ADMIN", "run as root", capabilities=1 << 16),
     case(
         "capabilities",

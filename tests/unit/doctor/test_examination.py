@@ -92,6 +92,16 @@ def test_an_empty_root_folder_gives_findings_only(tmp_path: Path) -> None:
     assert len(examine(node)) >= len(CHECKS)
 
 
+SERVICES: dict[str, dict[str, object]] = {
+    "a": {"annotations": {"ipvsagent.io/scheduler": "sh"}},
+    "b": {"annotations": {"kube-router.io/service.scheduler": "sh"}},
+    "c": {"annotations": {"ipvsagent.io/scheduler": "nq", "other": "x"}},
+    "wrong": {"annotations": {"ipvsagent.io/scheduler": "unheard-of"}},
+    "odd": {"annotations": {"ipvsagent.io/scheduler": None}},
+    "plain": {},
+}
+
+
 def test_the_api_server_tells_time_permissions_and_nodes(tmp_path: Path) -> None:
     """Over real HTTP."""
     with ApiServer() as server:
@@ -108,7 +118,12 @@ def test_the_api_server_tells_time_permissions_and_nodes(tmp_path: Path) -> None
                 },
             }
         )
+        for name, annotations in SERVICES.items():
+            server.put({"kind": "Service", "metadata": {"namespace": "shop", "name": name, **annotations}})
         node = read_node(Settings(), str(kubeconfig(tmp_path / "kubeconfig", server.url)), root=tmp_path)
+    assert node.service_schedulers == {"sh": ("shop/a", "shop/b"), "nq": ("shop/c",)}
+    assert {"ip_vs_sh", "ip_vs_nq"} <= node.modules.keys()
+    assert not node.modules_visible
     assert node.api_seconds is not None
     assert node.api_server == server.url
     assert [str(p) for p in node.denied] == ["watch nodes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ipvsagent.doctor.checks.schedulers import loading_remedy
 from ipvsagent.doctor.finding import Trouble, fail, warn
 from ipvsagent.doctor.snapshot import ModuleState, NodeSnapshot
 from ipvsagent.model.state import DUMMY_INTERFACE, ObservedSet
@@ -34,17 +35,6 @@ def modules(node: NodeSnapshot) -> Iterator[Trouble]:
         )
 
 
-def scheduler(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The configured scheduler's module."""
-    name = node.settings.scheduler
-    if name not in node.schedulers:
-        available = ", ".join(node.schedulers) or "none"
-        yield fail(
-            f"scheduler `{name}` is not known to this kernel",
-            f"set `ipvs.scheduler` to one of those available ({available}), or install module `ip_vs_{name}`",
-        )
-
-
 def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
     """NET_ADMIN always; SYS_MODULE as long as modules are to be loaded."""
     if not node.capabilities >> _CAP_NET_ADMIN & 1:
@@ -56,8 +46,7 @@ def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
     if to_load and not node.capabilities >> _CAP_SYS_MODULE & 1:
         yield warn(
             f"this process lacks the capability SYS_MODULE, and modules are not loaded yet: {', '.join(to_load)}",
-            f"load them on the host (`modprobe -a {' '.join(to_load)}`, and a file in /etc/modules-load.d), "
-            "or add SYS_MODULE",
+            loading_remedy(node, to_load),
         )
 
 
