@@ -31,7 +31,8 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
   numbers of connections are of the moment. Counters that would stand still, because the agent may not write the setting
   or has not yet, are left out, so that nothing looks idle that is not.
 - A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
-  asked once for each virtual server: for nodes with hundreds of Services, not with thousands.
+  asked once for each virtual server: for nodes with hundreds of Services, not with thousands. Beyond 10,000 real
+  servers there are none for the rest, and `ipvsagent_real_server_metrics_left_out` counts their virtual servers.
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
 - `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
   under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.

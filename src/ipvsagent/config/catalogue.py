@@ -170,7 +170,8 @@ FIELDS: tuple[Field, ...] = (
         "realServerMetrics",
         forms.BOOLEAN,
         lambda s: s.real_server_metrics,
-        "True: metrics of every real server, too; one more listing and seven more samples for each.",
+        "True: metrics of every real server, too; one more listing and seven more samples for each, 10,000 "
+        "of them at most.",
         restart=True,
         ours=True,
     ),

@@ -141,7 +141,10 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     mode = top.text("mode")
     if mode != "ipvs":
         shown = f"`{mode}`" if mode else "empty, which means iptables,"
-        findings.problems.append(f"mode: {shown} is not what this agent does; allowed: ipvs")
+        findings.problems.append(
+            f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
+            "takes the node's Services over from kube-proxy with connections open"
+        )
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     idle = top.ignore(
         *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling"),

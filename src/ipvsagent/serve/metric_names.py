@@ -237,6 +237,11 @@ OWN = (
         "1 if the kernel's rate estimation runs all the time; 0 if it is off, or runs only when counts are asked for",
     ),
     Definition(
+        "ipvsagent_real_server_metrics_left_out",
+        "gauge",
+        "Virtual servers whose real servers have no metrics of their own, because there are more than 10,000 of them",
+    ),
+    Definition(
         "ipvsagent_statistics_read_seconds", "gauge", "How long it took to read the kernel's counts the last time"
     ),
     Definition("ipvsagent_statistics_failures_total", "counter", "Readings of the kernel's counts that failed"),

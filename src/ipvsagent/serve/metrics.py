@@ -175,6 +175,7 @@ class _OwnNumbers(Collector):
         timeouts = structs.asdict(last.timeouts)
         yield numbers("ipvsagent_ipvs_timeout_seconds", {(n.removesuffix("_seconds"),): s for n, s in timeouts.items()})
         yield number("ipvsagent_ipvs_connection_table_size", last.connection_table_size)
+        yield number("ipvsagent_real_server_metrics_left_out", last.real_servers_left_out)
         always = last.estimation and not self._sources.counters.estimation_rounds
         yield number("ipvsagent_ipvs_estimation", always)
         for definition, total in zip(names.NODE_TRAFFIC, last.totals, strict=False):

@@ -283,7 +283,10 @@ def test_unknown_and_idle_fields_of_kube_proxy_are_warnings() -> None:
 def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
     """CFG-01."""
     text = THEIRS.replace("mode: ipvs", f"mode: {mode}")
-    assert problems(text) == [f"mode: {shown} is not what this agent does; allowed: ipvs"]
+    assert problems(text) == [
+        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
+        "takes the node's Services over from kube-proxy with connections open"
+    ]
 
 
 @pytest.mark.parametrize(

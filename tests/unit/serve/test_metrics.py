@@ -168,7 +168,14 @@ def test_virtual_servers_of_a_port_are_one_series(scene: Scene) -> None:
 def test_real_servers_are_absent_unless_they_were_read(scene: Scene) -> None:
     """Switched on by a setting."""
     scene.reading = replace(READING, real_servers={})
-    assert "ipvsagent_real_server" not in scene.text()
+    assert "ipvsagent_real_server_connections" not in scene.text()
+    assert "endpoint=" not in scene.text()
+
+
+def test_real_servers_without_room_are_told_of(scene: Scene) -> None:
+    """Bounded in number."""
+    scene.reading = replace(READING, real_servers_left_out=3)
+    assert scene.value("ipvsagent_real_server_metrics_left_out") == 3
 
 
 def test_versions_and_gates_have_the_names_of_kubernetes(scene: Scene) -> None:

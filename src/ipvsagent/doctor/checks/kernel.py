@@ -101,7 +101,8 @@ def forwarding(node: NodeSnapshot) -> Iterator[Trouble]:
     if has_ipv6 and node.number("net/ipv6/conf/all/forwarding") == 0:
         yield warn(
             "net.ipv6.conf.all.forwarding is 0: IPv6 Services cannot be reached from outside",
-            "`sysctl -w net.ipv6.conf.all.forwarding=1`, and in /etc/sysctl.d; the agent leaves it alone",
+            "`sysctl -w net.ipv6.conf.all.forwarding=1`, and in /etc/sysctl.d; or `ipv6Forwarding: true` in the "
+            "configuration, without which the agent leaves it alone",
         )
 
 
