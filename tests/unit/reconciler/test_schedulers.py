@@ -118,9 +118,9 @@ def test_what_an_operator_must_see_is_told_once_as_an_event_of_the_object() -> N
     node = FakeNode(without("nq"))
     invalid = Problem("Service", "shop/odd", "spec.ports[0].port", "0 is outside 1-65535; this port is ignored")
     rival = service("shop/young", "10.96.0.10")
-    for _ in range(3):
-        node.hear_all([asking("nq"), rival])
-        node.hear(Rejected(Kind.SERVICE, key("shop/odd"), (invalid,)))
+    node.hear_all([asking("nq"), rival])
+    for end in (11, 12, 13):
+        node.hear(Rejected(Kind.SERVICE, key("shop/odd"), (invalid,)), Changed(endpoint_slice(f"10.244.0.{end}")))
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     events = [describe(item, "node-1", now) for item in node.announced]
     assert [(e["involvedObject"]["name"], e["reason"], e["type"]) for e in events] == [
