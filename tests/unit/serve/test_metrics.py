@@ -277,6 +277,52 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
     assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="udp") == 300
 
 
+def test_each_series_has_the_number_that_its_name_says() -> None:
+    """MET-02 to MET-07, MET-13, MET-15: every number differs, so that none can stand in the place of another."""
+    scene = Scene()
+    counters = scene.sources.counters
+    counters.queued_at, counters.synchronised_at = 1001.0, 1002.0
+    counters.pending = {Kind.ENDPOINT_SLICE: 3, Kind.SERVICE: 4}
+    counters.changes = {Kind.ENDPOINT_SLICE: 5, Kind.SERVICE: 6}
+    counters.flows_deleted = {Family.IPV6: 7}
+    counters.flow_cleanings.observe(8.0)
+    counters.change_to_kernel.observe(9.0)
+    counters.tasks = {("write rules", "failure"): 10}
+    counters.drift_found, counters.drift_repaired = {Drift.RULES: 11}, {Drift.RULES: 12}
+    counters.failing, counters.draining = 13, 14
+    problems = tuple(Problem("Service", f"shop/{n}", "", "x", "AddressRefused") for n in range(15))
+    scene.sources.status = lambda: Status(
+        complete=True, synchronised=False, services=16, virtual_servers=17, problems=problems
+    )
+    for _ in range(18):
+        scene.sources.answers.note("livez", 503)
+    sync, flows = "kubeproxy_sync_proxy_rules_", "kubeproxy_conntrack_reconciler_"
+    expected: list[tuple[str, dict[str, str], float]] = [
+        (f"{sync}last_queued_timestamp_seconds", {"ip_family": "IPv4"}, 1001),
+        (f"{sync}last_timestamp_seconds", {"ip_family": "IPv4"}, 1002),
+        (f"{sync}endpoint_changes_pending", {}, 3),
+        (f"{sync}service_changes_pending", {}, 4),
+        (f"{sync}endpoint_changes_total", {}, 5),
+        (f"{sync}service_changes_total", {}, 6),
+        (f"{flows}deleted_entries_total", {"ip_family": "IPv6"}, 7),
+        (f"{flows}deleted_entries_total", {"ip_family": "IPv4"}, 0),
+        (f"{flows}sync_duration_seconds_sum", {"ip_family": "IPv4"}, 8),
+        ("ipvsagent_change_to_kernel_seconds_sum", {}, 9),
+        ("ipvsagent_node_tasks_total", {"task": "write rules", "result": "failure"}, 10),
+        ("ipvsagent_drift_found_total", {"kind": "rules"}, 11),
+        ("ipvsagent_drift_repaired_total", {"kind": "rules"}, 12),
+        ("ipvsagent_failing_items", {}, 13),
+        ("ipvsagent_draining_real_servers", {}, 14),
+        ("ipvsagent_refused_addresses", {}, 15),
+        ("ipvsagent_complete", {}, 1),
+        ("ipvsagent_synchronised", {}, 0),
+        ("ipvsagent_services", {}, 16),
+        ("ipvsagent_virtual_servers", {}, 17),
+        ("kubeproxy_proxy_livez_total", {"code": "503"}, 18),
+    ]
+    assert [(name, labels, scene.value(name, **labels)) for name, labels, _ in expected] == expected
+
+
 def test_metrics_are_not_imported_before_they_are_served() -> None:
     """Their library takes as long to import as a third of the agent."""
     code = "import sys, ipvsagent.agent; print('prometheus_client' in sys.modules)"
