@@ -87,7 +87,7 @@ BAD = (
     case(
         "service-schedulers",
         WARN,
-        "scheduler `nq` is not known to this kernel, but 2 Services ask for it and get `rr`: shop/api, shop/web",
+        "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: shop/api, shop/web",
         "annotate them with one of those available (lc, rr, wlc), or install module `ip_vs_nq` (the full kernel "
         "package) on the host",
         service_schedulers={"lc": ("shop/a",), "nq": ("shop/api", "shop/web")},

@@ -31,7 +31,7 @@ def of_services(node: NodeSnapshot) -> Iterator[Trouble]:
     for name, services in sorted(node.service_schedulers.items()):
         if name not in node.schedulers:
             yield warn(
-                f"{_unknown(node, name)}, but {len(services)} Services ask for it and get `{node.settings.scheduler}`: "
+                f"{_unknown(node, name)}; Services that ask for it get `{node.settings.scheduler}`: "
                 f"{enumerate_few(list(services), 3)}",
                 _remedy(node, name, f"annotate them with one of those available ({_available(node)})"),
             )
