@@ -6,7 +6,7 @@ import contextlib
 import re
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -61,7 +61,9 @@ def _answer(node: Node, server: tuple[str, str, int], path: str) -> bytes:
 
 
 @pytest.mark.usefixtures("descriptors")
-def test_hostile_clients_neither_stop_the_agent_nor_make_it_grow(node: Node) -> None:
+def test_hostile_clients_neither_stop_the_agent_nor_make_it_grow(
+    node: Node, record_property: Callable[[str, object], None]
+) -> None:
     """HC-01, HC-20: slow heads, huge ones, thousands of connections and nonsense, while a Service comes."""
     ports = [port(80)]
     node.manifests.write("web", service("web", "10.96.0.10", ports=ports), endpoint_slice("web", "p1", ports=ports))
@@ -81,5 +83,7 @@ def test_hostile_clients_neither_stop_the_agent_nor_make_it_grow(node: Node) -> 
         assert node.ask("client", "tcp", "10.96.0.11", 80).pod == "p2"
         assert b" 200 " in _answer(node, HEALTH, "/livez")
         assert b" 200 " in _answer(node, METRICS, "/proxyMode")
-        assert _resident_kib(agent.pid) - before < GROWTH_KIB
+        grown = _resident_kib(agent.pid) - before
+        record_property("grown_kib", grown)
+        assert grown < GROWTH_KIB
     wait_for(lambda: b" 200 " in _answer(node, HEALTH, "/healthz"), "the node is healthy afterwards")

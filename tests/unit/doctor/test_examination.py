@@ -92,6 +92,17 @@ def test_an_empty_root_folder_gives_findings_only(tmp_path: Path) -> None:
     assert len(examine(node)) >= len(CHECKS)
 
 
+@pytest.mark.parametrize("in_pod", [True, False])
+def test_a_pod_is_told_from_a_host_by_what_kubelet_gives_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_pod: bool
+) -> None:
+    """Remedies name the chart's values there."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if in_pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    assert read_node(Settings(), "/nonexistent", root=tmp_path).in_pod is in_pod
+
+
 SERVICES: dict[str, dict[str, object]] = {
     "a": {"annotations": {"ipvsagent.io/scheduler": "sh"}},
     "b": {"annotations": {"kube-router.io/service.scheduler": "sh"}},
