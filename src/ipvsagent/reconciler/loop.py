@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from ipvsagent.collection import spared_by_collections
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
@@ -36,7 +37,6 @@ from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
@@ -307,7 +307,7 @@ class Reconciler:
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
-    @without_collections()
+    @spared_by_collections()
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
