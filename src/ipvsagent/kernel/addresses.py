@@ -119,7 +119,7 @@ class RtnetlinkMonitor(Subscription[AddressEvent]):
                 gone |= self._link(kind, codec.decode_link(payload))
             elif kind in (RTM_NEWADDR, RTM_DELADDR) and (found := codec.decode_address(payload)):
                 if found.link_index != self._dummy_index:
-                    node_changed = True
+                    node_changed |= not found.address.is_link_local_ipv6
                 elif kind == RTM_DELADDR:
                     removed[found.address] = None
         events: list[AddressEvent] = []

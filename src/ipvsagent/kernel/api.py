@@ -106,7 +106,10 @@ class Monitor(Protocol[E_co]):
     """Notifications about links and addresses, or about nf_tables; may be read by a thread of its own."""
 
     def read(self) -> Sequence[E_co]:
-        """Wait for notifications and return what they mean; lost ones come back as "everything changed"."""
+        """Wait for notifications and return what they mean; lost ones come back as "everything changed".
+
+        IPv6 link-local addresses are no news: they come and go with the interface of each pod.
+        """
 
     def close(self) -> None:
         """End a pending `read`, which then returns an empty list."""

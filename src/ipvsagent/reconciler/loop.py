@@ -43,6 +43,7 @@ from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.drain import Drain
+from ipvsagent.reconciler.estimation import Estimation
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.mailbox import Mailbox
@@ -132,6 +133,7 @@ class Reconciler:
         self._verification = Verification(drivers, families)
         self._first_sync_done = False
         self._drain = Drain(self.counters)
+        self._estimation = Estimation(drivers.sysctls, self.counters, log)
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
@@ -168,6 +170,11 @@ class Reconciler:
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
         """Answers which Service's port each virtual server serves; for any thread."""
         return self._planning.names.copy
+
+    @property
+    def ask_for_counts(self) -> Callable[[], None]:
+        """To be called, by any thread, when the kernel's counts are read; answers at once."""
+        return self._estimation.ask
 
     def progress(self) -> Progress:
         """How far the owner thread has come, also while it is stuck."""
@@ -250,6 +257,7 @@ class Reconciler:
             if self._stale_flows and _CLEAN_FLOWS not in self._failures:
                 self._attempt(_CLEAN_FLOWS)
             self._timing.pass_done(began, well=not self._failures)
+            self._estimation.tick(self._settings.estimation, len(self._desired.virtual_servers), self._clock())
         self._publish()
 
     def next_wakeup(self, *, verification: bool = False) -> float | None:
@@ -258,7 +266,7 @@ class Reconciler:
         Args:
             verification: whether verification counts, which is always due again.
         """
-        times = [self._failures.next_time(), self._drain.next_time()]
+        times = [self._failures.next_time(), self._drain.next_time(), self._estimation.next_time()]
         if verification:
             times.append(self._verification.next_time())
         due = [t for t in times if t is not None]
@@ -431,6 +439,7 @@ class Reconciler:
             self._attempt(_CHECK_RULES)
             self._verification.rules_compared(self._clock())
             self._attempt(_CHECK_SYSCTLS)
+            self._estimation.look_again()
             self._planning.look_for_schedulers()
         touched = finding.touched
         if finding.unknown:
