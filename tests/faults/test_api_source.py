@@ -70,8 +70,7 @@ class Cluster:
 
     def __init__(self, server: ApiServer, config: Path) -> None:
         self.server = server
-        self.node = FakeNode()
-        self.node.reconciler._clock = time.monotonic  # the owner runs in real time here
+        self.node = FakeNode(clock=time.monotonic)  # the owner runs in real time here
         self._source = ApiSource(
             KubernetesTransport(str(config)), "node-1", self.node.reconciler.put, patience=0.02, page_size=2
         )

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable
 
 from ipvsagent.collection import spared_by_collections
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Family
 from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.events import (
     Changed,
@@ -31,18 +30,17 @@ from ipvsagent.model.events import (
     Stop,
 )
 from ipvsagent.model.objects import Announced, NodeNotice
-from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, VirtualServerKey
+from ipvsagent.model.state import DUMMY_INTERFACE, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.model.status import Progress, Status
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
+from ipvsagent.reconciler import tasks
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
-from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.drain import Drain
 from ipvsagent.reconciler.estimation import Estimation
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
@@ -51,31 +49,14 @@ from ipvsagent.reconciler.node import NodeWork
 from ipvsagent.reconciler.planning import Planning
 from ipvsagent.reconciler.prepare import (
     ensure_dummy,
-    grow_set,
     restore_sysctls,
     write_sysctls,
 )
+from ipvsagent.reconciler.programming import Programming
 from ipvsagent.reconciler.schedulers import Schedulers
 from ipvsagent.reconciler.timing import Timing
-from ipvsagent.reconciler.verify import Verification, count_repairs
-from ipvsagent.reconciler.writer import Item, Outcome, Writer
-
-# Work that concerns the whole node, by the name under which its failure is reported and retried.
-_READ_KERNEL = "read the kernel"
-_CHECK_FAMILIES = "serve the primary address family"
-_READ_ADDRESSES = "read node addresses"
-_WRITE_RULES = "write rules"
-_CREATE_SETS = "create ipsets"
-_CHECK_RULES = "check rules"
-_CHECK_SYSCTLS = "check kernel settings"
-_VERIFY = "verify the kernel"
-_WRITE_SYSCTLS = "write kernel settings"
-_CREATE_DUMMY = "create the dummy interface"
-_CLEAN_FLOWS = "delete stale flows"
-_RECONFIGURE = "apply the configuration"
-_LOAD_SCHEDULERS = "load schedulers"
-_SIDE_TASKS = frozenset({_CLEAN_FLOWS, _WRITE_SYSCTLS, _CHECK_SYSCTLS, _RECONFIGURE, _LOAD_SCHEDULERS})
-"""Work whose failure leaves a node that serves its Services; all other node-wide work is a stage of HC-02."""
+from ipvsagent.reconciler.verify import Verification
+from ipvsagent.reconciler.writer import Writer
 
 
 class Reconciler:
@@ -115,10 +96,13 @@ class Reconciler:
         self._mailbox = Mailbox(self._timing, clock)
         self._cache = ObjectCache(node_name)
         self._desired = Desired()
-        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
         self._failures = Failures(log, clock)
+        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
+        self._programming = Programming(
+            drivers, self._writer, self._failures, counters=self.counters, log=log, clock=clock
+        )
         schedulers = Schedulers(
-            drivers.modules, log, clock, failed=lambda error: self._failures.failed(_LOAD_SCHEDULERS, error)
+            drivers.modules, log, clock, failed=lambda error: self._failures.failed(tasks.LOAD_SCHEDULERS, error)
         )
         self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families), schedulers)
         self._node = NodeWork(
@@ -132,23 +116,21 @@ class Reconciler:
         )
         self._verification = Verification(drivers, families)
         self._first_sync_done = False
-        self._drain = Drain(self.counters)
         self._estimation = Estimation(drivers.sysctls, self.counters, log)
-        self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._tasks: dict[str, Callable[[], object]] = {
-            _READ_KERNEL: self._reread,
-            _CHECK_FAMILIES: lambda: self._node.check_families(self._settings),
-            _READ_ADDRESSES: self._learn_facts,
-            _WRITE_RULES: lambda: self._node.write_rules(self._settings),
-            _CHECK_RULES: self._node.check_rules,
-            _CREATE_SETS: self._node.create_sets,
-            _VERIFY: self._verify,
-            _WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
-            _CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
-            _CREATE_DUMMY: self._create_dummy,
-            _CLEAN_FLOWS: self._clean_flows,
-            _RECONFIGURE: self._apply_settings,
-            _LOAD_SCHEDULERS: self._planning.try_schedulers_again,
+            tasks.READ_KERNEL: self._reread,
+            tasks.CHECK_FAMILIES: lambda: self._node.check_families(self._settings),
+            tasks.READ_ADDRESSES: self._learn_facts,
+            tasks.WRITE_RULES: lambda: self._node.write_rules(self._settings),
+            tasks.CHECK_RULES: self._node.check_rules,
+            tasks.CREATE_SETS: self._node.create_sets,
+            tasks.VERIFY: self._verify,
+            tasks.WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
+            tasks.CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
+            tasks.CREATE_DUMMY: self._create_dummy,
+            tasks.CLEAN_FLOWS: self._programming.clean_flows,
+            tasks.RECONFIGURE: self._apply_settings,
+            tasks.LOAD_SCHEDULERS: self._planning.try_schedulers_again,
         }
         self.status = Status()
         self.settings_applied: Callable[[Settings], None] = lambda _: None
@@ -195,7 +177,7 @@ class Reconciler:
         """
         self._settings = self._configuration.start()
         self._node.prepare(self._settings)
-        self._attempt(_READ_ADDRESSES)
+        self._attempt(tasks.READ_ADDRESSES)
 
     def run(self) -> None:
         """Work until `Stop` comes; the kernel state stays as it is then."""
@@ -221,7 +203,7 @@ class Reconciler:
                 case ClusterNodeAddresses() | NodePresence():
                     self._cache.apply(event)
                 case NodeAddressesChanged():
-                    self._attempt(_READ_ADDRESSES)
+                    self._attempt(tasks.READ_ADDRESSES)
                 case DummyInterfaceChanged():
                     self._dummy_changed(event)
                 case RulesChanged(family):
@@ -240,22 +222,24 @@ class Reconciler:
         began = self._clock()
         if self._cache.nodes_changed:
             self._cache.nodes_changed = False
-            self._attempt(_CHECK_FAMILIES)
+            self._attempt(tasks.CHECK_FAMILIES)
             if self._node.changed(self._settings):
-                self._attempt(_WRITE_RULES)
-            self._attempt(_READ_ADDRESSES)
+                self._attempt(tasks.WRITE_RULES)
+            self._attempt(tasks.READ_ADDRESSES)
         if self._cache.complete:
             if not self._first_sync_done:
                 self._first_sync()
             else:
-                self._write(self._plan_dirty())
-                self._retry()
-                self._write(self._plan_dirty())  # a retry may have learned what concerns all
-                self._drain_further()
-                if _VERIFY not in self._failures:
-                    self._attempt(_VERIFY)
-            if self._stale_flows and _CLEAN_FLOWS not in self._failures:
-                self._attempt(_CLEAN_FLOWS)
+                self._programming.write(self._plan_dirty())
+                self._programming.retry(self._attempt)
+                self._programming.write(self._plan_dirty())  # a retry may have learned what concerns all
+                self._programming.drain_further(
+                    self._desired, self._cache.departures, limit_seconds=self._settings.drain_timeout_seconds
+                )
+                if tasks.VERIFY not in self._failures:
+                    self._attempt(tasks.VERIFY)
+            if self._programming.stale_flows and tasks.CLEAN_FLOWS not in self._failures:
+                self._attempt(tasks.CLEAN_FLOWS)
             self._timing.pass_done(began, well=not self._failures)
             self._estimation.tick(self._settings.estimation, len(self._desired.virtual_servers), self._clock())
         self._publish()
@@ -266,7 +250,7 @@ class Reconciler:
         Args:
             verification: whether verification counts, which is always due again.
         """
-        times = [self._failures.next_time(), self._drain.next_time(), self._estimation.next_time()]
+        times = [self._failures.next_time(), self._programming.drain.next_time(), self._estimation.next_time()]
         if verification:
             times.append(self._verification.next_time())
         due = [t for t in times if t is not None]
@@ -278,14 +262,14 @@ class Reconciler:
         held = self._writer.ledger.addresses
         lost = len(held)
         if event.gone:
-            if not self._attempt(_CREATE_DUMMY):
+            if not self._attempt(tasks.CREATE_DUMMY):
                 return
         else:
             held.difference_update(event.removed)
         lost -= len(self._writer.ledger.addresses)
         if lost > 0:  # else these were our own removals, which are no longer in the ledger
             self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
-            self._repair(self._writer.unbound())
+            self._programming.repair(self._writer.unbound())
 
     def _create_dummy(self) -> None:
         ensure_dummy(self._drivers)
@@ -294,7 +278,7 @@ class Reconciler:
 
     def _reconfigure(self, configured: Settings) -> None:
         self._newest_settings = configured
-        self._attempt(_RECONFIGURE)
+        self._attempt(tasks.RECONFIGURE)
 
     def _apply_settings(self) -> None:
         if not self._configuration.change(self._newest_settings):
@@ -302,10 +286,10 @@ class Reconciler:
         self._settings = settings = self._configuration.in_force
         self._writer.exclude = settings.exclude_networks
         self._planning.plan_all_next()
-        self._attempt(_WRITE_SYSCTLS)
-        self._attempt(_WRITE_RULES)
-        self._attempt(_READ_ADDRESSES)
-        self._attempt(_CHECK_FAMILIES)
+        self._attempt(tasks.WRITE_SYSCTLS)
+        self._attempt(tasks.WRITE_RULES)
+        self._attempt(tasks.READ_ADDRESSES)
+        self._attempt(tasks.CHECK_FAMILIES)
         self.settings_applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
@@ -313,14 +297,14 @@ class Reconciler:
 
     @spared_by_collections()
     def _first_sync(self) -> None:
-        if not self._attempt(_READ_KERNEL):
+        if not self._attempt(tasks.READ_KERNEL):
             return
-        self._attempt(_READ_ADDRESSES)
+        self._attempt(tasks.READ_ADDRESSES)
         for step in self._planning.first_steps():
-            self._write(self._planning.plan(step, self._settings))
+            self._programming.write(self._planning.plan(step, self._settings))
         self._first_sync_done = True
-        self._stale_flows.note_all(self._writer.ledger)
-        self._write(self._writer.surplus())  # what is ours and no longer wanted goes last
+        self._programming.stale_flows.note_all(self._writer.ledger)
+        self._programming.write(self._writer.surplus())  # what is ours and no longer wanted goes last
         self._log.info(
             "first synchronisation done",
             services=len(self._desired),
@@ -334,85 +318,8 @@ class Reconciler:
 
     def _plan_dirty(self) -> Touched:
         if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
-            self._attempt(_READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
+            self._attempt(tasks.READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
         return self._planning.plan_dirty(self._settings)
-
-    def _repair(self, touched: Touched) -> None:
-        """Write what somebody else changed."""
-        count_repairs(self.counters, touched, self._write(touched).failures.keys())
-
-    def _write(self, touched: Touched) -> Outcome:
-        if not touched:
-            return Outcome()
-        held = self._stale_flows.held(touched.virtual_servers, self._writer.ledger)
-        outcome = self._writer.write(touched)
-        self._stale_flows.note(held, self._writer.ledger)
-        if self._failures:
-            items: tuple[Item, ...] = (*touched.virtual_servers, *touched.addresses, *touched.entries)
-            for item in items:
-                if item not in outcome.failures:
-                    self._failures.well(item)
-        for item, error in outcome.failures.items():
-            self._failures.failed(item, error)
-        for key, servers in outcome.draining.items():
-            self._drain.begin(key, servers, self._clock())
-        self._recover(outcome)
-        return outcome
-
-    def _clean_flows(self) -> None:
-        began = self._clock()
-        try:
-            deleted = self._stale_flows.clean(self._writer.ledger)
-        finally:
-            self.counters.flow_cleanings.observe(self._clock() - began)
-        if deleted:
-            self._log.debug("stale flows deleted", count=deleted)
-
-    def _drain_further(self) -> None:
-        drained, errors = self._drain.tick(
-            self._drivers,
-            self._desired,
-            self._writer.ledger,
-            now=self._clock(),
-            limit_seconds=self._settings.drain_timeout_seconds,
-            departures=self._cache.departures,
-        )
-        self._cache.departures.keep(self._drain.addresses())
-        self._write(Touched(dict.fromkeys(drained)))  # its settings may be others without them
-        if errors:
-            self._failures.failed(_READ_KERNEL, errors[0])
-
-    def _recover(self, outcome: Outcome) -> None:
-        if outcome.dummy_missing:
-            self._failures.failed(_CREATE_DUMMY, next(iter(outcome.failures.values())))
-        for name in sorted(outcome.full_sets):
-            try:
-                size = grow_set(self._drivers, name)
-            except KernelError as error:
-                self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
-                self._failures.failed(_CREATE_SETS, error)  # what is left of the attempt has to go
-            else:
-                self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
-        if outcome.drift:
-            self._failures.failed(_READ_KERNEL, next(iter(outcome.failures.values())))
-
-    def _retry(self) -> None:
-        touched = Touched()
-        for item in self._failures.take_due():
-            match item:
-                case VirtualServerKey():
-                    touched.virtual_servers[item] = None
-                case SetEntry():
-                    touched.entries[item] = None
-                case Address():
-                    touched.addresses[item] = None
-                case str():
-                    self._attempt(item)
-                    if item == _READ_KERNEL:
-                        touched.update(self._writer.everything())
-                    elif item == _CREATE_DUMMY:
-                        touched.update(self._writer.unbound())
-        self._write(touched)
 
     def _reread(self) -> None:
         drivers = self._drivers
@@ -433,22 +340,22 @@ class Reconciler:
         if finding is None:
             return
         if finding.sets_missing:
-            self.counters.note_drift(Drift.SET, 1, self._attempt(_CREATE_SETS))
-            self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
+            self.counters.note_drift(Drift.SET, 1, self._attempt(tasks.CREATE_SETS))
+            self._attempt(tasks.WRITE_RULES)  # no set can go while a rule refers to it
         if finding.check_rules:
-            self._attempt(_CHECK_RULES)
+            self._attempt(tasks.CHECK_RULES)
             self._verification.rules_compared(self._clock())
-            self._attempt(_CHECK_SYSCTLS)
+            self._attempt(tasks.CHECK_SYSCTLS)
             self._estimation.look_again()
             self._planning.look_for_schedulers()
         touched = finding.touched
         if finding.unknown:
-            known = self._attempt(_READ_KERNEL)
+            known = self._attempt(tasks.READ_KERNEL)
             self.counters.note_drift(Drift.TABLE, 1, known)
             touched = self._writer.everything() if known else touched
         if touched:
             self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
-            (self._write if finding.unknown else self._repair)(touched)
+            (self._programming.write if finding.unknown else self._programming.repair)(touched)
 
     # -- failures and status -----------------------------------------------------------------------------------
 
@@ -460,7 +367,7 @@ class Reconciler:
 
     def _got_through(self) -> bool:
         """Whether a pass did all that concerns the node; before all objects are listed there is nothing to do."""
-        return not (self._failures.tasks() - _SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
+        return not (self._failures.tasks() - tasks.SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
 
     def _publish(self) -> None:
         reports = self._cache.reports
@@ -472,7 +379,7 @@ class Reconciler:
                 "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
             )
             self.announce(problem)
-        self.counters.draining, self.counters.failing = len(self._drain), len(self._failures)
+        self.counters.draining, self.counters.failing = len(self._programming.drain), len(self._failures)
         self.status = Status(
             complete=self._cache.complete,
             synchronised=self._first_sync_done and not self._failures,

@@ -55,6 +55,7 @@ class FakeNode:
         kernel: an earlier node's kernel, for a restart.
         wrap: put around the kernel's drivers.
         families: those that it can serve.
+        clock: in the place of `clock`, which a test sets.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class FakeNode:
         settings: Settings | None = None,
         wrap: Callable[[Drivers], Drivers] = lambda drivers: drivers,
         families: tuple[Family, ...] = (Family.IPV4, Family.IPV6),
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.kernel = kernel or new_kernel()
         self.log = SilentLogger()
@@ -73,7 +75,7 @@ class FakeNode:
             node_name="node-1",
             families=families,
             log=self.log,
-            clock=self.clock,
+            clock=clock or self.clock,
         )
         self.announced: list[Announced] = []
         self.reconciler.announce = self.announced.append
