@@ -18,7 +18,8 @@ JOB = WORKFLOW["jobs"]["check"]
 
 def _check(path: Path) -> subprocess.CompletedProcess[str]:
     """Compare a workflow with the schema of GitHub's workflows, which comes with the program."""
-    words = [ROOT / ".venv/bin/check-jsonschema", "--builtin-schema", "vendor.github-workflows", path]
+    program = str(ROOT / ".venv/bin/check-jsonschema")
+    words = [program, "--builtin-schema", "vendor.github-workflows", str(path)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
