@@ -35,7 +35,7 @@ test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
 test-kernel-confined: compile ## data-plane tests with the agent confined as the chart's container; GUEST=uml for the quick guest
-	lab/boot.sh -k $(or $(GUEST),qemu) -t 1260 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
+	lab/boot.sh -k $(or $(GUEST),qemu) -t 2700 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
 		-v --junit-xml=lab/out/kernel-confined.xml $(OPTIONS)
 
 SOAK_SECONDS ?= 1800
