@@ -26,7 +26,7 @@ from ipvsagent.kernel.netlink import attribute
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Kind
-from ipvsagent.model.ops import AddAddress, AddEntry, AddRealServer, AddVirtualServer, IpvsOperation
+from ipvsagent.model.ops import AddAddress, AddEntry, AddRealServer, AddVirtualServer, IpvsOperation, one_by_one
 from ipvsagent.model.state import (
     DUMMY_INTERFACE,
     LinkAddress,
@@ -68,17 +68,18 @@ class SharingKernel(FakeKernel):
         self.ip_sets.list_sets = lambda: [self._counted(s) for s in empty()]  # type: ignore[method-assign]
 
     def _apply_ipvs(self, operations: Sequence[IpvsOperation]) -> Done:
-        for operation in operations:
+        singles = [*one_by_one(operations)]
+        for operation in singles:
             match operation:
                 case AddVirtualServer(server):
                     self.schedulers[server.key] = server.scheduler
                     self.servers[server.key] = []
                 case AddRealServer(key, _):
                     self.servers[key].append(operation)
-        return [None] * len(operations)
+        return [None] * len(singles)
 
     def _find(self, key: VirtualServerKey) -> ObservedVirtualServer:
-        encode = codec.Encoder().encode
+        encode = codec.encode
         key_length = len(codec.get_virtual_server(key)) - 4
         operations = self.servers[key]
         found = (codec.decode_real_server(_listed(encode(o), key_length), key.address.family) for o in operations)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, SetFull, kernel_error
 from ipvsagent.kernel.api import Drivers, Results
 from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.model.ops import AddEntry
+from ipvsagent.model.ops import AddEntry, one_by_one
 from oracle.facts import KernelFacts, of_kernel
 
 
@@ -162,6 +162,8 @@ class FaultyDriver:
             return found
         if method == "apply" and self._name == "addresses":
             return self._apply_addresses
+        if method == "apply" and self._name == "ipvs":
+            return lambda items: self._batch([*one_by_one(items)], lambda one: found([one])[0])
         if method in ("apply", "delete"):
             return lambda items: self._batch(items, lambda one: found([one])[0])
         return lambda *arguments: self._call(method, found, arguments)

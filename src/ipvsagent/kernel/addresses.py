@@ -25,7 +25,7 @@ from pyroute2.netlink.rtnl import (
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket, grow_buffers, split
+from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, grow_buffers, split
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation
@@ -69,8 +69,14 @@ class AddressDriver:
     def apply(self, link_name: str, operations: Sequence[AddressOperation]) -> Results:
         """As in `api.Addresses`."""
         index = self._index(link_name)
-        answers = self._netlink.execute([_message(o, index) for o in operations])
-        return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
+        batch = Batch()
+        for operation in operations:
+            kind, flags = _ADDING if isinstance(operation, AddAddress) else _REMOVING
+            batch.add(kind, codec.encode_address(operation.address, index), flags)
+        results: Results = [None] * len(batch)
+        for place, (number, _) in self._netlink.execute_batch(batch).items():
+            results[place] = _error(operations[place], number)
+        return results
 
     def _index(self, link_name: str) -> int:
         # Asked for each time: the index changes when the interface is made anew.
@@ -78,11 +84,7 @@ class AddressDriver:
         return codec.decode_link(self._netlink.ask(request, operation="find interface", subject=link_name)).index
 
 
-def _message(operation: AddressOperation, index: int) -> Message:
-    payload = codec.encode_address(operation.address, index)
-    if isinstance(operation, AddAddress):
-        return Message(RTM_NEWADDR, payload, NLM_F_CREATE | NLM_F_EXCL)
-    return Message(RTM_DELADDR, payload)
+_ADDING, _REMOVING = (RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL), (RTM_DELADDR, 0)
 
 
 def _error(operation: AddressOperation, answer: int) -> KernelError:

@@ -26,6 +26,11 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _U32 = struct.Struct("=I")
 
 
+_ADDRESS_4 = struct.Struct("=BBBBi HH4s HH4s".replace(" ", ""))
+_HEAD_4 = (int(Family.IPV4), 32, 0, 0)
+_LOCAL, _ADDRESS = _IFA["LOCAL"], _IFA["ADDRESS"]
+
+
 class ListedAddress(NamedTuple):
     """An address on a link, by the link's index."""
 
@@ -41,8 +46,7 @@ LIST_ADDRESSES = _IFADDRMSG.pack(0, 0, 0, 0, 0)
 def encode_address(address: Address, link_index: int) -> bytes:
     """An address of full length, global scope, without duplicate address detection (ADR-02)."""
     if len(address) == 4:
-        head = _IFADDRMSG.pack(Family.IPV4, 32, 0, 0, link_index)
-        return head + attribute(_IFA["LOCAL"], address) + attribute(_IFA["ADDRESS"], address)
+        return _ADDRESS_4.pack(*_HEAD_4, link_index, 8, _LOCAL, address, 8, _ADDRESS, address)
     head = _IFADDRMSG.pack(Family.IPV6, 128, IFA_F_NODAD, 0, link_index)
     return head + attribute(_IFA["ADDRESS"], address) + attribute(_IFA["FLAGS"], _U32.pack(IFA_F_NODAD))
 

@@ -3,9 +3,9 @@
 Common rules:
 
 - Drivers are strict and thin: no retries, no policy, no logging. Errors are those of `errors.KernelError`.
-- ``apply`` carries out a batch. It answers with one item an operation, in order: None where the kernel has
-  acknowledged it, else the error. A failed operation does not stop the ones behind it. An operation whose
-  answer is missing gets `AcknowledgementsLost`: it may or may not have been carried out.
+- ``apply`` carries out a batch. It answers with one item an operation (of `AddRealServers`: one a real server), in
+  order: None where the kernel has acknowledged it, else the error. A failed operation does not stop the ones behind
+  it. An operation whose answer is missing gets `AcknowledgementsLost`: it may or may not have been carried out.
 - ``list`` methods return complete answers or raise (`DumpInterrupted` where the table changed meanwhile).
 - A driver object belongs to one thread and to the network namespace of the thread that made it.
 """

@@ -19,6 +19,9 @@ from ipvsagent.model.ops import (
     IpvsOperation,
     RemoveRealServer,
     RemoveVirtualServer,
+    SingleIpvsOperation,
+    count_results,
+    one_by_one,
 )
 from ipvsagent.model.state import (
     IpvsTimeouts,
@@ -83,9 +86,9 @@ class FakeIpvs:
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
         """As in `api.Ipvs`."""
         self._require()
-        self._journal.count_batch(len(operations))
+        self._journal.count_batch(count_results(operations))
         results: Results = []
-        for operation in operations:
+        for operation in one_by_one(operations):
             number = self._carry_out(operation)
             results.append(kernel_error(str(operation), "", number) if number else None)
             if not number:
@@ -118,7 +121,7 @@ class FakeIpvs:
         if "ip_vs" not in self._modules:
             raise NotSupported("use IPVS", detail="module ip_vs is not loaded")
 
-    def _carry_out(self, operation: IpvsOperation) -> int:
+    def _carry_out(self, operation: SingleIpvsOperation) -> int:
         """Do one operation; answer its errno, 0 for success."""
         match operation:
             case AddVirtualServer(server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from itertools import groupby
 
 from pyroute2.netlink import NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL
 from pyroute2.netlink.nfnetlink import ipset as constants
@@ -19,7 +20,7 @@ from ipvsagent.errors import (
 )
 from ipvsagent.kernel import ipsets_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
+from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
 
@@ -86,10 +87,14 @@ class IpSetDriver:
         Returns:
             The operations to send again: those of the same set behind an entry that ended its message early.
         """
-        answers = self._netlink.execute_with_answers([_run_message(operations, run) for run in runs])
+        batch = Batch()
+        for run in runs:
+            batch.add(*_run_message(operations, run))
+        failures = self._netlink.execute_batch(batch)
         cut_short: set[str] = set()
         again: list[int] = []
-        for run, (number, answer) in zip(runs, answers, strict=True):
+        for place, run in enumerate(runs):
+            number, answer = failures.get(place, (0, b""))
             set_name = operations[run[0]].entry.set_name
             if set_name in cut_short:
                 again += run
@@ -128,17 +133,16 @@ def _message(command: int, payload: bytes, flags: int = 0) -> Message:
 
 def _runs(operations: Sequence[EntryOperation]) -> list[_Run]:
     """Sort a batch by set, and cut it into runs of the same kind, each small enough for one message."""
-    by_set: dict[str, list[_Run]] = {}
+    by_set: dict[str, _Run] = {}
     for index, operation in enumerate(operations):
-        runs = by_set.setdefault(operation.entry.set_name, [])
-        if (
-            not runs
-            or len(runs[-1]) == codec.ENTRIES_PER_MESSAGE
-            or type(operations[runs[-1][0]]) is not type(operation)
-        ):
-            runs.append([])
-        runs[-1].append(index)
-    return [run for runs in by_set.values() for run in runs]
+        by_set.setdefault(operation.entry.set_name, []).append(index)
+    size = codec.ENTRIES_PER_MESSAGE
+    runs: list[_Run] = []
+    for indices in by_set.values():
+        for _, alike in groupby(indices, key=lambda index: type(operations[index])):
+            run = list(alike)
+            runs += [run[start : start + size] for start in range(0, len(run), size)]
+    return runs
 
 
 def _run_message(operations: Sequence[EntryOperation], run: _Run) -> Message:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pyroute2.netlink import NLA_F_NESTED, NLA_F_NET_BYTEORDER
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_IPSET
@@ -95,8 +96,8 @@ def decode_revision(payload: bytes) -> int:
 
 
 def encode_entries(set_name: str, entries: Sequence[SetEntry]) -> bytes:
-    """Many entries of one set; their line numbers are their places in the sequence, counted from 1."""
-    data = b"".join(_entry(e, line) for line, e in enumerate(entries, 1))
+    """Up to `ENTRIES_PER_MESSAGE` entries of one set; their line numbers are their places, counted from 1."""
+    data = b"".join(_entries(entries))
     return (
         header()
         + name_attribute(set_name)
@@ -168,14 +169,35 @@ def _decode_entry(data: dict[int, bytes], spec: SetSpec) -> SetEntry:
     return SetEntry(spec.name, port, protocol, address, other, length)
 
 
-def _entry(entry: SetEntry, line: int) -> bytes:
-    address, protocol = entry.address, entry.protocol
-    if address is None or protocol is None or entry.other_address is not None:
-        return _any_entry(entry, line)
-    # hash:ip,port, by far the most: one pack instead of nineteen
-    if len(address) == 4:
-        return _ADDRESS_PORT_4.pack(_HEADS_4, address, _PORT_HEAD, entry.port, _PROTO_HEAD, protocol, _LINE_HEAD, line)
-    return _ADDRESS_PORT_6.pack(_HEADS_6, address, _PORT_HEAD, entry.port, _PROTO_HEAD, protocol, _LINE_HEAD, line)
+def _entries(entries: Sequence[SetEntry]) -> list[bytes]:
+    """Each entry encoded; entries of one set have the same fields."""
+    first = entries[0]
+    if first.address is None or first.other_address is not None:
+        return [_any_entry(e, line) for line, e in enumerate(entries, 1)]
+    # hash:ip and hash:ip,port, by far the most: all but the address comes ready-made
+    head = _entry_head(len(first.address), with_port=first.protocol is not None)
+    if first.protocol is None:
+        return [head + e.address + line for e, line in zip(entries, _LINES, strict=False)]  # type: ignore[operator]
+    return [
+        head + e.address + _port_and_protocol(e.port, e.protocol) + line  # type: ignore[operator]  # as the first one has
+        for e, line in zip(entries, _LINES, strict=False)
+    ]
+
+
+def _entry_head(address_length: int, *, with_port: bool) -> bytes:
+    inner = address_length + 8
+    size = 4 + inner + (_PORT_PROTOCOL.size if with_port else 0) + len(_LINES[0])
+    kind = _IPV4 if address_length == 4 else _IPV6
+    return (
+        _HEAD.pack(size, _TOP["DATA"] | NLA_F_NESTED)
+        + _HEAD.pack(inner, _DATA["IP"] | NLA_F_NESTED)
+        + _HEAD.pack(address_length + 4, kind | NLA_F_NET_BYTEORDER)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _port_and_protocol(port: int, protocol: Protocol | None) -> bytes:
+    return _PORT_PROTOCOL.pack(_PORT_HEAD, port, _PROTO_HEAD, protocol)
 
 
 def _any_entry(entry: SetEntry, line: int) -> bytes:
@@ -194,26 +216,20 @@ def _any_entry(entry: SetEntry, line: int) -> bytes:
     return attribute(_TOP["DATA"] | NLA_F_NESTED, b"".join(parts))
 
 
-_ADDRESS_PORT_4, _ADDRESS_PORT_6 = struct.Struct("!12s4s4sH2x4sB3x4sI"), struct.Struct("!12s16s4sH2x4sB3x4sI")
+def _number(number: int, value: int, form: str) -> bytes:
+    return attribute(number | NLA_F_NET_BYTEORDER, struct.pack(form, value))
+
+
+_PORT_PROTOCOL = struct.Struct("!4sH2x4sB3x")
 _HEAD = struct.Struct("=HH")
 _PORT_HEAD = _HEAD.pack(6, _DATA["PORT"] | NLA_F_NET_BYTEORDER)
 _PROTO_HEAD = _HEAD.pack(5, _DATA["PROTO"])
-_LINE_HEAD = _HEAD.pack(8, _DATA["CADT_LINENO"] | NLA_F_NET_BYTEORDER)
-_HEADS_4, _HEADS_6 = (
-    _HEAD.pack(packer.size, _TOP["DATA"] | NLA_F_NESTED)
-    + _HEAD.pack(size + 8, _DATA["IP"] | NLA_F_NESTED)
-    + _HEAD.pack(size + 4, kind | NLA_F_NET_BYTEORDER)
-    for packer, size, kind in ((_ADDRESS_PORT_4, 4, _IPV4), (_ADDRESS_PORT_6, 16, _IPV6))
-)
+_LINES = [_number(_DATA["CADT_LINENO"], line, "!I") for line in range(1, ENTRIES_PER_MESSAGE + 1)]
 
 
 def _ip(number: int, address: Address) -> bytes:
     inner = attribute((_IPV4 if len(address) == 4 else _IPV6) | NLA_F_NET_BYTEORDER, address)
     return attribute(number | NLA_F_NESTED, inner)
-
-
-def _number(number: int, value: int, form: str) -> bytes:
-    return attribute(number | NLA_F_NET_BYTEORDER, struct.pack(form, value))
 
 
 def _read(data: dict[int, bytes], number: int) -> int:

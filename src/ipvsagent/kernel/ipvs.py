@@ -17,8 +17,8 @@ from pyroute2.netlink.generic.ipvs import GENL_NAME
 from ipvsagent.errors import AcknowledgementsLost, KernelError, NotFound, NotSupported, kernel_error
 from ipvsagent.kernel import ipvs_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket, attribute, attributes
-from ipvsagent.model.ops import IpvsOperation
+from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, attribute, attributes
+from ipvsagent.model.ops import AddRealServers, IpvsOperation, one_by_one
 from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirtualServer, VirtualServerKey
 
 _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2  # include/uapi/linux/genetlink.h
@@ -103,12 +103,21 @@ class IpvsDriver:
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
         """As in `api.Ipvs`."""
-        encode = codec.Encoder().encode
         family = self._family
-        answers = self._netlink.execute([(family, encode(o), 0) for o in operations])
-        if not any(answers):
-            return [None] * len(answers)
-        return [_error(o, a) if a else None for o, a in zip(operations, answers, strict=True)]
+        batch = Batch()
+        for operation in operations:
+            if isinstance(operation, AddRealServers):
+                for alike in codec.encode_real_servers(operation.key, operation.real_servers):
+                    batch.add_alike(family, alike)
+            else:
+                batch.add(family, codec.encode(operation))
+        failures = self._netlink.execute_batch(batch)
+        results: Results = [None] * len(batch)
+        if failures:
+            singles = list(one_by_one(operations))
+            for place, (number, _) in failures.items():
+                results[place] = _error(singles[place], number)
+        return results
 
     def timeouts(self) -> IpvsTimeouts:
         """As in `api.Ipvs`."""

@@ -7,19 +7,22 @@ and in network byte order inside; everything else is in host byte order, an IPv6
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
 
 from pyroute2.netlink.generic import ipvs as constants
 
-from ipvsagent.kernel.netlink import attributes
+from ipvsagent.kernel.netlink import Alike, attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
     ChangeRealServer,
     ChangeVirtualServer,
-    IpvsOperation,
     RemoveRealServer,
     RemoveVirtualServer,
+    SingleIpvsOperation,
 )
 from ipvsagent.model.state import (
     FLAG_HASHED,
@@ -44,6 +47,7 @@ _DST = _numbers(constants.ipvsmsg.dest, "IPVS_DEST_ATTR_")
 
 _GENL = struct.Struct("=BBH")  # command, version, reserved
 _KEY = struct.Struct("=HHHxx HHHxx HH16s HH2sxx".replace(" ", ""))
+_KEY_HEAD = struct.Struct("=HHHxx HHHxx HH".replace(" ", ""))
 _SETTINGS = struct.Struct("=HHII HHI HHI".replace(" ", ""))
 _REAL_KEY = struct.Struct("=HH16s HH2sxx".replace(" ", ""))
 _REAL_REST = struct.Struct("=HHI HHi HHI HHI HHHxx".replace(" ", ""))
@@ -72,58 +76,53 @@ GET_TIMEOUTS = _header(constants.IPVS_CMD_GET_CONFIG)
 FLUSH = _header(constants.IPVS_CMD_FLUSH)
 
 
-class Encoder:
-    """Encodes operations; remembers the last virtual server's key, since its real servers follow one another."""
+def encode(operation: SingleIpvsOperation) -> bytes:
+    """The payload of an operation's message: generic netlink header and attributes."""
+    match operation:
+        case AddVirtualServer(server):
+            return _NEW_SERVICE + _virtual_server(server)
+        case ChangeVirtualServer(server):
+            return _SET_SERVICE + _virtual_server(server)
+        case RemoveVirtualServer(key):
+            return _DEL_SERVICE + nested_key(key)
+        case AddRealServer(key, server):
+            return _NEW_DEST + nested_key(key) + _real_server(server)
+        case ChangeRealServer(key, server):
+            return _SET_DEST + nested_key(key) + _real_server(server)
+        case RemoveRealServer(key, address, port):
+            return _DEL_DEST + nested_key(key) + _real_server_key(address, port)
 
-    def __init__(self) -> None:
-        self._key: VirtualServerKey | None = None
-        self._nested_key = b""
-        self._adding: VirtualServerKey | None = None
-        self._before_address = b""  # all that precedes the address when a real server is added to it
-        self._port = -1  # of the real server added last, to which this belongs:
-        self._after_address = b""
 
-    def encode(self, operation: IpvsOperation) -> bytes:
-        """The payload of an operation's message: generic netlink header and attributes."""
-        if isinstance(operation, AddRealServer):  # most of a first sync, and matching a class takes its time
-            return self._add_real_server(operation.key, operation.real_server)
-        match operation:
-            case AddVirtualServer(server):
-                return _NEW_SERVICE + _virtual_server(server)
-            case ChangeVirtualServer(server):
-                return _SET_SERVICE + _virtual_server(server)
-            case RemoveVirtualServer(key):
-                return _DEL_SERVICE + self._nested(key)
-            case ChangeRealServer(key, server):
-                return _SET_DEST + self._nested(key) + _real_server(server)
-            case RemoveRealServer(key, address, port):
-                return _DEL_DEST + self._nested(key) + _real_server_key(address, port)
+def encode_real_servers(key: VirtualServerKey, servers: Sequence[RealServer]) -> Iterator[Alike]:
+    """The payloads that add each of these, as runs that differ in their addresses alone; mostly there is one.
 
-    def _add_real_server(self, key: VirtualServerKey, server: RealServer) -> bytes:
-        """The hot path of a first sync: nothing is packed that is the same for all of a virtual server's."""
-        if key is not self._adding:
-            self._adding = key
-            self._before_address = _NEW_DEST + self._nested(key) + _REAL_HEAD + _NEST.pack(20, _ADDR)
-            self._port = -1
-        if server.weight != 1:
-            return _NEW_DEST + self._nested(key) + _real_server(server)
-        if server.port != self._port:
-            self._port = server.port
-            ipv4 = len(server.address) == 4  # as all real servers of a virtual server, or as none
-            before, after = (_BEFORE_PORT_4, _AFTER_PORT_4) if ipv4 else (_BEFORE_PORT_6, _AFTER_PORT_6)
-            self._after_address = before + _PORT.pack(server.port) + after
-        return self._before_address + server.address + self._after_address
+    Args:
+        servers: at least one, all of the virtual server's family.
+    """
+    before = _NEW_DEST + nested_key(key) + _REAL_HEAD + _ADDRESS_HEAD
+    port, weight = servers[0].port, servers[0].weight
+    if not [s for s in servers if s.port != port or s.weight != weight]:
+        yield before, [s.address for s in servers], _after_address(len(key.address), port, weight)
+        return
+    for (port, weight), run in groupby(servers, key=lambda s: (s.port, s.weight)):
+        yield before, [s.address for s in run], _after_address(len(key.address), port, weight)
 
-    def _nested(self, key: VirtualServerKey) -> bytes:
-        if key is not self._key:
-            self._key = key
-            self._nested_key = nested_key(key)
-        return self._nested_key
+
+@lru_cache(maxsize=4096)
+def _after_address(address_length: int, port: int, weight: int) -> bytes:
+    """What follows the address of a real server that is added; few differ in a cluster."""
+    family = Family.IPV4 if address_length == 4 else Family.IPV6
+    return (
+        bytes(16 - address_length) + _NEST.pack(6, _PORT_NUMBER) + _PORT.pack(port) + bytes(2) + _rest(family, weight)
+    )
 
 
 def nested_key(key: VirtualServerKey) -> bytes:
     """The service attribute with nothing but the key."""
-    return _NEST.pack(_KEY.size + 4, _TOP["SERVICE"]) + _key(key)
+    return _NESTED_KEY_HEAD + _key(key)
+
+
+_NESTED_KEY_HEAD = _NEST.pack(_KEY.size + 4, _TOP["SERVICE"])
 
 
 def get_virtual_server(key: VirtualServerKey) -> bytes:
@@ -205,29 +204,43 @@ def _family(address: Address) -> int:
 
 def _key(key: VirtualServerKey) -> bytes:
     address = key.address
-    return _KEY.pack(
-        *(6, _SVC["AF"], _family(address)),
-        *(6, _SVC["PROTOCOL"], key.protocol),
-        *(20, _SVC["ADDR"], address),
-        *(6, _SVC["PORT"], _PORT.pack(key.port)),
-    )
+    head, padding = _key_head(len(address), key.protocol)
+    return head + address + padding + _PORT.pack(key.port) + _TWO_BYTES
+
+
+_TWO_BYTES = bytes(2)
+
+
+@lru_cache(maxsize=64)
+def _key_head(address_length: int, protocol: Protocol) -> tuple[bytes, bytes]:
+    """What stands before a key's address, and between it and the port: the same for nearly all of a node."""
+    family = Family.IPV4 if address_length == 4 else Family.IPV6
+    head = _KEY_HEAD.pack(*(6, _SVC["AF"], family), *(6, _SVC["PROTOCOL"], protocol), *(20, _SVC["ADDR"]))
+    return head, bytes(16 - address_length) + _NEST.pack(6, _SVC["PORT"])
 
 
 def _virtual_server(server: VirtualServer) -> bytes:
-    scheduler = server.scheduler.encode() + b"\0"
-    timeout = server.persistence_timeout_seconds
+    key = server.key
+    head, settings = _settings(len(key.address), server.settings)
+    return head + _key(key) + settings
+
+
+@lru_cache(maxsize=64)
+def _settings(address_length: int, settings: tuple[str, int, int]) -> tuple[bytes, bytes]:
+    """What stands before a virtual server's key, and after it; few differ on a node."""
+    name, flags, timeout = settings
+    scheduler = name.encode() + b"\0"
     body = (
-        _key(server.key)
-        + _NEST.pack(len(scheduler) + 4, _SVC["SCHED_NAME"])
+        _NEST.pack(len(scheduler) + 4, _SVC["SCHED_NAME"])
         + scheduler
         + bytes(-len(scheduler) % 4)
         + _SETTINGS.pack(
-            *(12, _SVC["FLAGS"], server.flags | (FLAG_PERSISTENT if timeout else 0), _ALL_BITS),
+            *(12, _SVC["FLAGS"], flags | (FLAG_PERSISTENT if timeout else 0), _ALL_BITS),
             *(8, _SVC["TIMEOUT"], timeout),
-            *(8, _SVC["NETMASK"], _ALL_BITS if len(server.key.address) == 4 else 128),
+            *(8, _SVC["NETMASK"], _ALL_BITS if address_length == 4 else 128),
         )
     )
-    return _NEST.pack(len(body) + 4, _TOP["SERVICE"]) + body
+    return _NEST.pack(_KEY.size + len(body) + 4, _TOP["SERVICE"]), body
 
 
 def _real_server_key(address: Address, port: int) -> bytes:
@@ -237,6 +250,7 @@ def _real_server_key(address: Address, port: int) -> bytes:
 
 _REAL_HEAD = _NEST.pack(4 + _REAL_KEY.size + _REAL_REST.size, _TOP["DEST"])
 _ADDR, _PORT_NUMBER = _DST["ADDR"], _DST["PORT"]
+_ADDRESS_HEAD = _NEST.pack(20, _ADDR)
 _FWD, _WEIGHT, _UPPER, _LOWER = _DST["FWD_METHOD"], _DST["WEIGHT"], _DST["U_THRESH"], _DST["L_THRESH"]
 _FAMILY = _DST["ADDR_FAMILY"]
 
@@ -250,8 +264,3 @@ def _real_server(server: RealServer) -> bytes:
 
 def _rest(family: Family, weight: int) -> bytes:
     return _REAL_REST.pack(8, _FWD, 0, 8, _WEIGHT, weight, 8, _UPPER, 0, 8, _LOWER, 0, 6, _FAMILY, family)
-
-
-_BEFORE_PORT_6 = _NEST.pack(6, _PORT_NUMBER)
-_BEFORE_PORT_4 = bytes(12) + _BEFORE_PORT_6
-_AFTER_PORT_4, _AFTER_PORT_6 = (bytes(2) + _rest(family, 1) for family in (Family.IPV4, Family.IPV6))

@@ -16,6 +16,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from pyroute2.netlink import (
@@ -27,6 +28,12 @@ from pyroute2.netlink import (
 )
 
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
+
+Alike = tuple[bytes, Sequence[bytes], bytes]
+"""Payloads of one length: how they all begin, what differs between them (not empty), and how they all end."""
+
+Failure = tuple[int, bytes]
+"""An errno or `LOST`, and the payload of the error answer; empty where there is none."""
 
 LOST = -1
 """In the place of an errno: no answer came, the message may or may not have been carried out."""
@@ -45,6 +52,8 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NLM_F_DUMP_INTR = 0x10
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+_HEAD = struct.Struct("=IHH")  # what of it stands before the sequence number
+_NO_PORT = bytes(4)
 _ERRNO = struct.Struct("=i")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -58,8 +67,67 @@ class Message(NamedTuple):
     flags: int = 0  # besides NLM_F_REQUEST and NLM_F_ACK
 
 
-PlainMessage = tuple[int, bytes, int]
-"""A `Message`, or a tuple like it, which is made three times as fast: bulk work sends thousands."""
+class Batch:
+    """Requests to send together, without their sequence numbers.
+
+    They are kept as columns, since the interpreter's own loops put columns together: the kernel takes a few
+    microseconds for a request, and a step of a Python loop is not much less.
+    """
+
+    __slots__ = ("_after", "_before", "_heads", "_lengths", "_middle")
+
+    def __init__(self) -> None:
+        self._lengths: list[int] = []
+        self._heads: list[bytes] = []  # what stands before the sequence number
+        self._before: list[bytes] = []  # this and the following make up the rest
+        self._middle: list[bytes] = []
+        self._after: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, kind: int, payload: bytes, flags: int = 0) -> None:
+        """Add one request; for the arguments see `Message`."""
+        length = HEADER.size + len(payload)
+        self._lengths.append(length)
+        self._heads.append(_HEAD.pack(length, kind, flags | NLM_F_REQUEST))
+        self._before.append(_NO_PORT)
+        self._middle.append(payload)
+        self._after.append(b"")
+
+    def add_alike(self, kind: int, alike: Alike, flags: int = 0) -> None:
+        """Add requests of one type that differ in a few bytes of their payloads."""
+        before, middles, after = alike
+        count = len(middles)
+        length = HEADER.size + len(before) + len(middles[0]) + len(after)
+        self._lengths += [length] * count
+        self._heads += [_HEAD.pack(length, kind, flags | NLM_F_REQUEST)] * count
+        self._before += [_NO_PORT + before] * count
+        self._middle += middles
+        self._after += [after] * count
+
+    def end_of_send(self, start: int, most_bytes: int) -> int:
+        """Where a send ends that begins with this request: after 256 of them, or before it grows too large."""
+        lengths = self._lengths[start : start + MESSAGES_PER_SEND]
+        while len(lengths) > 1 and sum(lengths) > most_bytes:
+            lengths.pop()
+        return start + len(lengths)
+
+    def encode(self, start: int, end: int, first_number: int) -> bytes:
+        """A part of the batch as it is sent; its last request asks for an acknowledgement."""
+        count = end - start
+        numbers = struct.pack(f"={count}I", *range(first_number, first_number + count))
+        heads = self._heads[start:end]
+        length, kind, flags = _HEAD.unpack(heads[-1])
+        heads[-1] = _HEAD.pack(length, kind, flags | NLM_F_ACK)
+        columns = (
+            heads,
+            struct.unpack("4s" * count, numbers),
+            self._before[start:end],
+            self._middle[start:end],
+            self._after[start:end],
+        )
+        return b"".join(chain.from_iterable(zip(*columns, strict=True)))
 
 
 class NetlinkSocket:
@@ -86,23 +154,31 @@ class NetlinkSocket:
         """Close the socket."""
         self._socket.close()
 
-    def execute(self, messages: Sequence[PlainMessage]) -> list[int]:
+    def execute(self, messages: Sequence[Message]) -> list[int]:
         """Send requests and learn what became of each.
 
         Returns:
             One item a message, in order: 0 for success, an errno, or `LOST`.
         """
-        return [number for number, _ in self.execute_with_answers(messages)]
+        batch = Batch()
+        for message in messages:
+            batch.add(*message)
+        failures = self.execute_batch(batch)
+        return [failures[index][0] if index in failures else 0 for index in range(len(messages))]
 
-    def execute_with_answers(self, messages: Sequence[PlainMessage]) -> list[tuple[int, bytes]]:
-        """As `execute`, with the payload of each error answer; empty where there is none."""
-        results: list[tuple[int, bytes]] = []
+    def execute_batch(self, batch: Batch) -> dict[int, Failure]:
+        """Send a batch.
+
+        Returns:
+            The requests that were not carried out, or of which that is not known, by their place in the batch.
+        """
+        failures: dict[int, Failure] = {}
         start = 0
-        while start < len(messages):
-            end = _end_of_send(messages, start, self._bytes_per_send)
-            results += self._send(messages[start:end])
+        while start < len(batch):
+            end = batch.end_of_send(start, self._bytes_per_send)
+            failures.update(self._send(batch, start, end))
             start = end
-        return results
+        return failures
 
     def request(self, message: Message, *, operation: str, subject: str = "") -> None:
         """Send one request.
@@ -162,29 +238,26 @@ class NetlinkSocket:
                     _raise_errno(payload, operation, subject)
                 return payload
 
-    def _send(self, messages: Sequence[PlainMessage]) -> list[tuple[int, bytes]]:
-        first = self._reserve(len(messages))
-        last = first + len(messages) - 1
-        parts: list[bytes] = []
-        pack = HEADER.pack  # the hot path of a first sync: a header and a payload, without a copy of the two together
-        for number, (kind, payload, flags) in enumerate(messages, first):
-            parts.append(pack(len(payload) + 16, kind, flags | NLM_F_REQUEST, number, 0))
-            parts.append(payload)
-        kind, payload, flags = messages[-1]
-        parts[-2] = pack(len(payload) + 16, kind, flags | NLM_F_REQUEST | NLM_F_ACK, last, 0)
+    def _send(self, batch: Batch, start: int, end: int) -> dict[int, Failure]:
+        first = self._reserve(end - start)
+        last = first + end - start - 1
         try:
-            self._socket.send(b"".join(parts))
+            self._socket.send(batch.encode(start, end, first))
         except OSError as error:
-            return [(LOST if error.errno == errno.ENOBUFS else error.errno or LOST, b"")] * len(messages)
+            failure = (LOST if error.errno == errno.ENOBUFS else error.errno or LOST, b"")
+            return dict.fromkeys(range(start, end), failure)
         answers, complete = self._answers(first, last)
-        unanswered = (0 if complete else LOST, b"")
-        if answers.keys() == {last}:  # the usual case
-            return [unanswered] * (len(messages) - 1) + [answers[last]]
-        return [answers.get(number, unanswered) for number in range(first, last + 1)]
+        failures: dict[int, Failure] = {} if complete else dict.fromkeys(range(start, end), (LOST, b""))
+        for number, answer in answers.items():
+            if answer[0]:
+                failures[number - first + start] = answer
+            else:
+                failures.pop(number - first + start, None)
+        return failures
 
-    def _answers(self, first: int, last: int) -> tuple[dict[int, tuple[int, bytes]], bool]:
+    def _answers(self, first: int, last: int) -> tuple[dict[int, Failure], bool]:
         """Read the answers to a send by sequence number; the second item tells whether none was lost."""
-        answers: dict[int, tuple[int, bytes]] = {}
+        answers: dict[int, Failure] = {}
         complete = True
         while last not in answers:
             try:
@@ -275,16 +348,6 @@ def attribute(kind: int, value: bytes) -> bytes:
 def _encode(message: Message, flags: int, sequence: int) -> bytes:
     payload = message.payload
     return HEADER.pack(len(payload) + 16, message.type, message.flags | flags, sequence, 0) + payload
-
-
-def _end_of_send(messages: Sequence[PlainMessage], start: int, most_bytes: int) -> int:
-    size = 0
-    limit = min(start + MESSAGES_PER_SEND, len(messages))
-    for index in range(start, limit):
-        size += len(messages[index][1]) + 16
-        if size > most_bytes and index > start:
-            return index
-    return limit
 
 
 def _raise_errno(payload: bytes, operation: str, subject: str) -> None:

@@ -7,7 +7,7 @@ and the codecs copy instead of converting. Text exists only at the edges (`Addre
 from __future__ import annotations
 
 import enum
-import socket
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from msgspec import Struct
 
@@ -58,7 +58,7 @@ class Address(bytes):
             ValueError: not an address; zones (``%eth0``), leading zeros and blanks are refused.
         """
         try:
-            return cls(socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text))
+            return cls(inet_pton(_AF_INET6 if ":" in text else _AF_INET, text))
         except (OSError, UnicodeError, ValueError):
             raise ValueError(f"{text!r} is not an IP address") from None
 
@@ -68,7 +68,7 @@ class Address(bytes):
         return Family.IPV4 if len(self) == 4 else Family.IPV6
 
     def __str__(self) -> str:
-        return socket.inet_ntop(socket.AF_INET if len(self) == 4 else socket.AF_INET6, self)
+        return inet_ntop(_AF_INET if len(self) == 4 else _AF_INET6, self)
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
@@ -106,6 +106,7 @@ class Address(bytes):
         return len(self) == 16 and self[:12] == _MAPPED_PREFIX
 
 
+_AF_INET, _AF_INET6 = int(AF_INET), int(AF_INET6)  # plain numbers are converted twice as fast
 _LOOPBACK_6 = bytes(15) + b"\x01"
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 

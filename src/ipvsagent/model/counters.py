@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Kind
+from ipvsagent.model.ops import AddRealServer, AddRealServers, IpvsOperation, one_by_one
 from ipvsagent.model.state import VirtualServerKey
 
 SYNC_BOUNDS_SECONDS = tuple(0.001 * 2**k for k in range(15))
@@ -112,6 +113,19 @@ class Counters(Struct):
             found = Counter({(kind, type(None)): count for kind, count in Counter(map(type, operations)).items()})
         for pair, count in found.items():
             counts[pair] = counts.get(pair, 0) + count
+
+    def note_ipvs_operations(self, operations: Sequence[IpvsOperation], results: Sequence[object]) -> None:
+        """Count a batch of operations on virtual and real servers, each real server by itself."""
+        if any(results):
+            self.note_operations(list(one_by_one(operations)), results)
+            return
+        found = Counter(map(type, operations))
+        together = found.pop(AddRealServers, 0)
+        if together:
+            found[AddRealServer] += len(results) - len(operations) + together
+        for kind, count in found.items():
+            pair = kind, type(None)
+            self.operations[pair] = self.operations.get(pair, 0) + count
 
     def note_task(self, name: str, *, well: bool) -> None:
         """Count one piece of work that concerns the whole node."""

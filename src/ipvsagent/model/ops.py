@@ -6,6 +6,8 @@ are errors. (ipset entries are the exception: see `kernel.api.IpSets`.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from msgspec import Struct
 
 from ipvsagent.model.address import Address
@@ -47,6 +49,19 @@ class AddRealServer(Struct, frozen=True, gc=False, tag=True):
 
     def __str__(self) -> str:
         return f"add real server {self.real_server} to {self.key}"
+
+
+class AddRealServers(Struct, frozen=True, gc=False, tag=True):
+    """Add several real servers: as many `AddRealServer`, in order, and as many results.
+
+    Most of a first sync is this. As one value, what all of its messages have in common is worked out once.
+    """
+
+    key: VirtualServerKey
+    real_servers: tuple[RealServer, ...]
+
+    def __str__(self) -> str:
+        return f"add {len(self.real_servers)} real servers to {self.key}"
 
 
 class ChangeRealServer(Struct, frozen=True, gc=False, tag=True):
@@ -106,9 +121,27 @@ class RemoveEntry(Struct, frozen=True, gc=False, tag=True):
         return f"remove entry {self.entry}"
 
 
-IpvsOperation = (
+SingleIpvsOperation = (
     AddVirtualServer | ChangeVirtualServer | RemoveVirtualServer | AddRealServer | ChangeRealServer | RemoveRealServer
 )
+"""Operations of one message, and so of one result."""
+
+IpvsOperation = SingleIpvsOperation | AddRealServers
 AddressOperation = AddAddress | RemoveAddress
 EntryOperation = AddEntry | RemoveEntry
 Operation = IpvsOperation | AddressOperation | EntryOperation
+
+
+def one_by_one(operations: Iterable[IpvsOperation]) -> Iterator[SingleIpvsOperation]:
+    """The same operations, one a result."""
+    for operation in operations:
+        if isinstance(operation, AddRealServers):
+            for server in operation.real_servers:
+                yield AddRealServer(operation.key, server)
+        else:
+            yield operation
+
+
+def count_results(operations: Iterable[IpvsOperation]) -> int:
+    """How many results these operations have."""
+    return sum([len(o.real_servers) if isinstance(o, AddRealServers) else 1 for o in operations])

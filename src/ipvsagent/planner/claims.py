@@ -64,6 +64,13 @@ class Claims:
         if not losers:
             self._losers.pop(key, None)
 
+    def take_free(self, key: VirtualServerKey, kind: FrontendKind, created_at: str, service: ObjectKey) -> bool:
+        """Enter a frontend's claim on a virtual server if nobody claims that; answer whether it is the owner now."""
+        if key in self._owners:
+            return False
+        self._owners[key] = Claim.of(kind, created_at, service)
+        return True
+
     def enter(self, key: VirtualServerKey, claim: Claim) -> None:
         """Enter a claim of a Service that has none on this virtual server."""
         owner = self._owners.get(key)

@@ -119,6 +119,12 @@ class Desired:
         created_at = plan.created_at if plan else ""
         # New ones first: an entry or address that moves to another frontend is never dropped in between.
         for key in (*new_frontends, *(k for k in old_frontends if k not in new_frontends)):
+            new = new_frontends.get(key)
+            if new is not None and self._claims.take_free(key, new.kind, created_at, service):  # nearly always
+                touched.virtual_servers[key] = None
+                self.virtual_servers[key] = new.virtual_server
+                self._hold(new, touched)
+                continue
             self._move(key, service, old_frontends.get(key), new_frontends.get(key), created_at, touched)
         return touched
 
@@ -199,8 +205,9 @@ class Desired:
             self._hold_entry(entry, touched)
         if frontend.bind:
             address = frontend.virtual_server.key.address
-            self.addresses[address] = self.addresses.get(address, 0) + 1
-            if self.addresses[address] == 1:
+            count = self.addresses.get(address, 0)
+            self.addresses[address] = count + 1
+            if not count:
                 touched.addresses[address] = None
 
     def _release(self, frontend: Frontend, touched: Touched) -> None:

@@ -15,11 +15,18 @@ from ipvsagent.model.objects import Endpoint, EndpointSlice, ServicePort
 from ipvsagent.model.state import RealServer
 
 
-class PortEndpoint(Struct, frozen=True, gc=False):
-    """One endpoint of one Service port: the address and port that traffic goes to, and its conditions."""
+class PortEndpoints(Struct, frozen=True, gc=False):
+    """Endpoints of one slice that serve one Service port: what they have in common, and each of them.
 
-    endpoint: Endpoint
-    real_server: RealServer
+    Args:
+        port: where traffic goes.
+        weight: of the real servers that they become.
+        endpoints: never empty.
+    """
+
+    port: int
+    weight: int
+    endpoints: Sequence[Endpoint]
 
 
 class Eligible(Struct, frozen=True, gc=False):
@@ -36,7 +43,7 @@ class Eligible(Struct, frozen=True, gc=False):
     has_any: bool = False
 
 
-def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[PortEndpoint]:
+def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[PortEndpoints]:
     """Unite the slices' endpoints that belong to one Service port.
 
     Ports match by name and protocol, never by number (EP-06). Of entries with the same address and port one
@@ -46,41 +53,56 @@ def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family
     Args:
         slices: all slices of the Service, of any family, in any order.
     """
-    found: list[PortEndpoint] = []
+    found: list[PortEndpoints] = []
     origins: list[EndpointSlice] = []
     for piece in slices:
-        if piece.family is not family:
+        if piece.family is not family or not piece.endpoints:
             continue
         for slice_port in piece.ports:
             if slice_port.name == port.name and slice_port.protocol is port.protocol:
-                number, weight = slice_port.port, piece.weight
-                found += [PortEndpoint(e, RealServer(e.address, number, weight)) for e in piece.endpoints]
-                origins += [piece] * len(piece.endpoints)
-    if len({(f.endpoint.address, f.real_server.port) for f in found}) == len(found):
-        return found
-    best: dict[tuple[Address, int], tuple[tuple[bool, bool, int, str], PortEndpoint]] = {}
-    for candidate, piece in zip(found, origins, strict=True):
-        endpoint = candidate.endpoint
-        rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
-        place = endpoint.address, candidate.real_server.port  # one place has one weight: that of the entry that stays
-        known = best.get(place)
-        if known is None or rank > known[0]:
-            best[place] = rank, candidate
-    return [candidate for _, candidate in best.values()]
+                found.append(PortEndpoints(slice_port.port, piece.weight, piece.endpoints))
+                origins.append(piece)
+    return found if _all_differ(found) else _without_duplicates(found, origins)
 
 
-def local_endpoints(endpoints: Sequence[PortEndpoint], node_name: str) -> list[PortEndpoint]:
-    """Those that run on this node."""
-    return [e for e in endpoints if is_local(e.endpoint, node_name)]
+def _all_differ(found: Sequence[PortEndpoints]) -> bool:
+    if len(found) == 1:
+        return len({e.address for e in found[0].endpoints}) == len(found[0].endpoints)
+    places = {(e.address, group.port) for group in found for e in group.endpoints}
+    return len(places) == sum([len(group.endpoints) for group in found])
 
 
-def is_local(endpoint: Endpoint, node_name: str) -> bool:
-    """Whether an endpoint runs on this node; without a name nothing is local (EP-09)."""
-    return bool(node_name) and endpoint.node_name == node_name
+def _without_duplicates(found: Iterable[PortEndpoints], origins: Iterable[EndpointSlice]) -> list[PortEndpoints]:
+    best: dict[tuple[Address, int], tuple[tuple[bool, bool, int, str], PortEndpoints]] = {}
+    for group, piece in zip(found, origins, strict=True):
+        for endpoint in group.endpoints:
+            rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
+            place = endpoint.address, group.port  # one place has one weight: that of the entry that stays
+            known = best.get(place)
+            if known is None or rank > known[0]:
+                best[place] = rank, PortEndpoints(group.port, group.weight, (endpoint,))
+    return [group for _, group in best.values()]
+
+
+def local_endpoints(found: Iterable[PortEndpoints], node_name: str) -> list[PortEndpoints]:
+    """Those that run on this node; without a name nothing is local (EP-09)."""
+    if not node_name:
+        return []
+    return _kept((group, [e for e in group.endpoints if e.node_name == node_name]) for group in found)
+
+
+def any_local(endpoints: Iterable[Endpoint], node_name: str) -> bool:
+    """Whether any of these endpoints runs on this node."""
+    return bool(node_name) and node_name in [e.node_name for e in endpoints]
+
+
+def _kept(found: Iterable[tuple[PortEndpoints, list[Endpoint]]]) -> list[PortEndpoints]:
+    """Groups with what is left of them, without those of which nothing is."""
+    return [PortEndpoints(group.port, group.weight, left) for group, left in found if left]
 
 
 def eligible_endpoints(
-    endpoints: Sequence[PortEndpoint], *, node_name: str, zone: str, uses_cluster: bool, uses_local: bool
+    found: Sequence[PortEndpoints], *, node_name: str, zone: str, uses_cluster: bool, uses_local: bool
 ) -> Eligible:
     """Choose the endpoints for both policies.
 
@@ -88,42 +110,44 @@ def eligible_endpoints(
     the cluster choice only (EP-22, EP-23, EP-25), and each choice falls back independently of the other. What
     no frontend uses stays empty (EP-21, EP-25).
     """
-    ready = [e for e in endpoints if e.endpoint.ready]
-    standing_in: list[PortEndpoint] | None = None
+    ready = _kept([(group, [e for e in group.endpoints if e.ready]) for group in found])
+    standing_in: list[PortEndpoints] = []
     if not ready or uses_local:
-        standing_in = [e for e in endpoints if e.endpoint.serving and e.endpoint.terminating]
-    cluster: Sequence[PortEndpoint] = ()
+        standing_in = _kept((group, [e for e in group.endpoints if e.serving and e.terminating]) for group in found)
+    cluster: Sequence[PortEndpoints] = ()
     if uses_cluster:
-        cluster = _near(ready, node_name, zone) or standing_in or ()
-    local: Sequence[PortEndpoint] = ()
+        cluster = _near(ready, node_name, zone) or standing_in
+    local: Sequence[PortEndpoints] = ()
     if uses_local:
-        local = local_endpoints(ready, node_name) or local_endpoints(standing_in or (), node_name)
+        local = local_endpoints(ready, node_name) or local_endpoints(standing_in, node_name)
     has_any = bool(cluster) or (uses_local and bool(ready or standing_in))
     return Eligible(_shuffled(cluster, node_name), _shuffled(local, node_name), has_any)
 
 
-def _near(ready: Sequence[PortEndpoint], node_name: str, zone: str) -> Sequence[PortEndpoint]:
+def _near(ready: Sequence[PortEndpoints], node_name: str, zone: str) -> Sequence[PortEndpoints]:
     """Apply the topology mode: same node, else same zone, else no narrowing (EP-22, EP-23)."""
-    if node_name and all(e.endpoint.node_hints for e in ready):
-        near = [e for e in ready if node_name in e.endpoint.node_hints]
+    endpoints = [e for group in ready for e in group.endpoints]
+    if node_name and all(e.node_hints for e in endpoints):
+        near = _kept((group, [e for e in group.endpoints if node_name in e.node_hints]) for group in ready)
         if near:
             return near
-    if zone and all(e.endpoint.zone_hints for e in ready):
-        near = [e for e in ready if zone in e.endpoint.zone_hints]
+    if zone and all(e.zone_hints for e in endpoints):
+        near = _kept((group, [e for e in group.endpoints if zone in e.zone_hints]) for group in ready)
         if near:
             return near
     return ready
 
 
-def _shuffled(endpoints: Iterable[PortEndpoint], node_name: str) -> tuple[RealServer, ...]:
+def _shuffled(chosen: Iterable[PortEndpoints], node_name: str) -> tuple[RealServer, ...]:
     """Order real servers by a hash of node and endpoint.
 
     So round robin does not begin with the same one on every node, and a restart changes nothing.
     """
-    servers = [e.real_server for e in endpoints]
-    if len(servers) > 1:
-        seed = crc32(node_name.encode())
-        hashed = [(crc32(s.address, seed ^ s.port), s.address, s.port, s) for s in servers]  # no two have one place
-        hashed.sort()
-        servers = [item[3] for item in hashed]
-    return tuple(servers)
+    hashed: list[tuple[int, Address, int, int]] = []  # no two have one address and port
+    node_seed = crc32(node_name.encode()) if chosen else 0
+    for group in chosen:
+        port, weight = group.port, group.weight
+        seed = node_seed ^ port
+        hashed += [(crc32(e.address, seed), e.address, port, weight) for e in group.endpoints]
+    hashed.sort()
+    return tuple([RealServer(address, port, weight) for _, address, port, weight in hashed])

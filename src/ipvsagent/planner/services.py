@@ -30,9 +30,11 @@ from ipvsagent.model.state import (
 )
 from ipvsagent.planner import sets
 from ipvsagent.planner.addresses import AddressPolicy
-from ipvsagent.planner.endpoints import Eligible, PortEndpoint, eligible_endpoints, endpoints_of_port, local_endpoints
+from ipvsagent.planner.endpoints import Eligible, PortEndpoints, eligible_endpoints, endpoints_of_port, local_endpoints
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.scheduling import choose_scheduling
+
+_LOCAL = TrafficPolicy.LOCAL  # looked at for every Service, and a member costs more to reach than a name
 
 
 class _Context(Struct, frozen=True):
@@ -48,27 +50,18 @@ class _Context(Struct, frozen=True):
     scheduler_flags: int
     node: NodeFacts
     settings: Settings
-
-    @property
-    def internal_local(self) -> bool:
-        """Whether internalTrafficPolicy is Local (SVC-13)."""
-        return self.service.internal_policy is TrafficPolicy.LOCAL
-
-    @property
-    def external_local(self) -> bool:
-        """Whether externalTrafficPolicy Local is in force (SVC-12)."""
-        service = self.service
-        return service.external_policy is TrafficPolicy.LOCAL and (
-            service.type is not ServiceType.CLUSTER_IP or bool(service.external_ips)
-        )
+    internal_local: bool  # whether internalTrafficPolicy is Local (SVC-13)
+    external_local: bool  # whether externalTrafficPolicy Local is in force (SVC-12)
 
     def reached_from_outside(self, port: ServicePort) -> bool:
         """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
 
         Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
         """
+        if port.node_port:
+            return True
         addresses = (*self.service.load_balancer_ips, *self.service.external_ips)
-        return bool(port.node_port) or any(a.family is self.family for a in addresses)
+        return bool(addresses) and any(a.family is self.family for a in addresses)
 
     def set_name(self, base: str) -> str:
         """The name of one of our sets in this family."""
@@ -95,7 +88,7 @@ def plan_service(
     problems: list[Problem] = []
     health_checks: list[HealthCheck] = []
     no_local: dict[NoLocalEndpoints, None] = {}
-    any_local = TrafficPolicy.LOCAL in (service.internal_policy, service.external_policy)
+    any_local = service.internal_policy is _LOCAL or service.external_policy is _LOCAL
     scheduling = choose_scheduling(service, node, settings, problems)
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
@@ -106,9 +99,10 @@ def plan_service(
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
             here = local_endpoints(endpoints, node.name)
-            # A health check counts ready endpoints; standing in is not enough (HC-14).
-            local.update(e.endpoint.address for e in here if e.endpoint.ready)
-            entries.update(dict.fromkeys(_loop_back_entries(context, port, here)))
+            if here:
+                # A health check counts ready endpoints; standing in is not enough (HC-14).
+                local.update(e.address for group in here for e in group.endpoints if e.ready)
+                entries.update(dict.fromkeys(_loop_back_entries(context, port, here)))
             eligible = _eligible(context, port, endpoints)
             for frontend in _frontends(context, port, eligible):
                 if any_local and _lacks_local_endpoints(context, frontend.kind, eligible):
@@ -142,19 +136,34 @@ def _context(
     family = cluster_ip.family
     allowed = settings.external_addresses
     external_ips: tuple[Address, ...] = ()
-    if settings.allow_external_ips:
+    if service.external_ips and settings.allow_external_ips:
         policy = AddressPolicy("spec.externalIPs", allowed.external_ips, node, settings)
         external_ips = policy.takeable(service, [a for a in service.external_ips if a.family is family], problems)
-    policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
-    balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
-    ranges = tuple(r for r in service.source_ranges if r.family is family)
+    balancer_ips: tuple[Address, ...] = ()
+    if service.load_balancer_ips:
+        policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
+        balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
+    ranges = tuple([r for r in service.source_ranges if r.family is family])
     if balancer_ips and service.source_ranges and not ranges:  # DEV-26
         what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
         field = "spec.loadBalancerSourceRanges"
         problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
-    if any(r.prefix_length == 0 for r in ranges):
+    if ranges and any(r.prefix_length == 0 for r in ranges):
         ranges = ()
-    return _Context(service, family, cluster_ip, external_ips, balancer_ips, ranges, *scheduling, node, settings)
+    return _Context(
+        service,
+        family,
+        cluster_ip,
+        external_ips,
+        balancer_ips,
+        ranges,
+        *scheduling,
+        node,
+        settings,
+        internal_local=service.internal_policy is _LOCAL,
+        external_local=service.external_policy is _LOCAL
+        and (service.type is not ServiceType.CLUSTER_IP or bool(service.external_ips)),
+    )
 
 
 def _health_check_port(service: Service) -> int:
@@ -164,15 +173,15 @@ def _health_check_port(service: Service) -> int:
     return 0
 
 
-def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoint]) -> Iterator[SetEntry]:
+def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoints]) -> Iterator[SetEntry]:
     """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
-    for item in here:
-        server = item.real_server
-        yield SetEntry(name, server.port, port.protocol, server.address, server.address)
+    for group in here:
+        for endpoint in group.endpoints:
+            yield SetEntry(name, group.port, port.protocol, endpoint.address, endpoint.address)
 
 
-def _eligible(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoint]) -> Eligible:
+def _eligible(context: _Context, port: ServicePort, endpoints: Sequence[PortEndpoints]) -> Eligible:
     outside = context.reached_from_outside(port)
     return eligible_endpoints(
         endpoints,
@@ -239,9 +248,10 @@ def _vip(
 ) -> Frontend:
     """A frontend on a VIP: an entry in each set, and one for its address if that is bound (ADR-08)."""
     key = virtual_server.key
-    entries = [SetEntry(context.set_name(b), key.port, key.protocol, key.address) for b in set_bases]
+    family = context.family
+    entries = [SetEntry(sets.set_name(b, family), key.port, key.protocol, key.address) for b in set_bases]
     if bind:
-        entries.append(SetEntry(context.set_name(sets.IPVS_IPS), address=key.address))
+        entries.append(SetEntry(sets.set_name(sets.IPVS_IPS, family), address=key.address))
     return Frontend(kind, virtual_server, (*entries, *more), bind)
 
 

@@ -6,6 +6,8 @@ kube-proxy's own, so that its rules and ours can take over from each other.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.state import SetSpec, SetType
 
@@ -78,6 +80,7 @@ _TYPES = {
 _NAME_LENGTH = 31  # IPSET_MAXNAMELEN without the closing zero byte
 
 
+@lru_cache(maxsize=64)
 def set_name(base: str, family: Family) -> str:
     """The name of a set in a family: IPv6 names carry a ``6-`` and are cut to what the kernel takes."""
     if family is Family.IPV4:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
+    AddRealServers,
     AddVirtualServer,
     ChangeRealServer,
     ChangeVirtualServer,
@@ -40,7 +41,10 @@ def diff_virtual_server(
         return ([RemoveVirtualServer(held.key)] if held else []), ()
     key = wanted.key
     if held is None:
-        return [AddVirtualServer(wanted), *(AddRealServer(key, s) for s in wanted.real_servers)], ()
+        adding: list[IpvsOperation] = [AddVirtualServer(wanted)]
+        if wanted.real_servers:
+            adding.append(AddRealServers(key, wanted.real_servers))
+        return adding, ()
     operations: list[IpvsOperation] = []
     if held.settings != wanted.settings:
         operations.append(ChangeVirtualServer(wanted))

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import chain
 
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Address
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
     ChangeRealServer,
     ChangeVirtualServer,
-    IpvsOperation,
     RemoveRealServer,
     RemoveVirtualServer,
+    SingleIpvsOperation,
 )
 from ipvsagent.model.state import (
     ForwardingMethod,
@@ -49,6 +49,12 @@ class EntryTable:
     def add(self, entry: SetEntry) -> None:
         """Note an entry."""
         self._by_set.setdefault(entry.set_name, set()).add(entry)
+
+    def update(self, entries: Iterable[SetEntry]) -> None:
+        """Note many entries."""
+        by_set = self._by_set
+        for entry in entries:
+            by_set.setdefault(entry.set_name, set()).add(entry)
 
     def discard(self, entry: SetEntry) -> None:
         """Forget an entry, if it is there."""
@@ -86,21 +92,21 @@ class Ledger:
         """Note a virtual server with all that it has."""
         key = server.key
         if key not in self.virtual_servers:
-            self.counted += key.address.family is Family.IPV4
+            self.counted += len(key.address) == 4
         self.virtual_servers[key] = server
 
     def forget(self, key: VirtualServerKey) -> None:
         """Note that there is no such virtual server any more."""
         if self.virtual_servers.pop(key, None) is not None:
-            self.counted -= key.address.family is Family.IPV4
+            self.counted -= len(key.address) == 4
         self.foreign.discard(key)
 
-    def acknowledge(self, operations: Iterable[IpvsOperation]) -> None:
+    def acknowledge(self, operations: Iterable[SingleIpvsOperation]) -> None:
         """Record operations on virtual servers, in the order they were carried out."""
         for operation in operations:
             self._acknowledge(operation)
 
-    def _acknowledge(self, operation: IpvsOperation) -> None:
+    def _acknowledge(self, operation: SingleIpvsOperation) -> None:
         match operation:
             case AddVirtualServer(virtual_server) | ChangeVirtualServer(virtual_server):
                 held = self.virtual_servers.get(virtual_server.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ipvsagent.model.objects import EndpointSlice, ObjectKey, Service
-from ipvsagent.planner.endpoints import is_local
+from ipvsagent.planner.endpoints import any_local
 from ipvsagent.planner.facts import KUBERNETES_API, is_cluster_dns
 
 
@@ -20,6 +20,6 @@ def _rank(service: Service, slices: Sequence[EndpointSlice], node_name: str) -> 
         return 0
     if is_cluster_dns(service):
         return 1
-    if any(is_local(e, node_name) for piece in slices for e in piece.endpoints):
+    if any(any_local(piece.endpoints, node_name) for piece in slices):
         return 2
     return 3

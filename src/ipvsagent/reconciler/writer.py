@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,6 +26,9 @@ from ipvsagent.model.ops import (
     RemoveAddress,
     RemoveEntry,
     RemoveVirtualServer,
+    SingleIpvsOperation,
+    count_results,
+    one_by_one,
 )
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
@@ -59,13 +61,8 @@ class Outcome:
     full_sets: set[str] = field(default_factory=set)
 
 
-class _Span(NamedTuple):
-    """One virtual server's part of a batch."""
-
-    key: VirtualServerKey
-    start: int
-    end: int
-    draining: tuple[RealServer, ...]
+_Change = tuple[VirtualServerKey, list[IpvsOperation], tuple[RealServer, ...]]
+"""One virtual server's part of a batch: its operations, and the real servers that drain once they are carried out."""
 
 
 class Writer:
@@ -165,28 +162,34 @@ class Writer:
             self._write_batch(keys[start : start + SERVERS_PER_BATCH], outcome)
 
     def _write_batch(self, keys: Iterable[VirtualServerKey], outcome: Outcome) -> None:
+        changes: list[_Change] = []
         batch: list[IpvsOperation] = []
-        spans: list[_Span] = []
         for key in keys:
             wanted = self._desired.virtual_servers.get(key)
             operations, draining = diff_virtual_server(self.ledger.virtual_servers.get(key), wanted)
             if operations:
-                spans.append(_Span(key, len(batch), len(batch) + len(operations), draining))
+                changes.append((key, operations, draining))
                 batch += operations
             elif wanted is not None:
                 self._in_sync(key, draining, outcome)
         if not batch:
             return
         results = self._drivers.ipvs.apply(batch)
-        self._counters.note_operations(batch, results)
-        well = not any(results)
-        for span in spans:
-            self._note_life(batch[span.start], results[span.start])
-            part = slice(span.start, span.end)
-            if well or not any(results[part]):
-                self._in_sync(span.key, span.draining, outcome)
+        self._counters.note_ipvs_operations(batch, results)
+        if not any(results):
+            for key, operations, draining in changes:
+                self._note_life(operations[0], None)
+                self._in_sync(key, draining, outcome)
+            return
+        start = 0
+        for key, operations, draining in changes:
+            part = results[start : start + count_results(operations)]
+            start += len(part)
+            self._note_life(operations[0], part[0])
+            if any(part):
+                self._note_failures(key, list(one_by_one(operations)), part, outcome)
             else:
-                self._note_failures(span.key, batch[part], results[part], outcome)
+                self._in_sync(key, draining, outcome)
 
     def _in_sync(self, key: VirtualServerKey, draining: tuple[RealServer, ...], outcome: Outcome) -> None:
         """Let the ledger share the desired value; what a Service claims is not foreign any more."""
@@ -198,12 +201,13 @@ class Writer:
             self.ledger.hold(replace(wanted, real_servers=(*wanted.real_servers, *draining)))
         else:
             self.ledger.hold(wanted)
-        self.ledger.foreign.discard(key)
+        if self.ledger.foreign:
+            self.ledger.foreign.discard(key)
 
     def _note_failures(
         self,
         key: VirtualServerKey,
-        operations: Sequence[IpvsOperation],
+        operations: Sequence[SingleIpvsOperation],
         results: Sequence[KernelError | None],
         outcome: Outcome,
     ) -> None:
@@ -218,8 +222,9 @@ class Writer:
 
     def _note_life(self, operation: IpvsOperation, error: KernelError | None) -> None:
         """Tell where the kernel begins to count anew; a lost answer may mean that it does."""
-        if isinstance(operation, AddVirtualServer) and isinstance(error, AcknowledgementsLost | None):
-            self._counters.note_created(operation.virtual_server.key)
+        if isinstance(operation, AddVirtualServer):
+            if error is None or isinstance(error, AcknowledgementsLost):
+                self._counters.note_created(operation.virtual_server.key)
         elif isinstance(operation, RemoveVirtualServer):
             self._counters.recreated.pop(operation.key, None)
 
@@ -250,6 +255,9 @@ class Writer:
         held = self.ledger.entries
         results = self._drivers.ip_sets.apply(operations)
         self._counters.note_operations(operations, results)
+        if not any(results) and all(isinstance(o, AddEntry) for o in operations):
+            held.update([o.entry for o in operations])
+            return
         for operation, error in zip(operations, results, strict=True):
             change: Callable[[SetEntry], None] = held.add if isinstance(operation, AddEntry) else held.discard
             if error is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
         return None
     if spec.type == "ExternalName" or spec.clusterIP in (None, "", "None"):
         return None
-    type_ = _choice(spec.type, ServiceType.CLUSTER_IP, "spec.type", problems)
+    type_ = _choice(spec.type, _TYPES, ServiceType.CLUSTER_IP, "spec.type", problems)
     cluster_ips = _cluster_ips(spec, problems)
     if not cluster_ips:
         return None
@@ -45,8 +45,12 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
         external_ips=check_addresses(spec.externalIPs, "spec.externalIPs", problems),
         load_balancer_ips=() if wishes.skips_balancer_ips else _load_balancer_ips(found.status, problems),
         source_ranges=check_networks(spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges", problems),
-        internal_policy=TrafficPolicy.CLUSTER if wishes.local else _internal_policy(spec, problems),
-        external_policy=TrafficPolicy.LOCAL if wishes.local else _external_policy(spec, problems),
+        internal_policy=TrafficPolicy.CLUSTER
+        if wishes.local
+        else _policy(spec.internal_traffic_policy, "spec.internalTrafficPolicy", problems),
+        external_policy=TrafficPolicy.LOCAL
+        if wishes.local
+        else _policy(spec.external_traffic_policy, "spec.externalTrafficPolicy", problems),
         affinity_timeout_seconds=_affinity(spec, problems),
         health_check_node_port=_node_port(
             spec.health_check_node_port, "spec.healthCheckNodePort", "no health check is served", problems
@@ -59,23 +63,24 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def _choice(text: str | None, default: _Choice, field: str, problems: Problems) -> _Choice:
+def _choice(
+    text: str | None, choices: Mapping[str, _Choice], default: _Choice, field: str, problems: Problems
+) -> _Choice:
     if not text:
         return default
-    try:
-        return type(default)(text)
-    except ValueError:
-        allowed = ", ".join(type(default))
-        problems.add(field, f"`{text}` is none of {allowed}; {default} is used")
+    chosen = choices.get(text)
+    if chosen is None:
+        problems.add(field, f"`{text}` is none of {', '.join(choices)}; {default} is used")
         return default
+    return chosen
 
 
-def _internal_policy(spec: wire.ServiceSpec, problems: Problems) -> TrafficPolicy:
-    return _choice(spec.internal_traffic_policy, TrafficPolicy.CLUSTER, "spec.internalTrafficPolicy", problems)
+_TYPES = {t.value: t for t in ServiceType}
+_POLICIES = {p.value: p for p in TrafficPolicy}
 
 
-def _external_policy(spec: wire.ServiceSpec, problems: Problems) -> TrafficPolicy:
-    return _choice(spec.external_traffic_policy, TrafficPolicy.CLUSTER, "spec.externalTrafficPolicy", problems)
+def _policy(text: str | None, field: str, problems: Problems) -> TrafficPolicy:
+    return _choice(text, _POLICIES, TrafficPolicy.CLUSTER, field, problems)
 
 
 def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
@@ -85,30 +90,30 @@ def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, .
         address = check_address(text, field, problems)
         if address is None:
             continue
-        if family_name not in (None, address.family.label):
+        family = address.family
+        if family_name not in (None, family.label):
             problems.add(field, f"{text} is not an {family_name} address as spec.ipFamilies says; it is ignored")
-        elif address.family in by_family:
-            problems.add(field, f"{text} is a second {address.family.label} address; it is ignored")
+        elif family in by_family:
+            problems.add(field, f"{text} is a second {family.label} address; it is ignored")
         else:
-            by_family[address.family] = address
+            by_family[family] = address
     if not by_family and not problems.found():
         problems.add("spec.clusterIPs", "has no address for spec.ipFamilies; the Service is not used")
     return tuple(by_family.values())
 
 
-def _claimed_cluster_ips(spec: wire.ServiceSpec) -> Iterator[tuple[str, str, str | None]]:
+def _claimed_cluster_ips(spec: wire.ServiceSpec) -> Sequence[tuple[str, str, str | None]]:
     """Field, text and the family it must have.
 
     Without `ipFamilies` only `clusterIP` counts. A manifest may give families and `clusterIP` alone: the API server
     would have made `clusterIPs` of it.
     """
     if not spec.ip_families:
-        yield "spec.clusterIP", spec.clusterIP or "", None
-    elif not spec.clusterIPs:
-        yield "spec.clusterIP", spec.clusterIP or "", spec.ip_families[0]
-    else:
-        for index, (family, text) in enumerate(zip(spec.ip_families, spec.clusterIPs, strict=False)):
-            yield f"spec.clusterIPs[{index}]", text, family
+        return (("spec.clusterIP", spec.clusterIP or "", None),)
+    if not spec.clusterIPs:
+        return (("spec.clusterIP", spec.clusterIP or "", spec.ip_families[0]),)
+    claimed = enumerate(zip(spec.clusterIPs, spec.ip_families, strict=False))
+    return [(f"spec.clusterIPs[{index}]", text, family) for index, (text, family) in claimed]
 
 
 def _ports(spec: wire.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...]:

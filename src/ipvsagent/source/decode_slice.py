@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
+from socket import inet_pton
 from sys import intern
 
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, ObjectKey
 from ipvsagent.source import wire
 from ipvsagent.source.annotations import weight_of
-from ipvsagent.source.problems import Problems, check_address, check_protocol, ordinary_address
+from ipvsagent.source.problems import ORDINARY_FIRST_BYTES, Problems, check_address, check_protocol
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 
 _FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
 _NO_CONDITIONS = wire.Conditions()
+_first_byte = itemgetter(0)
 
 
 def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problems) -> EndpointSlice | None:
@@ -68,18 +72,25 @@ def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort,
 
 
 def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
-    endpoints = []
-    bits = family.bits
+    usable = found.endpoints or ()
+    number = int(family)
+    try:  # the quick way, for a hundred thousand of them; what is not beyond doubt is looked at one by one
+        packed = [inet_pton(number, e.addresses[0]) for e in usable]  # type: ignore[index]  # caught, if there is none
+    except (OSError, ValueError, TypeError, IndexError):
+        return _doubtful_endpoints(found, family, problems)
+    if not ORDINARY_FIRST_BYTES[family].issuperset(map(_first_byte, packed)):
+        return _doubtful_endpoints(found, family, problems)
+    return _resolved(zip(map(Address, packed), usable, strict=True))
+
+
+def _doubtful_endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
+    usable = []
     for index, endpoint in enumerate(found.endpoints or ()):
-        if not endpoint.addresses:
-            continue  # EP-07
-        text = endpoint.addresses[0]
-        address = ordinary_address(text)  # the quick way, for a hundred thousand of them
-        if address is None or len(address) * 8 != bits:
-            address = _address(text, f"endpoints[{index}].addresses[0]", family, problems)
-        if address is not None:
-            endpoints.append(_endpoint(address, endpoint))
-    return tuple(endpoints)
+        if endpoint.addresses:  # EP-07
+            address = _address(endpoint.addresses[0], f"endpoints[{index}].addresses[0]", family, problems)
+            if address is not None:
+                usable.append((address, endpoint))
+    return _resolved(usable)
 
 
 def _address(text: str, field: str, family: Family, problems: Problems) -> Address | None:
@@ -90,25 +101,28 @@ def _address(text: str, field: str, family: Family, problems: Problems) -> Addre
     return address
 
 
-def _endpoint(address: Address, found: wire.Endpoint) -> Endpoint:
+def _resolved(endpoints: Iterable[tuple[Address, wire.Endpoint]]) -> tuple[Endpoint, ...]:
     """Resolve nulls as the API means them (EP-08 to EP-10)."""
-    conditions = found.conditions or _NO_CONDITIONS
-    hints = found.hints
-    return Endpoint(
-        address,
-        conditions.ready is not False,
-        conditions.serving is not False,
-        conditions.terminating is True,
-        intern(found.node_name) if found.node_name else "",
-        _names(hints.for_zones) if hints else (),
-        _names(hints.for_nodes) if hints else (),
-    )
+    # In one expression for all of a slice: a call for each would cost as much again.
+    made = [
+        Endpoint(
+            address,
+            (conditions := found.conditions or _NO_CONDITIONS).ready is not False,
+            conditions.serving is not False,
+            conditions.terminating is True,
+            intern(found.node_name or ""),
+            _names(hints.for_zones) if (hints := found.hints) and hints.for_zones else (),
+            _names(hints.for_nodes) if hints and hints.for_nodes else (),
+        )
+        for address, found in endpoints
+    ]
+    return tuple(made)
 
 
-def _names(hints: list[wire.Hint] | None) -> tuple[str, ...]:
-    if hints and len(hints) == 1 and hints[0].name:
+def _names(hints: list[wire.Hint]) -> tuple[str, ...]:
+    if len(hints) == 1 and hints[0].name:
         return _one_name(hints[0].name)
-    return tuple(intern(h.name) for h in hints or () if h.name)
+    return tuple(intern(h.name) for h in hints if h.name)
 
 
 @lru_cache(maxsize=4096)

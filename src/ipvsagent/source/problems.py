@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from ipvsagent.model.address import Address, Network, Protocol
+from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.objects import Kind, ObjectKey, Problem
 
 MOST_PROBLEMS = 20
@@ -17,9 +17,11 @@ _PROTOCOLS = {"TCP": Protocol.TCP, "UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 class Problems:
     """The problems of one object, as they are found."""
 
+    __slots__ = ("_found", "_key", "_kind", "_left_out")
+
     def __init__(self, kind: Kind, key: ObjectKey) -> None:
         self._kind = kind
-        self._name = str(key)
+        self._key = key
         self._found: list[Problem] | None = None  # nearly every object has none
         self._left_out = 0
 
@@ -30,13 +32,13 @@ class Problems:
         if len(self._found) == MOST_PROBLEMS:
             self._left_out += 1
         else:
-            self._found.append(Problem(self._kind.value, self._name, field, reason))
+            self._found.append(Problem(self._kind.value, str(self._key), field, reason))
 
     def found(self) -> tuple[Problem, ...]:
         """All so far; beyond `MOST_PROBLEMS` they are only counted."""
         if not self._left_out:
             return tuple(self._found or ())
-        rest = Problem(self._kind.value, self._name, "", f"{self._left_out} more problems are not shown")
+        rest = Problem(self._kind.value, str(self._key), "", f"{self._left_out} more problems are not shown")
         return (*(self._found or ()), rest)
 
 
@@ -52,8 +54,10 @@ def check_addresses(
     texts: Iterable[str] | None, field: str, problems: Problems, *, allow_link_local: bool = False
 ) -> tuple[Address, ...]:
     """Unicast addresses in order, without duplicates; others are ignored with a problem, blank ones silently."""
+    if not texts:
+        return ()
     found: dict[Address, None] = {}
-    for index, text in enumerate(texts or ()):
+    for index, text in enumerate(texts):
         stripped = text.strip()
         if stripped:
             address = check_address(stripped, f"{field}[{index}]", problems, allow_link_local=allow_link_local)
@@ -69,30 +73,27 @@ def check_address(text: str, field: str, problems: Problems, *, allow_link_local
     except ValueError as error:
         problems.add(field, f"{error}; it is ignored")
         return None
-    what = _special(address, allow_link_local)
+    ordinary = address[0] in ORDINARY_FIRST_BYTES[address.family]
+    what = "" if ordinary else _special(address, allow_link_local)
     if what:
         problems.add(field, f"{text} is {what} address; it is ignored")
         return None
     return address
 
 
-def ordinary_address(text: str) -> Address | None:
-    """An address that is beyond doubt a unicast one; None for all others, whose case `check_address` decides."""
-    try:
-        address = Address.parse(text)
-    except ValueError:
-        return None
-    return address if address[0] in (_ORDINARY_IPV4 if len(address) == 4 else _ORDINARY_IPV6) else None
-
-
-_ORDINARY_IPV4 = frozenset(range(1, 224)) - {127, 169}  # first bytes
-_ORDINARY_IPV6 = frozenset(range(1, 0xFE))
+ORDINARY_FIRST_BYTES = {
+    Family.IPV4: frozenset(range(1, 224)) - {127, 169},
+    Family.IPV6: frozenset(range(1, 0xFE)),
+}
+"""First bytes of addresses that are unicast ones beyond doubt; `check_address` decides about all others."""
 
 
 def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
     """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
+    if not texts:
+        return ()
     found: dict[Network, None] = {}
-    for index, text in enumerate(texts or ()):
+    for index, text in enumerate(texts):
         stripped = text.strip()
         try:
             if "/" not in stripped:

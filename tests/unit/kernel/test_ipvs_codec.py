@@ -15,9 +15,9 @@ from ipvsagent.model.ops import (
     AddVirtualServer,
     ChangeRealServer,
     ChangeVirtualServer,
-    IpvsOperation,
     RemoveRealServer,
     RemoveVirtualServer,
+    SingleIpvsOperation,
 )
 from ipvsagent.model.state import RealServer, VirtualServer, VirtualServerKey
 
@@ -108,7 +108,7 @@ def test_every_message_has_the_bytes_that_pyroute2_makes(made: tuple[VirtualServ
     """VS-03, VS-04, VS-06: keys, settings, flags with mask, netmask and all of a real server."""
     server, real = made
     key = server.key
-    expected: list[tuple[IpvsOperation, bytes]] = [
+    expected: list[tuple[SingleIpvsOperation, bytes]] = [
         (AddVirtualServer(server), _pyroute2(pyroute2_ipvs.IPVS_CMD_NEW_SERVICE, _service(server))),
         (ChangeVirtualServer(server), _pyroute2(pyroute2_ipvs.IPVS_CMD_SET_SERVICE, _service(server))),
         (RemoveVirtualServer(key), _pyroute2(pyroute2_ipvs.IPVS_CMD_DEL_SERVICE, _key(key))),
@@ -119,7 +119,6 @@ def test_every_message_has_the_bytes_that_pyroute2_makes(made: tuple[VirtualServ
             _pyroute2(pyroute2_ipvs.IPVS_CMD_DEL_DEST, _key(key), _dest(real)[:3]),
         ),
     ]
-    encode = ipvs_codec.Encoder().encode
     for operation, theirs in expected:
         comparable = _comparable(theirs)
         if isinstance(operation, RemoveRealServer):
@@ -129,4 +128,22 @@ def test_every_message_has_the_bytes_that_pyroute2_makes(made: tuple[VirtualServ
         for nested, number in ((SERVICE, SERVICE_ADDRESS), (DEST, DEST_ADDRESS)):
             if nested in comparable[1]:
                 comparable[1][nested][number] = comparable[1][nested][number].ljust(16, b"\0")
-        assert _comparable(encode(operation)) == comparable
+        assert _comparable(ipvs_codec.encode(operation)) == comparable
+
+
+@given(virtual_servers(), st.data())
+def test_real_servers_together_are_encoded_as_one_by_one(
+    made: tuple[VirtualServer, RealServer], data: st.DataObject
+) -> None:
+    """VS-06: whatever ports and weights they have, in the order given."""
+    server, first = made
+    addresses = ipv4 if len(first.address) == 4 else ipv6
+    alike = st.builds(RealServer, addresses, st.just(first.port), st.just(first.weight))
+    others = st.builds(RealServer, addresses, st.sampled_from([80, 8080]), st.sampled_from([0, 1, 7]))
+    real_servers = (first, *data.draw(st.lists(st.one_of(alike, others), max_size=8)))
+    together = [
+        before + middle + after
+        for before, middles, after in ipvs_codec.encode_real_servers(server.key, real_servers)
+        for middle in middles
+    ]
+    assert together == [ipvs_codec.encode(AddRealServer(server.key, real)) for real in real_servers]

@@ -7,11 +7,11 @@ import struct
 
 import pytest
 
-from ipvsagent.errors import NotFound, NotPermitted, NotSupported, kernel_error
+from ipvsagent.errors import AlreadyExists, NotFound, NotPermitted, NotSupported, kernel_error
 from ipvsagent.kernel import ipvs, ipvs_codec
 from ipvsagent.kernel.netlink import Message, attribute
 from ipvsagent.model.address import Address, Family, Protocol
-from ipvsagent.model.ops import AddRealServer, AddVirtualServer
+from ipvsagent.model.ops import AddRealServer, AddRealServers, AddVirtualServer
 from ipvsagent.model.state import RealServer, VirtualServer, VirtualServerKey
 
 FAMILY = 42
@@ -48,7 +48,7 @@ class ScriptedNetlink:
         if message.payload[0] == GET_DEST:
             assert subject
             return []
-        return [ipvs_codec.Encoder().encode(AddVirtualServer(VirtualServer(key, "rr"))) for key in (GONE, EMPTY)]
+        return [ipvs_codec.encode(AddVirtualServer(VirtualServer(key, "rr"))) for key in (GONE, EMPTY)]
 
 
 def test_a_virtual_server_that_goes_during_the_listing_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_any_other_refusal_keeps_its_class(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_real_server_of_the_other_family_is_read_as_such() -> None:
     """DEV-29: a tunnel of somebody else's may lead from IPv4 to IPv6."""
     server = RealServer(Address.parse("fd00::9"), 80)
-    payload = ipvs_codec.Encoder().encode(AddRealServer(GONE, server))
+    payload = ipvs_codec.encode(AddRealServer(GONE, server))
     counters = attribute(7, bytes(4)) + attribute(8, bytes(4))  # ACTIVE_CONNS, INACT_CONNS, as a listing has them
     service = len(ipvs_codec.nested_key(GONE))
     listed = payload[:4] + attribute(2, payload[4 + service + 4 :] + counters)
@@ -99,12 +99,22 @@ def test_a_failed_operation_says_what_was_tried(monkeypatch: pytest.MonkeyPatch)
     """Errors line up with their operations."""
     netlink = ScriptedNetlink()
     monkeypatch.setattr(ipvs, "NetlinkSocket", netlink)
-    monkeypatch.setattr(netlink, "execute", lambda _messages: [0, errno.ESRCH], raising=False)
+    monkeypatch.setattr(
+        netlink, "execute_batch", lambda _batch: {2: (errno.EEXIST, b""), 3: (errno.ESRCH, b"")}, raising=False
+    )
     driver = ipvs.IpvsDriver()
-    done, failed = driver.apply(
-        [AddVirtualServer(VirtualServer(EMPTY, "rr")), AddRealServer(GONE, RealServer(Address.parse("10.0.0.9"), 80))]
+    first, second = (RealServer(Address.parse(f"fd00::{n}"), 80) for n in (7, 8))
+    third = RealServer(Address.parse("10.0.0.9"), 80)
+    added, one, failed, lost = driver.apply(
+        [
+            AddVirtualServer(VirtualServer(EMPTY, "rr")),
+            AddRealServers(EMPTY, (first, second)),
+            AddRealServer(GONE, third),
+        ]
     )
     driver.close()
-    assert done is None
-    assert isinstance(failed, NotFound)
-    assert str(failed) == "add real server 10.0.0.9:80 to 10.96.0.1:80/TCP: ESRCH"
+    assert (added, one) == (None, None)
+    assert isinstance(failed, AlreadyExists)
+    assert str(failed) == "add real server [fd00::8]:80 to [fd00::1]:53/UDP: EEXIST"
+    assert isinstance(lost, NotFound)
+    assert str(lost) == "add real server 10.0.0.9:80 to 10.96.0.1:80/TCP: ESRCH"

@@ -11,7 +11,7 @@ import pytest
 
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, NotFound
 from ipvsagent.kernel import netlink
-from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
+from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket
 
 ERROR, DONE, ITEM = 2, 3, 16  # NLMSG_ERROR, NLMSG_DONE, any answer
 ACK, DUMP_INTERRUPTED = 4, 0x10  # NLM_F_ACK, NLM_F_DUMP_INTR
@@ -123,6 +123,22 @@ def test_large_batches_travel_in_several_sends(route: NetlinkSocket) -> None:
     scripted = script(route, answer(256), answer(512), answer(600))
     assert route.execute(requests(600)) == [0] * 600
     assert [len(data) // 20 for data in scripted.sent] == [256, 256, 88]
+
+
+def test_requests_that_are_alike_are_sent_as_if_each_stood_for_itself(route: NetlinkSocket) -> None:
+    """Their lengths, payloads and numbers are their own; failures are told by place, across sends."""
+    batch = Batch()
+    batch.add(ITEM, b"one.", flags=0x400)
+    batch.add_alike(ITEM + 1, (b"<<<<", [b"%04d" % n for n in range(300)], b">>>>"), flags=0x200)
+    batch.add(ITEM, b"last")
+    scripted = script(route, answer(3, errno.EEXIST), answer(256), answer(300, errno.ENOENT), answer(302))
+    failures = route.execute_batch(batch)
+    assert {place: number for place, (number, _) in failures.items()} == {2: errno.EEXIST, 299: errno.ENOENT}
+    sent = [(kind, flags & ~ACK, payload) for data in scripted.sent for kind, flags, _, payload in netlink.split(data)]
+    alike = [(ITEM + 1, 0x201, b"<<<<%04d>>>>" % n) for n in range(300)]
+    assert sent == [(ITEM, 0x401, b"one."), *alike, (ITEM, 1, b"last")]
+    assert [number for _, number in scripted.headers()] == list(range(1, 303))
+    assert [number for flags, number in scripted.headers() if flags & ACK] == [256, 302]
 
 
 def test_large_messages_travel_in_several_sends(route: NetlinkSocket) -> None:
