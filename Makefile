@@ -51,7 +51,7 @@ image: setup ## carry the Dockerfile out in plain folders below build/image; nee
 test-image: image ## the image starts, has all that it needs, and keeps to its size
 	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
-test: lint test-unit test-kernel ## everything but the image, which `make test-image` builds and tests
+test: lint test-unit test-kernel ## everything but the image (test-image) and the confined run (test-kernel-confined)
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"
