@@ -64,10 +64,13 @@ def test_it_does_nothing_else_and_may_do_nothing_else() -> None:
 
 
 def test_its_container_is_the_release_that_the_image_is_made_of() -> None:
-    """Of the same Debian, pinned; in a container without privileges tests in namespaces would be left out."""
+    """Of the same Debian, pinned; in a container without privileges tests in namespaces would be left out.
+
+    User-mode Linux has its 2 GiB of memory in /dev/shm.
+    """
     base = re.search(r"^ARG BASE=(\S+)-slim$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert base
-    assert JOB["container"] == {"image": base[1], "options": "--privileged"}
+    assert JOB["container"] == {"image": base[1], "options": "--privileged --shm-size=3g"}
 
 
 @pytest.mark.parametrize("step", [step["uses"] for step in JOB["steps"] if "uses" in step])
