@@ -46,7 +46,7 @@ def test_it_runs_targets_of_the_makefile_that_cover_all_tests() -> None:
     assert set(chosen) <= targets
     assert len(set(chosen)) == len(chosen)
     tests = {target for target in targets if target == "lint" or target.startswith("test-")}
-    assert tests | {"docs", "package"} == set(chosen)
+    assert tests | {"demo", "docs", "package"} == set(chosen)
     (together,) = re.findall(r"^test: ([a-z -]+)", makefile, re.MULTILINE)
     assert set(together.split()) <= set(chosen)
 
