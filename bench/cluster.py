@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ipvsagent.collection import without_collections
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind, KubernetesObject
 from ipvsagent.source.decode import Usable, decode_json
@@ -65,8 +66,9 @@ class Cluster:
         return made
 
 
+@without_collections()
 def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
-    """What a source hands on once it has listed a kind to the end."""
+    """What a source hands on once it has listed a kind to the end, made as it makes it."""
     found: list[KubernetesObject] = []
     for item in encoded:
         result = decode_json(kind, item)

@@ -25,21 +25,26 @@ Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two 
 - Counters of Services add up what all virtual servers of a port counted, node ports included. They survive the removal
   and return of a virtual server and end with the Service. The kernel brings its counts up to date every two seconds;
   what passes between that and the removal of a virtual server is not counted.
-- Where the kernel's estimation is off (`net.ipv4.vs.run_estimation` 0), the counts of virtual servers stand still until
-  it is on again. The counters of Services and real servers are left out then, so that nothing looks idle that is not;
-  `ipvsagent_ipvs_estimation` is 0, and the counters of the whole node, as well as all numbers of connections, go on.
+- Where the kernel's rate estimation is off (`ipvs.estimation`), `ipvsagent_ipvs_estimation` is 0 and the kernel adds up
+  the counts of virtual servers only when a scrape asks for it: for three seconds, every 30 seconds at most. The
+  counters of Services and real servers lose nothing, but lag behind by a scrape. The counters of the whole node and all
+  numbers of connections are of the moment. Counters that would stand still, because the agent may not write the setting
+  or has not yet, are left out, so that nothing looks idle that is not.
 - A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
-  asked once for each virtual server: for nodes with hundreds of Services, not with thousands.
+  asked once for each virtual server: for nodes with hundreds of Services, not with thousands. Beyond 10,000 real
+  servers there are none for the rest, and `ipvsagent_real_server_metrics_left_out` counts their virtual servers.
 - One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
 - `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
   under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.
-- `kubernetes_build_info` and `kubernetes_feature_enabled` are not served: this is no part of Kubernetes' own releases.
-  `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
+- `kubernetes_build_info` has the agent's own version, which is none of Kubernetes' releases; labels that mean nothing
+  to it are empty. `kubernetes_feature_enabled` has the gates that mean something to the agent.
+- `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
 """
 
 _GROUPS = (
     ("Names of kube-proxy", names.KUBE_PROXY),
     ("Requests to the API server", names.API_REQUESTS),
+    ("Names of all components of Kubernetes", names.KUBERNETES),
     ("The agent", names.OWN),
     ("The node's traffic", names.NODE_TRAFFIC),
     ("Traffic of Services", (*names.SERVICE_TRAFFIC, *names.SERVICE_CONNECTIONS)),

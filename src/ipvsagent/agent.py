@@ -250,6 +250,8 @@ class Agent:
             silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
             answers=self.answers,
             requests=self._requests,
+            ask_for_counts=reconciler.ask_for_counts,
+            settings=lambda: reconciler.settings,
         )
         return Metrics(sources).render
 

@@ -125,6 +125,11 @@ class ApiServer:
         self._http.server_close()
         self._thread.join()
 
+    def is_stopping(self) -> bool:
+        """Whether the server is about to be gone."""
+        with self._changed:
+            return self._state.stopping
+
     # -- what users of the cluster do ----------------------------------------------------------------------------
 
     def put(self, *objects: Json) -> None:
@@ -275,6 +280,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a list or a watch."""
         url = urlparse(self.path)
         query = {k: v[0] for k, v in parse_qs(url.query).items()}
+        if self.api.is_stopping():  # what is left of its connections ends without an answer
+            self.close_connection = True
+            return
         self.api.requests.append(self.path)
         if self.api.tokens is not None:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("bearer ")

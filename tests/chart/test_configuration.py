@@ -35,6 +35,12 @@ def test_the_defaults_of_the_chart_are_those_of_the_agent() -> None:
     assert _settings({}) == replace(Settings(), oom_score_adjust=-997)
 
 
+@pytest.mark.parametrize(("value", "mode"), [("auto", "auto"), ("off", "off"), (False, "off"), (True, "on")])
+def test_on_and_off_may_be_written_as_yaml_takes_them(value: object, mode: str) -> None:
+    """`estimation: on` in a file of values is true."""
+    assert _settings({"config": {"ipvs": {"estimation": value}}}).estimation == mode
+
+
 def test_every_field_of_the_agent_is_a_value_of_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the schema checks it and the README explains it."""
     asked: set[str] = set()

@@ -23,6 +23,18 @@ def test_changes_of_other_interfaces_are_told_once(host: Host) -> None:
         assert monitor.read() == [NodeAddressesChanged()]
 
 
+def test_the_link_local_addresses_of_pods_are_no_news(host: Host) -> None:
+    """ADR-06: they never count, and a busy node has one come or go with each pod; IPv4's are addresses as any other."""
+    host.make_interface(OTHER)
+    monitor = host.monitor(DUMMY)
+    host.addresses.apply(OTHER, [AddAddress(Address.parse("fe80::77"))])
+    host.make_interface(DUMMY)
+    host.addresses.apply(DUMMY, [AddAddress(V4), RemoveAddress(V4)])
+    assert monitor.read() == [DummyInterfaceChanged(removed=(V4,))]
+    host.addresses.apply(OTHER, [AddAddress(Address.parse("169.254.7.7"))])
+    assert monitor.read() == [NodeAddressesChanged()]
+
+
 def test_additions_to_the_dummy_interface_are_no_news(host: Host) -> None:
     """The agent makes them itself; what leaves it is told, by address and in order."""
     host.make_interface(DUMMY)

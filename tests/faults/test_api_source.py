@@ -88,6 +88,11 @@ class Cluster:
         self.node.reconciler.put(Stop())
         self._owner.join()
 
+    @property
+    def silence_seconds(self) -> Callable[[], float]:
+        """Answers how old what is known may be."""
+        return self._source.silence_seconds
+
     def table(self) -> dict[str, list[str]]:
         """Virtual servers of the kernel with their real servers."""
         return {
@@ -254,6 +259,7 @@ def test_a_lost_server_leaves_the_kernel_as_it_is_and_is_reported(cluster: Clust
     cluster.server.__exit__()
     wait_for(lambda: any("API server" in str(p) for p in cluster.node.status().problems), "a report")
     assert cluster.table() == before
+    wait_for(lambda: cluster.silence_seconds() > 1.0, "the age of what is known grows beyond five bookmarks")
 
 
 def test_a_lying_empty_list_is_asked_for_twice(server: ApiServer, tmp_path: Path) -> None:

@@ -132,6 +132,13 @@ WAYS = (
     ),
     _sysctl("net.ipv4.vs.conn_reuse_mode", "conn-reuse-mode", "conn_reuse_mode is 0 on kernel ", broken="0", right="1"),
     _sysctl("net.ipv4.vs.expire_nodest_conn", "ipvs-sysctls", "expire_nodest_conn is 0", broken="0", right="1"),
+    _sysctl(
+        "net.ipv4.vs.run_estimation",
+        "estimation",
+        "run_estimation is 0, but `ipvs.estimation` is auto",
+        broken="0",
+        right="1",
+    ),
     _sysctl("net.ipv4.vs.conntrack", "ipvs-sysctls", "nothing is masqueraded", broken="0", right="1"),
     _sysctl("net.ipv4.ip_forward", "forwarding", "net.ipv4.ip_forward is 0", broken="0", right="1"),
     _sysctl("net.ipv6.conf.all.forwarding", "forwarding", "IPv6 Services", broken="0", right="1"),

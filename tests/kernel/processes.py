@@ -59,6 +59,12 @@ class Command:
         """Send a signal."""
         os.kill(self.pid, number)
 
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for a signal by now."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
     def wait(self) -> int:
         """The exit code; that of a signal is negative."""
         code = int(self._line("exit"))

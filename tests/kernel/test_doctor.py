@@ -102,7 +102,7 @@ def _running(program: str) -> Iterator[None]:
 
 def test_a_healthy_node_has_no_failure(node: Node, root: Path) -> None:
     """Only what cannot be asked without an API server is told of."""
-    assert {f.check for f in diagnose(node, root)} == {"api", "rbac", "vip-of-other-node"}
+    assert {f.check for f in diagnose(node, root)} == {"api", "rbac", "service-schedulers", "vip-of-other-node"}
     result = node.call("doctor", "--config", str(node.configuration), "-o", "json")
     assert result.code == 0, result.stdout
     answer = json.loads(result.stdout)
@@ -195,13 +195,34 @@ def test_an_interface_of_another_kind_in_the_place_of_the_dummy_is_found(root: P
         where.close()
 
 
-def test_a_scheduler_that_this_kernel_lacks_is_found(node: Node, root: Path) -> None:
-    """DEV-35: the remedy names those that there are."""
+def _without_scheduler_nq(root: Path) -> None:
+    """A kernel that seems to have one scheduler, and those that are loaded."""
     subprocess.run(["modprobe", "-r", "ip_vs_nq"], check=True)
     release = os.uname().release
     (root / "lib").unlink()
     (root / "lib/modules" / release).mkdir(parents=True)
     (root / "lib/modules" / release / "modules.dep").write_text("kernel/net/netfilter/ipvs/ip_vs_wlc.ko:\n")
+
+
+def test_a_scheduler_that_a_service_asks_for_and_this_kernel_lacks_is_found(
+    node: Node, root: Path, api: ApiServer
+) -> None:
+    """DEV-15: the Services are named, and what they get."""
+    _without_scheduler_nq(root)
+    asking = service("asking", "10.96.0.77")
+    asking["metadata"]["annotations"] = {"ipvsagent.io/scheduler": "nq"}
+    api.put(asking)
+    found = diagnose(node, root, access=kubeconfig(root / "kubeconfig", api.url))
+    (finding,) = troubles(found, "service-schedulers")
+    assert finding.level is Level.WARN
+    assert "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: " in finding.what
+    assert "asking" in finding.what
+    assert "wlc" in finding.remedy
+
+
+def test_a_scheduler_that_this_kernel_lacks_is_found(node: Node, root: Path) -> None:
+    """DEV-35: the remedy names those that there are."""
+    _without_scheduler_nq(root)
     (finding,) = troubles(diagnose(node, root, Settings(scheduler="nq")), "scheduler")
     assert finding.level is Level.FAIL
     assert "scheduler `nq` is not known to this kernel" in finding.what

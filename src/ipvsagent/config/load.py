@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ipvsagent.config.fields import read_common, read_scheduler
 from ipvsagent.config.reader import Findings, Section
-from ipvsagent.config.types import LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
+from ipvsagent.config.types import ESTIMATION_MODES, LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
 from ipvsagent.errors import ConfigurationError
 
 OUR_API_VERSION = "ipvsagent.io/v1alpha1"
@@ -99,6 +99,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
     ipv6_forwarding = top.boolean("ipv6Forwarding")
     drain_timeout = ipvs.seconds("drainTimeout", Settings().drain_timeout_seconds)
     automatic_timeouts = ipvs.boolean("automaticTimeouts", True)
+    estimation = ipvs.switch("estimation", Settings().estimation, ESTIMATION_MODES)
     external = top.section("externalAddresses")
     logging = top.section("logging")
     settings = read_common(top, ipvs, iptables)
@@ -117,6 +118,7 @@ def read_ours(top: Section, findings: Findings) -> Settings:
         ipv6_forwarding=ipv6_forwarding,
         real_server_metrics=real_server_metrics,
         drain_timeout_seconds=drain_timeout,
+        estimation=estimation,
     )
     findings.problems += top.unknown()
     return settings
@@ -139,7 +141,10 @@ def _read_kube_proxy(top: Section, findings: Findings) -> Settings:
     mode = top.text("mode")
     if mode != "ipvs":
         shown = f"`{mode}`" if mode else "empty, which means iptables,"
-        findings.problems.append(f"mode: {shown} is not what this agent does; allowed: ipvs")
+        findings.problems.append(
+            f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
+            "takes the node's Services over from kube-proxy with connections open"
+        )
     ipvs, iptables = top.section("ipvs"), top.section("iptables")
     idle = top.ignore(
         *("nftables", "winkernel", "windowsRunAsService", "portRange", "enableProfiling"),

@@ -62,6 +62,14 @@ class Section:
             return default
         return value
 
+    def switch(self, name: str, default: str, allowed: Collection[str]) -> str:
+        """One of several words, two of them ``on`` and ``off``, which YAML takes for true and false without quotes."""
+        value = self._fields.get(name)
+        if isinstance(value, bool):
+            self._known.add(name)
+            return "on" if value else "off"
+        return self.text(name, default, allowed)
+
     def boolean(self, name: str, default: bool = False) -> bool:
         """True or false."""
         value = self._take(name)

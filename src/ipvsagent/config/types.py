@@ -6,6 +6,7 @@ The defaults serve a node without any configuration file. Rule IDs are those of 
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -15,6 +16,11 @@ DEFAULT_SCHEDULER = "rr"
 
 SCHEDULERS = ("dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr")
 """IPVS schedulers of current kernels; the kernel's own list decides at start (DEV-35)."""
+
+ESTIMATION_MODES = ("auto", "on", "off")
+"""Whether the kernel's rate estimator runs."""
+ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW = 5000, 4000
+"""Numbers of virtual servers between which `auto` leaves it as it is, so that it does not change back and forth."""
 
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -107,6 +113,18 @@ class Logging(Struct, frozen=True):
     level: str = "info"  # one of LOG_LEVELS
 
 
+class FeatureGate(NamedTuple):
+    """A feature gate of Kubernetes that means something to the agent.
+
+    Args:
+        stage: in Kubernetes 1.36, in the words of its metrics.
+    """
+
+    name: str
+    stage: str
+    enabled: bool
+
+
 class Settings(Struct, frozen=True):
     """The effective configuration."""
 
@@ -121,6 +139,7 @@ class Settings(Struct, frozen=True):
     strict_arp: bool = False  # CFG-24
     exclude_networks: tuple[Network, ...] = ()  # CFG-23, DEV-28
     timeouts: Timeouts = Timeouts()
+    estimation: str = "auto"  # ours: one of ESTIMATION_MODES
     drain_timeout_seconds: float = 900.0  # ours, DEV-19: how long a removed real server may keep its connections
     sync_period_seconds: float = 30.0  # CFG-21: twice this is how long work may be outstanding (HC-02)
     min_sync_period_seconds: float = 0.0  # CFG-22: changes within it are gathered
@@ -150,6 +169,14 @@ class Settings(Struct, frozen=True):
         if self.scheduler_flags is not None and scheduler == self.scheduler:
             return self.scheduler_flags
         return 0x10 if scheduler == "mh" else 0
+
+    def feature_gates(self) -> tuple[FeatureGate, ...]:
+        """All that mean something (CFG-11)."""
+        return (
+            FeatureGate("AllowServiceExternalIPs", "DEPRECATED", self.allow_external_ips),
+            FeatureGate("ComponentFlagz", "BETA", True),  # HC-24
+            FeatureGate("ComponentStatusz", "BETA", True),
+        )
 
     @property
     def masquerade_mark(self) -> int:

@@ -27,6 +27,18 @@ def configuration_of(settings: Settings) -> str:
     return _HEAD + "".join(_lines((f for f in FIELDS if f.plain(settings) != f.plain(defaults)), settings))
 
 
+def configuration_tree(settings: Settings) -> dict[str, object]:
+    """A complete `AgentConfiguration` as plain values."""
+    tree: dict[str, object] = {"apiVersion": OUR_API_VERSION, "kind": OUR_KIND}
+    sections: dict[str, dict[str, object]] = {"": tree}
+    for field in FIELDS:
+        section, name = _split(field.path)
+        if section not in sections:
+            tree[section] = sections[section] = {}
+        sections[section][name] = field.plain(settings)
+    return tree
+
+
 def json_schema() -> str:
     """The JSON Schema of an `AgentConfiguration`."""
     sections: dict[str, dict[str, object]] = {

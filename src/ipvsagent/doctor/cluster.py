@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +15,10 @@ from ipvsagent.doctor.checks.cluster import PERMISSIONS
 from ipvsagent.doctor.snapshot import Permission
 from ipvsagent.errors import SourceError
 from ipvsagent.model.address import Address
+from ipvsagent.model.objects import Kind, ObjectKey
 from ipvsagent.source import wire
+from ipvsagent.source.annotations import wishes_of
+from ipvsagent.source.problems import Problems
 from ipvsagent.source.transport import KubernetesTransport
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -30,9 +33,19 @@ class _ListMetadata(Struct, frozen=True):
     continue_: str = msgspec.field(name="continue", default="")
 
 
-class _Nodes(Struct):
-    items: list[wire.Node]
+class _Page(Struct, Generic[T]):
+    items: list[T]
     metadata: _ListMetadata = _ListMetadata()
+
+
+class _ServiceMetadata(Struct):
+    name: str = ""
+    namespace: str = ""
+    annotations: wire.ServiceAnnotations | None = None
+
+
+class _Service(Struct):
+    metadata: _ServiceMetadata
 
 
 class _ReviewStatus(Struct):
@@ -80,17 +93,38 @@ def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Addre
     Raises:
         SourceError: the API server did not tell.
     """
-    found: dict[str, tuple[Address, ...]] = {}
+    return {node.metadata.name: _addresses(node) for node in _list(transport, "nodes", wire.Node)}
+
+
+def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[str, ...]]:
+    """The Services that ask for a scheduler of their own, by its name (DEV-15); unknown words are left out.
+
+    Raises:
+        SourceError: the API server did not tell.
+    """
+    found: dict[str, list[str]] = {}
+    for service in _list(transport, "services", _Service):
+        if service.metadata.annotations is None:
+            continue
+        key = ObjectKey(service.metadata.namespace, service.metadata.name)
+        scheduling = wishes_of(service.metadata.annotations, Problems(Kind.SERVICE, key)).scheduling
+        if scheduling is not None and scheduling.scheduler:
+            found.setdefault(scheduling.scheduler, []).append(str(key))
+    return {scheduler: tuple(sorted(keys)) for scheduler, keys in found.items()}
+
+
+def _list(transport: KubernetesTransport, resource: str, kind: type[T]) -> Iterator[T]:
+    """All objects of a resource of the core group, page by page."""
     query = {"limit": str(_PAGE)}
     while True:
-        with transport.get("/api/v1/nodes", query, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
+        with transport.get(f"/api/v1/{resource}", query, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
             body = answer.read()
             if answer.status != 200:
-                raise SourceError(f"listing nodes was answered by {answer.status}")
-        page = _decode(body, _Nodes)
-        found |= {node.metadata.name: _addresses(node) for node in page.items}
+                raise SourceError(f"listing {resource} was answered by {answer.status}")
+        page = _decode(body, _Page[kind])  # type: ignore[valid-type]  # a generic of a value
+        yield from page.items
         if not page.metadata.continue_:
-            return found
+            return
         query["continue"] = page.metadata.continue_
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from ipvsagent.doctor.checks import cluster, kernel, network, rules
+from ipvsagent.doctor.checks import cluster, kernel, network, rules, schedulers
 from ipvsagent.doctor.finding import Finding, Level, Trouble
 from ipvsagent.doctor.snapshot import NodeSnapshot, Part
 
@@ -42,10 +42,17 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "scheduler",
-        "module of the configured scheduler",
+        "modules of the configured scheduler and its fallback",
         "the kernel has the configured scheduler",
         (Part.MODULES,),
-        kernel.scheduler,
+        schedulers.configured,
+    ),
+    Check(
+        "service-schedulers",
+        "modules of the schedulers that annotations of Services ask for",
+        "the kernel has the schedulers that Services ask for",
+        (Part.MODULES, Part.SERVICES),
+        schedulers.of_services,
     ),
     Check(
         "capabilities",
@@ -205,8 +212,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "estimation",
-        "cost of the rate estimator at this number of virtual servers",
-        "rate estimation is cheap",
+        "cost of the rate estimator at this number of virtual servers, against `ipvs.estimation`",
+        "rate estimation is cheap, or off",
         (Part.IPVS, Part.SYSCTLS),
         kernel.estimation,
     ),

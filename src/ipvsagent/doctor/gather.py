@@ -80,6 +80,7 @@ class _Reader:
             kernel_release=os.uname().release,
             cpus=os.cpu_count() or 1,
             unread=self._unread,
+            in_pod="KUBERNETES_SERVICE_HOST" in os.environ,
             **self._fields,
         )
 
@@ -95,8 +96,8 @@ class _Reader:
 
     def _read_modules(self) -> None:
         names = (*REQUIRED_MODULES, f"ip_vs_{self._settings.scheduler}")
-        states = {name: self._module_state(name) for name in names}
-        self._fields["modules"] = states
+        self._fields["modules"] = {name: self._module_state(name) for name in names}
+        self._fields["modules_visible"] = self._modules.has_listing()
         self._fields["schedulers"] = tuple(self._modules.available_schedulers())
 
     def _module_state(self, name: str) -> ModuleState:
@@ -193,8 +194,13 @@ class _Reader:
         self._fields["networkd_files"] = files.read_networkd_files(self._root)
         self._fields["network_manager_files"] = files.read_network_manager_files(self._root)
 
+    def _read_services(self, transport: KubernetesTransport) -> None:
+        wanted = cluster.list_service_schedulers(transport)
+        self._fields["service_schedulers"] = wanted
+        self._fields["modules"] |= {f"ip_vs_{name}": self._module_state(f"ip_vs_{name}") for name in wanted}
+
     def _read_cluster(self) -> None:
-        parts = (Part.API, Part.RBAC, Part.NODES)
+        parts = (Part.API, Part.RBAC, Part.NODES, Part.SERVICES)
         if not cluster.has_access(self._kubeconfig):
             self._unread |= dict.fromkeys(parts, Unread("no access is configured", _GIVE_KUBECONFIG))
             return
@@ -212,13 +218,14 @@ class _Reader:
                 return
             self._try(Part.RBAC, lambda: self._fields.update(denied=cluster.ask_permissions(transport)))
             self._try(Part.NODES, lambda: self._fields.update(nodes=cluster.list_node_addresses(transport)))
+            self._try(Part.SERVICES, lambda: self._read_services(transport))
         finally:
             transport.close()
 
     def _not_reached(self, reason: str) -> None:
         self._fields["api_error"] = reason
         unread = Unread("the API server does not answer", "see check `api`")
-        self._unread |= {Part.RBAC: unread, Part.NODES: unread}
+        self._unread |= {Part.RBAC: unread, Part.NODES: unread, Part.SERVICES: unread}
 
 
 def _saved_rules(variant: str, family: Family) -> SavedRules:

@@ -41,6 +41,7 @@ class Part(enum.StrEnum):
     API = "the API server"
     RBAC = "permissions at the API server"
     NODES = "nodes of the cluster"
+    SERVICES = "Services of the cluster"
 
 
 class Unread(Struct, frozen=True):
@@ -122,6 +123,8 @@ class NodeSnapshot(Struct, frozen=True):
 
     Args:
         modules: states of those that are asked for; absent ones were not.
+        modules_visible: whether the folder of this kernel's modules is there.
+        schedulers: those that the kernel has, loaded or not.
         capabilities: CapEff of the process, as a bit mask.
         iptables_missing: why a variant cannot be used, by variant.
         foreign: virtual servers that are not the agent's.
@@ -133,6 +136,8 @@ class NodeSnapshot(Struct, frozen=True):
         api_seconds: how long one request took; None without access to an API server.
         api_error: why the API server does not answer; empty if it does, or is not known.
         nodes: addresses by node name.
+        service_schedulers: the Services that ask for a scheduler of their own, by its name.
+        in_pod: whether this process is a container's in a cluster.
     """
 
     settings: Settings = Settings()
@@ -140,6 +145,7 @@ class NodeSnapshot(Struct, frozen=True):
     cpus: int = 1
     unread: dict[Part, Unread] = {}
     modules: dict[str, ModuleState] = {}
+    modules_visible: bool = True
     schedulers: tuple[str, ...] = ()
     capabilities: int = 0
     rules: tuple[SavedRules, ...] = ()
@@ -167,6 +173,8 @@ class NodeSnapshot(Struct, frozen=True):
     api_error: str = ""
     denied: tuple[Permission, ...] = ()
     nodes: dict[str, tuple[Address, ...]] = {}
+    service_schedulers: dict[str, tuple[str, ...]] = {}
+    in_pod: bool = False
 
     @property
     def vips(self) -> frozenset[Address]:

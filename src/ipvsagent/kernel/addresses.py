@@ -154,7 +154,7 @@ class RtnetlinkMonitor:
                 if found is None:
                     continue
                 if found.link_index != self._dummy_index:
-                    node_changed = True
+                    node_changed |= not found.address.is_link_local_ipv6
                 elif kind == RTM_DELADDR:
                     removed[found.address] = None
         except OSError as error:

@@ -105,7 +105,10 @@ class AddressMonitor(Protocol):
     """Notifications about links and addresses; may be read by a thread of its own."""
 
     def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
-        """Wait for notifications and return what they mean; lost ones come back as "everything changed"."""
+        """Wait for notifications and return what they mean; lost ones come back as "everything changed".
+
+        IPv6 link-local addresses are no news: they come and go with the interface of each pod.
+        """
 
     def close(self) -> None:
         """End a pending `read`, which then returns an empty list."""

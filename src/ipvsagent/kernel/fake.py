@@ -42,6 +42,7 @@ _IPVS_SYSCTLS = {
     "net/ipv4/vs/conn_reuse_mode": "1",
     "net/ipv4/vs/expire_nodest_conn": "0",
     "net/ipv4/vs/expire_quiescent_template": "0",
+    "net/ipv4/vs/run_estimation": "1",
 }
 _SYSCTLS = {
     "net/ipv4/tcp_keepalive_time": "7200",

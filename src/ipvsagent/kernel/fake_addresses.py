@@ -149,7 +149,7 @@ class FakeMonitor:
     def _hear(self, link_name: str, address: Address | None, present: bool) -> None:
         with self._news:
             if link_name != self._dummy_name:
-                self._node_changed |= address is not None
+                self._node_changed |= address is not None and not address.is_link_local_ipv6
             elif not present and address is None:
                 self._gone = True
             elif not present and address is not None:

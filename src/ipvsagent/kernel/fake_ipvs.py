@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import NotSupported, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.fake_journal import Journal
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Address
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
@@ -168,5 +168,4 @@ class FakeIpvs:
 
 def _can_be_reached(address: Address) -> bool:
     """Whether the kernel takes an address for that of one host; it asks about new real servers only."""
-    link_local_6 = address.is_link_local and address.family is Family.IPV6
-    return not (address.is_multicast or address.is_unspecified or link_local_6)
+    return not (address.is_multicast or address.is_unspecified or address.is_link_local_ipv6)

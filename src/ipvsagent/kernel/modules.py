@@ -64,6 +64,10 @@ class ModuleDriver:
         pattern = re.escape(name).replace("_", "[_-]")
         return bool(re.search(rf"(?:^|/){pattern}\.ko[^/]*:", _text(self._modules / "modules.dep"), re.MULTILINE))
 
+    def has_listing(self) -> bool:
+        """Whether the running kernel's modules can be seen: a container may lack the host's folder."""
+        return (self._modules / "modules.dep").exists() or (self._modules / "modules.builtin").exists()
+
     def available_schedulers(self) -> list[str]:
         """As in `api.Modules`."""
         names = set(_LOADED_SCHEDULER.findall(_text(self._proc / "modules")))

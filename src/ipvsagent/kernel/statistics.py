@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ipvsagent.errors import DumpInterrupted, KernelError
@@ -13,8 +14,11 @@ from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics
 
 _NET = Path("/proc/thread-self/net")
-_RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 4.x; without it, estimation runs
+_RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 5.15; without it, estimation runs
 _ATTEMPTS = 3
+
+REAL_SERVERS_AT_MOST = 10_000
+"""Whose counts are read: each has seven samples, and costs the kernel a part of a listing."""
 
 
 class StatisticsReader:
@@ -52,10 +56,12 @@ class StatisticsReader:
         if len(self._lines) > 2 * len(counts) + 1024:
             self._lines.clear()  # mostly virtual servers that are gone
         size, servers = self._ipvs.table_info()
+        real_servers, left_out = real_servers_of(counts if self._real_servers else (), self._of_real_servers)
         return KernelStatistics(
             counts=counts,
             connections=codec.decode_connections((_NET / "ip_vs").read_bytes(), self._lines),
-            real_servers={key: self._of_real_servers(key) for key in counts} if self._real_servers else {},
+            real_servers=real_servers,
+            real_servers_left_out=left_out,
             totals=codec.decode_totals((_NET / "ip_vs_stats_percpu").read_text(encoding="ascii")),
             sets=tuple(self._ip_sets.list_sets()),
             connection_table_size=size,
@@ -78,6 +84,27 @@ class StatisticsReader:
         except KernelError:
             return {}  # it changes just now; the next reading has it
         return dict(codec.decode_real_server(p, key.address.family) for p in payloads)
+
+
+def real_servers_of(
+    keys: Iterable[VirtualServerKey],
+    read: Callable[[VirtualServerKey], dict[Place, RealServerStatistics]],
+    at_most: int = REAL_SERVERS_AT_MOST,
+) -> tuple[dict[VirtualServerKey, dict[Place, RealServerStatistics]], int]:
+    """The real servers of virtual servers, as many as there is room for: the same ones at each reading.
+
+    Returns:
+        What was read, and for how many virtual servers there was no room.
+    """
+    found: dict[VirtualServerKey, dict[Place, RealServerStatistics]] = {}
+    left_out, room = 0, at_most
+    for key in sorted(keys):
+        if room > 0:
+            found[key] = read(key)
+            room -= len(found[key])
+        else:
+            left_out += 1
+    return found, left_out
 
 
 def _estimation_runs() -> bool:

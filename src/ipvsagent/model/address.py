@@ -91,6 +91,11 @@ class Address(bytes):
         return self[0] == 0xFE and self[1] & 0xC0 == 0x80
 
     @property
+    def is_link_local_ipv6(self) -> bool:
+        """fe80::/10: every interface has one of its own, which is no address of the node (ADR-06)."""
+        return len(self) == 16 and self.is_link_local
+
+    @property
     def is_multicast(self) -> bool:
         """224.0.0.0/4 or ff00::/8."""
         return self[0] & 0xF0 == 0xE0 if len(self) == 4 else self[0] == 0xFF

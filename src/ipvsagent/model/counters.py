@@ -81,6 +81,8 @@ class Counters(Struct):
         rule_failures: rules that could not be written (MET-09).
         draining: real servers with weight 0 that wait for their connections to end.
         failing: items that are not as they should be.
+        estimation_rounds: whether the kernel's rate estimation is off and brings the counts of virtual servers up to
+            date when they are asked for.
         recreated: for each virtual server that was created while the process ran, a number that no earlier creation
             had: the kernel's counts began at 0 then.
     """
@@ -101,6 +103,7 @@ class Counters(Struct):
     rule_failures: dict[Family, int] = {}
     draining: int = 0
     failing: int = 0
+    estimation_rounds: bool = False
     recreated: dict[VirtualServerKey, int] = {}
     creations: int = 0
 

@@ -44,6 +44,7 @@ class KernelStatistics(Struct, frozen=True):
         counts: by virtual server, those of others included.
         connections: active and inactive connections by virtual server.
         real_servers: by virtual server; empty unless asked for.
+        real_servers_left_out: for how many virtual servers they were too many to be read.
         totals: of the whole node; unlike the others they are up to date when estimation is off.
         sets: headers of all ipsets.
         timeouts: the IPVS connection timeouts in force.
@@ -61,3 +62,4 @@ class KernelStatistics(Struct, frozen=True):
     timeouts: IpvsTimeouts = IpvsTimeouts()
     virtual_servers: int = 0
     estimation: bool = True
+    real_servers_left_out: int = 0

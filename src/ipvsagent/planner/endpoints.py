@@ -126,6 +126,11 @@ def eligible_endpoints(
 
 def _near(ready: Sequence[PortEndpoints], node_name: str, zone: str) -> Sequence[PortEndpoints]:
     """Apply the topology mode: same node, else same zone, else no narrowing (EP-22, EP-23)."""
+    if not ready:
+        return ready
+    first = ready[0].endpoints[0]
+    if not first.node_hints and not first.zone_hints:  # all must have some, so this is the usual end of it
+        return ready
     endpoints = [e for group in ready for e in group.endpoints]
     if node_name and all(e.node_hints for e in endpoints):
         near = _kept((group, [e for e in group.endpoints if node_name in e.node_hints]) for group in ready)

@@ -135,7 +135,7 @@ def infrastructure_addresses(services: Iterable[Service]) -> frozenset[Address]:
 
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:
     """Leave out what never counts as a node address: loopback and IPv6 link-local (ADR-06)."""
-    return frozenset(a for a in addresses if not a.is_loopback and not (a.family is Family.IPV6 and a.is_link_local))
+    return frozenset(a for a in addresses if not a.is_loopback and not a.is_link_local_ipv6)
 
 
 def choose_node_port_addresses(

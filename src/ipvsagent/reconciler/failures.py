@@ -24,6 +24,7 @@ class Failures:
         self._log = log
         self._clock = clock
         self._errors: dict[Failing, AgentError] = {}
+        self._tasks: set[str] = set()  # those of them that are names
         self._texts: dict[Failing, str] = {}
         self._every_text: tuple[str, ...] | None = ()  # None: to be made anew
         self._retries: RetrySchedule[Failing] = RetrySchedule()
@@ -51,6 +52,8 @@ class Failures:
             self._texts[item] = f"{item}: {error}"
             self._every_text = None
         self._errors[item] = error
+        if isinstance(item, str):
+            self._tasks.add(item)
         self._retries.failed(item, self._clock())
 
     def well(self, item: Failing) -> None:
@@ -58,6 +61,8 @@ class Failures:
         if self._errors.pop(item, None) is not None:
             self._log.info("written after a failure", item=item)
             del self._texts[item]
+            if isinstance(item, str):
+                self._tasks.discard(item)
             self._every_text = None
             self._retries.succeeded([item])
 
@@ -71,7 +76,7 @@ class Failures:
 
     def tasks(self) -> set[str]:
         """The node-wide tasks among what fails."""
-        return {item for item in self._errors if isinstance(item, str)}
+        return self._tasks.copy()
 
     def texts(self) -> tuple[str, ...]:
         """Each failing item with its error; the same value until one of them changes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from ipvsagent.collection import spared_by_collections
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError
 from ipvsagent.kernel.api import Drivers
@@ -36,12 +37,12 @@ from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
 from ipvsagent.reconciler.conntrack import StaleFlows
 from ipvsagent.reconciler.departures import Departures
 from ipvsagent.reconciler.drain import Drain
+from ipvsagent.reconciler.estimation import Estimation
 from ipvsagent.reconciler.failures import Failures
 from ipvsagent.reconciler.ledger import Ledger
 from ipvsagent.reconciler.mailbox import Mailbox
@@ -131,6 +132,7 @@ class Reconciler:
         self._verification = Verification(drivers, families)
         self._first_sync_done = False
         self._drain = Drain(self.counters)
+        self._estimation = Estimation(drivers.sysctls, self.counters, log)
         self._stale_flows = StaleFlows(drivers.conntrack, self.counters)
         self._tasks: dict[str, Callable[[], object]] = {
             _READ_KERNEL: self._reread,
@@ -167,6 +169,11 @@ class Reconciler:
     def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
         """Answers which Service's port each virtual server serves; for any thread."""
         return self._planning.names.copy
+
+    @property
+    def ask_for_counts(self) -> Callable[[], None]:
+        """To be called, by any thread, when the kernel's counts are read; answers at once."""
+        return self._estimation.ask
 
     def progress(self) -> Progress:
         """How far the owner thread has come, also while it is stuck."""
@@ -246,6 +253,7 @@ class Reconciler:
             if self._stale_flows and _CLEAN_FLOWS not in self._failures:
                 self._attempt(_CLEAN_FLOWS)
             self._timing.pass_done(began, well=not self._failures)
+            self._estimation.tick(self._settings.estimation, len(self._desired.virtual_servers), self._clock())
         self._publish()
 
     def next_wakeup(self, *, verification: bool = False) -> float | None:
@@ -254,7 +262,7 @@ class Reconciler:
         Args:
             verification: whether verification counts, which is always due again.
         """
-        times = [self._failures.next_time(), self._drain.next_time()]
+        times = [self._failures.next_time(), self._drain.next_time(), self._estimation.next_time()]
         if verification:
             times.append(self._verification.next_time())
         due = [t for t in times if t is not None]
@@ -299,7 +307,7 @@ class Reconciler:
 
     # -- planning and writing ----------------------------------------------------------------------------------
 
-    @without_collections()
+    @spared_by_collections()
     def _first_sync(self) -> None:
         if not self._attempt(_READ_KERNEL):
             return
@@ -425,6 +433,7 @@ class Reconciler:
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
             self._attempt(_CHECK_SYSCTLS)
+            self._estimation.look_again()
             self._planning.look_for_schedulers()
         touched = finding.touched
         if finding.unknown:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ipvsagent.config.types import NodePortAddresses, Settings
+from ipvsagent.config.write import configuration_tree
 
 _KIND = {"kind": "KubeProxyConfiguration", "apiVersion": "kubeproxy.config.k8s.io/v1alpha1"}
 
 
 def configz(settings: Settings) -> dict[str, object]:
-    """Everything that a `KubeProxyConfiguration` can say; what only our kind has stands under ``ipvsagent.io``."""
+    """Everything that a `KubeProxyConfiguration` can say; every field of our kind stands under ``ipvsagent.io``."""
     detection, conntrack, timeouts = settings.local_detection, settings.conntrack, settings.timeouts
     proxy: dict[str, object] = {
         **_KIND,
@@ -50,14 +51,7 @@ def configz(settings: Settings) -> dict[str, object]:
             "udpStreamTimeout": go_duration(conntrack.udp_stream_seconds),
         },
     }
-    ours = {
-        "iptablesVariant": settings.iptables_variant,
-        "strictLocalPolicy": settings.strict_local_policy,
-        "drainTimeout": go_duration(settings.drain_timeout_seconds),
-        "automaticTimeouts": timeouts.automatic,
-        "schedulerFlags": settings.effective_flags,
-    }
-    return {"kubeproxy.config.k8s.io": proxy, "ipvsagent.io": ours}
+    return {"kubeproxy.config.k8s.io": proxy, "ipvsagent.io": configuration_tree(settings)}
 
 
 def _node_port_addresses(setting: NodePortAddresses) -> list[str]:

@@ -155,6 +155,34 @@ API_REQUESTS = (
 )
 """Names of client-go; there are none without an API server."""
 
+KUBERNETES = (
+    Definition(
+        "kubernetes_build_info",
+        "gauge",
+        "1, with the agent's version in the words of Kubernetes' components",
+        (
+            "build_date",
+            "compiler",
+            "git_commit",
+            "git_tree_state",
+            "git_version",
+            "go_version",
+            "major",
+            "minor",
+            "platform",
+        ),
+        "MET-21",
+    ),
+    Definition(
+        "kubernetes_feature_enabled",
+        "gauge",
+        "1 if a feature gate that means something to the agent is on, else 0",
+        ("name", "stage"),
+        "MET-21",
+    ),
+)
+"""Names of all components of Kubernetes."""
+
 OWN = (
     Definition(
         "ipvsagent_build_info", "gauge", "1, with the versions of the agent and of Python", ("version", "python")
@@ -206,7 +234,12 @@ OWN = (
     Definition(
         "ipvsagent_ipvs_estimation",
         "gauge",
-        "1 if the kernel keeps the counts of virtual servers up to date, else 0; they are left out then",
+        "1 if the kernel's rate estimation runs all the time; 0 if it is off, or runs only when counts are asked for",
+    ),
+    Definition(
+        "ipvsagent_real_server_metrics_left_out",
+        "gauge",
+        "Virtual servers whose real servers have no metrics of their own, because there are more than 10,000 of them",
     ),
     Definition(
         "ipvsagent_statistics_read_seconds", "gauge", "How long it took to read the kernel's counts the last time"
@@ -224,12 +257,13 @@ PROCESS = (
 )
 """Made by prometheus_client itself, in its words."""
 
-BY_NAME = {d.name: d for d in (*KUBE_PROXY, *API_REQUESTS, *OWN)}
+BY_NAME = {d.name: d for d in (*KUBE_PROXY, *API_REQUESTS, *KUBERNETES, *OWN)}
 """Those that are made of the agent's own numbers."""
 
 EVERY = (
     *KUBE_PROXY,
     *API_REQUESTS,
+    *KUBERNETES,
     *OWN,
     *NODE_TRAFFIC,
     *SERVICE_TRAFFIC,

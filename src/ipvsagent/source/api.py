@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from ipvsagent.collection import without_collections
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
@@ -159,15 +160,16 @@ class Reflector:
         objects: list[KubernetesObject] = []
         rejected: list[ObjectKey] = []
         problems: dict[ObjectKey, tuple[Problem, ...]] = {}
-        for item in items:
-            match decode_json(self._resource.kind, item):
-                case Usable(found, found_problems):
-                    objects.append(found)
-                    if found_problems:
-                        problems[found.key] = found_problems
-                case Unusable(_, key, found_problems):
-                    rejected.append(key)
-                    problems[key] = found_problems
+        with without_collections():
+            for item in items:
+                match decode_json(self._resource.kind, item):
+                    case Usable(found, found_problems):
+                        objects.append(found)
+                        if found_problems:
+                            problems[found.key] = found_problems
+                    case Unusable(_, key, found_problems):
+                        rejected.append(key)
+                        problems[key] = found_problems
         self._known = {o.key for o in objects} | set(rejected)
         self._put(Listed(self._resource.kind, tuple(objects), tuple(rejected), problems))
         return version

@@ -112,7 +112,10 @@ def test_the_mode_that_a_distribution_has_without_being_asked_is_refused_with_an
 ) -> None:
     """CFG-01: a node that was not in IPVS mode must not change its mode by accident."""
     text = (SAMPLES / f"{name}.yaml").read_text(encoding="utf-8").replace(before, after)
-    assert problems(text) == [f"mode: {shown} is not what this agent does; allowed: ipvs"]
+    assert problems(text) == [
+        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
+        "takes the node's Services over from kube-proxy with connections open"
+    ]
 
 
 def test_a_config_map_as_kubectl_lists_it_is_found() -> None:

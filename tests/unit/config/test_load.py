@@ -136,6 +136,22 @@ def test_our_own_fields_are_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "mode"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("'off'", "off"), ("true", "on"), ("auto", "auto")]
+)
+def test_words_that_yaml_takes_for_truth_values_are_read_as_words(text: str, mode: str) -> None:
+    """Nobody has to know that `on` is `true` in YAML."""
+    assert parse_configuration(OURS + f"ipvs: {{estimation: {text}}}").settings == Settings(estimation=mode)
+
+
+def test_a_wrong_word_for_estimation_is_refused_with_those_allowed() -> None:
+    """A near miss is suggested."""
+    assert problems(OURS + "ipvs: {estimation: atuo}") == [
+        "ipvs.estimation: `atuo` is not allowed; did you mean `auto`; allowed: auto, on, off"
+    ]
+    assert problems(OURS + "ipvs: {estimation: 5}") == ["ipvs.estimation: must be a string, not `5`"]
+
+
 def test_cluster_cidr_may_be_a_list() -> None:
     """CFG-38."""
     settings = parse_configuration(OURS + "clusterCIDR: [10.200.0.0/16, 'fd00:200::/48']\n").settings
@@ -267,7 +283,10 @@ def test_unknown_and_idle_fields_of_kube_proxy_are_warnings() -> None:
 def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
     """CFG-01."""
     text = THEIRS.replace("mode: ipvs", f"mode: {mode}")
-    assert problems(text) == [f"mode: {shown} is not what this agent does; allowed: ipvs"]
+    assert problems(text) == [
+        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
+        "takes the node's Services over from kube-proxy with connections open"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,53 @@ def with_module(name: str, state: ModuleState, **fields: Any) -> dict[str, Any]:
 BAD = (
     case("modules", FAIL, "lacks `ip_vs`", "full kernel package", **with_module("ip_vs", ModuleState.MISSING)),
     case("scheduler", FAIL, "scheduler `rr` is not known", "(lc, wlc)", schedulers=("lc", "wlc")),
+    case(
+        "scheduler",
+        WARN,
+        "scheduler `mh` is not known to this kernel; `ipvs.schedulerFallback` gives `lc` in its place",
+        "or install module `ip_vs_mh`",
+        settings=replace(SETTINGS, scheduler="mh", scheduler_fallback="lc"),
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "`ipvs.schedulerFallback`: scheduler `mh` is not known to this kernel: it would not help",
+        "set it to one of those available (lc, rr, wlc)",
+        settings=replace(SETTINGS, scheduler_fallback="mh"),
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "module `ip_vs_mh` is not loaded, and the kernel's modules cannot be seen here",
+        "`modules.hostPath` of the chart) and add `ip_vs_mh` to `modules.names`",
+        settings=replace(SETTINGS, scheduler="mh"),
+        modules_visible=False,
+        in_pod=True,
+    ),
+    case(
+        "scheduler",
+        WARN,
+        "module `ip_vs_mh` is not loaded",
+        "`modprobe ip_vs_mh`",
+        settings=replace(SETTINGS, scheduler="mh"),
+        modules_visible=False,
+    ),
+    case(
+        "service-schedulers",
+        WARN,
+        "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: shop/api, shop/web",
+        "annotate them with one of those available (lc, rr, wlc), or install module `ip_vs_nq` (the full kernel "
+        "package) on the host",
+        service_schedulers={"lc": ("shop/a",), "nq": ("shop/api", "shop/web")},
+        in_pod=True,
+    ),
+    case(
+        "capabilities",
+        WARN,
+        "not loaded yet: ip_vs_sh",
+        "add ip_vs_sh to `modules.names` of the chart",
+        **with_module("ip_vs_sh", ModuleState.LOADABLE, capabilities=1 << 12, in_pod=True),
+    ),
     case("capabilities", FAIL, "lacks the capability NET_ADMIN", "run as root", capabilities=1 << 16),
     case(
         "capabilities",
@@ -185,8 +232,38 @@ BAD = (
         "estimation",
         WARN,
         "counters of 10003",
-        "run_estimation=0",
+        "set `ipvs.estimation` to `off`",
         virtual_servers=(server(), server(real_servers=10000)),
+    ),
+    case(
+        "estimation",
+        WARN,
+        "counters of 10002",
+        "sets it at start; until then `sysctl -w net.ipv4.vs.run_estimation=0`",
+        virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
+    ),
+    case(
+        "estimation",
+        WARN,
+        "counters of 10002",
+        "5.15 or newer, where `ipvs.estimation` switches it off",
+        virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
+        sysctls={},
+    ),
+    case(
+        "estimation",
+        WARN,
+        "`ipvs.estimation` is off, but this kernel has no",
+        "to `auto`",
+        settings=replace(SETTINGS, estimation="off"),
+        sysctls={k: v for k, v in HEALTHY.sysctls.items() if not k.endswith("run_estimation")},
+    ),
+    case(
+        "estimation",
+        WARN,
+        "run_estimation is 0, but `ipvs.estimation` is auto",
+        "run_estimation=1",
+        **sysctls(net__ipv4__vs__run_estimation="0"),
     ),
     case("ipvs-timeouts", WARN, "after 900 s", "ipvsadm --set 7875 0 0", timeouts=IpvsTimeouts(900, 120, 300)),
     case(
@@ -237,7 +314,9 @@ FINE = {
         kernel_release="6.8.0", virtual_servers=(server(real_servers=20_000),)
     ),
     "many estimators that are switched off": broken(
-        virtual_servers=(server(real_servers=20_000),), **sysctls(net__ipv4__vs__run_estimation="0")
+        virtual_servers=(server(real_servers=20_000),),
+        settings=replace(SETTINGS, estimation="off"),
+        **sysctls(net__ipv4__vs__run_estimation="0"),
     ),
     "the bridge of docker": broken(links=(*HEALTHY.links, Link(5, "docker0", "bridge"))),
 }

@@ -92,6 +92,27 @@ def test_an_empty_root_folder_gives_findings_only(tmp_path: Path) -> None:
     assert len(examine(node)) >= len(CHECKS)
 
 
+@pytest.mark.parametrize("in_pod", [True, False])
+def test_a_pod_is_told_from_a_host_by_what_kubelet_gives_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_pod: bool
+) -> None:
+    """Remedies name the chart's values there."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if in_pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    assert read_node(Settings(), "/nonexistent", root=tmp_path).in_pod is in_pod
+
+
+SERVICES: dict[str, dict[str, object]] = {
+    "a": {"annotations": {"ipvsagent.io/scheduler": "sh"}},
+    "b": {"annotations": {"kube-router.io/service.scheduler": "sh"}},
+    "c": {"annotations": {"ipvsagent.io/scheduler": "nq", "other": "x"}},
+    "wrong": {"annotations": {"ipvsagent.io/scheduler": "unheard-of"}},
+    "odd": {"annotations": {"ipvsagent.io/scheduler": None}},
+    "plain": {},
+}
+
+
 def test_the_api_server_tells_time_permissions_and_nodes(tmp_path: Path) -> None:
     """Over real HTTP."""
     with ApiServer() as server:
@@ -108,7 +129,12 @@ def test_the_api_server_tells_time_permissions_and_nodes(tmp_path: Path) -> None
                 },
             }
         )
+        for name, annotations in SERVICES.items():
+            server.put({"kind": "Service", "metadata": {"namespace": "shop", "name": name, **annotations}})
         node = read_node(Settings(), str(kubeconfig(tmp_path / "kubeconfig", server.url)), root=tmp_path)
+    assert node.service_schedulers == {"sh": ("shop/a", "shop/b"), "nq": ("shop/c",)}
+    assert {"ip_vs_sh", "ip_vs_nq"} <= node.modules.keys()
+    assert not node.modules_visible
     assert node.api_seconds is not None
     assert node.api_server == server.url
     assert [str(p) for p in node.denied] == ["watch nodes"]

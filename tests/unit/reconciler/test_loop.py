@@ -306,3 +306,15 @@ def test_an_external_address_goes_when_it_becomes_the_cluster_dns_s_address() ->
     ]
     node.hear(Deleted(Kind.SERVICE, dns.key))
     assert node.status().problems == ()
+
+
+def test_a_healthy_node_says_nothing_of_single_changes() -> None:
+    """At the default level; a cluster of ten thousand Services changes all the time."""
+    node = FakeNode()
+    node.hear_all([service()], [endpoint_slice("10.244.0.11")])
+    node.log.lines.clear()
+    for number in range(12, 40):
+        node.hear(Changed(endpoint_slice(f"10.244.0.{number}")))
+        node.hear(Changed(service("shop/other", "10.96.0.99")), Deleted(Kind.SERVICE, key("shop/other")))
+    node.settle()
+    assert [line for line in node.log.lines if not line.startswith("debug: ")] == []

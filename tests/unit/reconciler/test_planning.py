@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 from builders import endpoint_slice, key, service
@@ -13,7 +11,6 @@ from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey
 from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.collection import without_collections
 from ipvsagent.reconciler.planning import SERVICES_PER_STEP, Planning
 from ipvsagent.reconciler.schedulers import Schedulers
 from unit.reconciler.node import Clock, FakeNode, SilentLogger
@@ -68,21 +65,3 @@ def test_a_first_sync_without_default_kubernetes_begins_with_the_others() -> Non
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
     assert node.status().synchronised
-
-
-@without_collections()
-def _fail_in_bulk_work() -> None:
-    raise ValueError(gc.isenabled())
-
-
-def test_garbage_collection_is_on_again_after_bulk_work_that_failed() -> None:
-    """Whatever happens inside the block."""
-    was_enabled = gc.isenabled()
-    gc.enable()
-    try:
-        with pytest.raises(ValueError, match="False"):
-            _fail_in_bulk_work()
-        assert gc.isenabled()
-    finally:
-        gc.unfreeze()
-        (gc.enable if was_enabled else gc.disable)()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from builders import endpoint_slice, service
+from builders import endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers, Results
 from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.model.events import Changed
-from ipvsagent.model.objects import Scheduling, Service
+from ipvsagent.model.events import Changed, Rejected
+from ipvsagent.model.objects import Kind, Problem, Scheduling, Service
 from ipvsagent.model.ops import AddVirtualServer, ChangeVirtualServer, IpvsOperation
 from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.source.announce import describe
 from unit.reconciler.node import FakeNode
 
 WEB, OTHER = "10.96.0.10:80/TCP", "10.96.0.11:80/TCP"
@@ -109,6 +111,27 @@ def test_a_scheduler_that_the_kernel_lacks_costs_its_service_nothing_but_the_wis
     node.hear(Changed(asking("nq", "shop/other", "10.96.0.11")))
     assert [p.name for p in node.status().problems] == ["shop/other", "shop/web"]
     assert len([line for line in node.log.lines if "scheduler that a Service asks for cannot be had" in line]) == 1
+
+
+def test_what_an_operator_must_see_is_told_once_as_an_event_of_the_object() -> None:
+    """DEV-15: a scheduler that is not there, a conflict, an invalid object; each names object and consequence."""
+    node = FakeNode(without("nq"))
+    invalid = Problem("Service", "shop/odd", "spec.ports[0].port", "0 is outside 1-65535; this port is ignored")
+    rival = service("shop/young", "10.96.0.10")
+    node.hear_all([asking("nq"), rival])
+    for end in (11, 12, 13):
+        node.hear(Rejected(Kind.SERVICE, key("shop/odd"), (invalid,)), Changed(endpoint_slice(f"10.244.0.{end}")))
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    events = [describe(item, "node-1", now) for item in node.announced]
+    assert [(e["involvedObject"]["name"], e["reason"], e["type"]) for e in events] == [
+        ("web", "InvalidObject", "Warning"),
+        ("young", "AddressConflict", "Warning"),
+        ("odd", "InvalidObject", "Warning"),
+    ]
+    assert "`nq` is not available on this node" in events[0]["message"]
+    assert "the cluster's scheduler `rr` is used" in events[0]["message"]
+    assert "shop/web" in events[1]["message"]
+    assert events[2]["message"] == f"Service shop/odd: {invalid.field} {invalid.reason}"
 
 
 def test_a_scheduler_that_appears_is_used_by_all_that_asked_for_it() -> None:

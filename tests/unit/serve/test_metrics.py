@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from builders import address
+from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.counters import Counters, Drift
@@ -101,7 +103,7 @@ class Scene:
         self.now += ANSWER_STANDS_SECONDS
         return self.metrics.render()[1].decode()
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """A sample of a fresh answer."""
         for family in text_string_to_metric_families(self.text()):
             for sample in family.samples:
@@ -166,7 +168,33 @@ def test_virtual_servers_of_a_port_are_one_series(scene: Scene) -> None:
 def test_real_servers_are_absent_unless_they_were_read(scene: Scene) -> None:
     """Switched on by a setting."""
     scene.reading = replace(READING, real_servers={})
-    assert "ipvsagent_real_server" not in scene.text()
+    assert "ipvsagent_real_server_connections" not in scene.text()
+    assert "endpoint=" not in scene.text()
+
+
+def test_real_servers_without_room_are_told_of(scene: Scene) -> None:
+    """Bounded in number."""
+    scene.reading = replace(READING, real_servers_left_out=3)
+    assert scene.value("ipvsagent_real_server_metrics_left_out") == 3
+
+
+def test_versions_and_gates_have_the_names_of_kubernetes(scene: Scene) -> None:
+    """MET-21: the labels are those of every component; a changed gate shows in the next answer."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    empty = dict.fromkeys(("build_date", "git_commit", "git_tree_state", "go_version"), "")
+    labels = {
+        "compiler": "CPython",
+        "git_version": "v1.2.3",
+        "major": "1",
+        "minor": "2",
+        "platform": f"linux/{machine}",
+    }
+    assert scene.value("kubernetes_build_info", **empty, **labels) == 1
+    gate = {"name": "AllowServiceExternalIPs", "stage": "DEPRECATED"}
+    assert scene.value("kubernetes_feature_enabled", **gate) == 1
+    scene.sources.settings = lambda: Settings(allow_external_ips=False)
+    assert scene.value("kubernetes_feature_enabled", **gate) == 0
+    assert scene.value("kubernetes_feature_enabled", name="ComponentStatusz", stage="BETA") == 1
 
 
 def test_a_service_that_went_has_no_series(scene: Scene) -> None:
@@ -186,6 +214,21 @@ def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> N
     assert scene.value("ipvsagent_service_active_connections", **LABELS) == 5
     scene.reading = replace(READING, counts={WEB: (10, 30, 20, 3000, 2000), NODE_PORT: (1, 1, 1, 1, 1)})
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 11
+
+
+def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene) -> None:
+    """Where estimation is off, the kernel counts up to date for whoever asks; an answer that stands asks nobody."""
+    asked: list[float] = []
+    scene.sources.ask_for_counts = lambda: asked.append(scene.now)
+    scene.reading = replace(READING, estimation=False)
+    scene.sources.counters.estimation_rounds = True
+    assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
+    assert scene.value("ipvsagent_ipvs_estimation") == 0
+    scene.reading = replace(READING, estimation=True)  # a round is under way
+    assert scene.value("ipvsagent_ipvs_estimation") == 0
+    before = list(asked)
+    scene.metrics.render()
+    assert asked == before == [2.0, 4.0, 6.0]
 
 
 def test_a_virtual_server_created_during_the_reading_is_counted_once(scene: Scene) -> None:
@@ -232,6 +275,52 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
     assert busy.value("ipvsagent_ipset_max_entries", set="KUBE-CLUSTER-IP") == 65536
     assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="tcp") == 7875
     assert busy.value("ipvsagent_ipvs_timeout_seconds", kind="udp") == 300
+
+
+def test_each_series_has_the_number_that_its_name_says() -> None:
+    """MET-02 to MET-07, MET-13, MET-15: every number differs, so that none can stand in the place of another."""
+    scene = Scene()
+    counters = scene.sources.counters
+    counters.queued_at, counters.synchronised_at = 1001.0, 1002.0
+    counters.pending = {Kind.ENDPOINT_SLICE: 3, Kind.SERVICE: 4}
+    counters.changes = {Kind.ENDPOINT_SLICE: 5, Kind.SERVICE: 6}
+    counters.flows_deleted = {Family.IPV6: 7}
+    counters.flow_cleanings.observe(8.0)
+    counters.change_to_kernel.observe(9.0)
+    counters.tasks = {("write rules", "failure"): 10}
+    counters.drift_found, counters.drift_repaired = {Drift.RULES: 11}, {Drift.RULES: 12}
+    counters.failing, counters.draining = 13, 14
+    problems = tuple(Problem("Service", f"shop/{n}", "", "x", "AddressRefused") for n in range(15))
+    scene.sources.status = lambda: Status(
+        complete=True, synchronised=False, services=16, virtual_servers=17, problems=problems
+    )
+    for _ in range(18):
+        scene.sources.answers.note("livez", 503)
+    sync, flows = "kubeproxy_sync_proxy_rules_", "kubeproxy_conntrack_reconciler_"
+    expected: list[tuple[str, dict[str, str], float]] = [
+        (f"{sync}last_queued_timestamp_seconds", {"ip_family": "IPv4"}, 1001),
+        (f"{sync}last_timestamp_seconds", {"ip_family": "IPv4"}, 1002),
+        (f"{sync}endpoint_changes_pending", {}, 3),
+        (f"{sync}service_changes_pending", {}, 4),
+        (f"{sync}endpoint_changes_total", {}, 5),
+        (f"{sync}service_changes_total", {}, 6),
+        (f"{flows}deleted_entries_total", {"ip_family": "IPv6"}, 7),
+        (f"{flows}deleted_entries_total", {"ip_family": "IPv4"}, 0),
+        (f"{flows}sync_duration_seconds_sum", {"ip_family": "IPv4"}, 8),
+        ("ipvsagent_change_to_kernel_seconds_sum", {}, 9),
+        ("ipvsagent_node_tasks_total", {"task": "write rules", "result": "failure"}, 10),
+        ("ipvsagent_drift_found_total", {"kind": "rules"}, 11),
+        ("ipvsagent_drift_repaired_total", {"kind": "rules"}, 12),
+        ("ipvsagent_failing_items", {}, 13),
+        ("ipvsagent_draining_real_servers", {}, 14),
+        ("ipvsagent_refused_addresses", {}, 15),
+        ("ipvsagent_complete", {}, 1),
+        ("ipvsagent_synchronised", {}, 0),
+        ("ipvsagent_services", {}, 16),
+        ("ipvsagent_virtual_servers", {}, 17),
+        ("kubeproxy_proxy_livez_total", {"code": "503"}, 18),
+    ]
+    assert [(name, labels, scene.value(name, **labels)) for name, labels, _ in expected] == expected
 
 
 def test_metrics_are_not_imported_before_they_are_served() -> None:

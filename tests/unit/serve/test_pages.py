@@ -113,6 +113,17 @@ def test_configuration_is_shown_in_words_that_a_file_may_have() -> None:
     assert parse_configuration(yaml.safe_dump(shown)).settings == settings
 
 
+def test_every_field_of_our_own_kind_is_shown_as_a_file_may_have_it() -> None:
+    """HC-23: read back, it gives the same settings, also where only our kind has a word for them."""
+    text = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\nserviceCIDRs: [10.96.0.0/12]\n"
+    text += "ipvs: {scheduler: mh, schedulerFlags: [flag-1], schedulerFallback: lc, estimation: 'off'}\n"
+    text += "externalAddresses: {allowedExternalIPs: [198.51.100.0/24]}\nlogging: {level: debug}\n"
+    settings = parse_configuration(text).settings
+    shown = json.loads(get("/configz", replace(sources(), settings=lambda: settings)).body)["ipvsagent.io"]
+    assert shown["ipvs"]["estimation"] == "off"
+    assert parse_configuration(yaml.safe_dump(shown)).settings == settings
+
+
 def test_primary_node_addresses_are_shown_as_the_file_says_them() -> None:
     """HC-23."""
     text = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\nnodePortAddresses: [primary]\n"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ipvsagent.doctor.checks.schedulers import loading_remedy
 from ipvsagent.doctor.finding import Trouble, fail, warn
 from ipvsagent.doctor.snapshot import ModuleState, NodeSnapshot
 from ipvsagent.model.state import DUMMY_INTERFACE, ObservedSet
+from ipvsagent.planner.estimation import plan_estimation
 from ipvsagent.planner.sysctls import Sysctl, plan_sysctls
 
 REQUIRED_MODULES = ("ip_vs", "dummy", "nf_conntrack", "ip_set", "xt_set")
@@ -33,17 +35,6 @@ def modules(node: NodeSnapshot) -> Iterator[Trouble]:
         )
 
 
-def scheduler(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The configured scheduler's module."""
-    name = node.settings.scheduler
-    if name not in node.schedulers:
-        available = ", ".join(node.schedulers) or "none"
-        yield fail(
-            f"scheduler `{name}` is not known to this kernel",
-            f"set `ipvs.scheduler` to one of those available ({available}), or install module `ip_vs_{name}`",
-        )
-
-
 def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
     """NET_ADMIN always; SYS_MODULE as long as modules are to be loaded."""
     if not node.capabilities >> _CAP_NET_ADMIN & 1:
@@ -55,8 +46,7 @@ def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
     if to_load and not node.capabilities >> _CAP_SYS_MODULE & 1:
         yield warn(
             f"this process lacks the capability SYS_MODULE, and modules are not loaded yet: {', '.join(to_load)}",
-            f"load them on the host (`modprobe -a {' '.join(to_load)}`, and a file in /etc/modules-load.d), "
-            "or add SYS_MODULE",
+            loading_remedy(node, to_load),
         )
 
 
@@ -111,24 +101,41 @@ def forwarding(node: NodeSnapshot) -> Iterator[Trouble]:
     if has_ipv6 and node.number("net/ipv6/conf/all/forwarding") == 0:
         yield warn(
             "net.ipv6.conf.all.forwarding is 0: IPv6 Services cannot be reached from outside",
-            "`sysctl -w net.ipv6.conf.all.forwarding=1`, and in /etc/sysctl.d; the agent leaves it alone",
+            "`sysctl -w net.ipv6.conf.all.forwarding=1`, and in /etc/sysctl.d; or `ipv6Forwarding: true` in the "
+            "configuration, without which the agent leaves it alone",
         )
 
 
 def estimation(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The kernel's rate estimator walks every virtual and real server every 2 s."""
-    estimators = len(node.virtual_servers) + sum(len(s.real_servers) for s in node.virtual_servers)
-    if estimators <= _MANY_ESTIMATORS or node.kernel_version >= _ESTIMATORS_IN_THREADS:
-        return
+    """The kernel's rate estimator walks every virtual and real server every 2 s; `ipvs.estimation` says whether."""
+    mode, present = node.settings.estimation, node.number("net/ipv4/vs/run_estimation")
+    servers = len(node.virtual_servers)
+    estimators = servers + sum(len(s.real_servers) for s in node.virtual_servers)
+    costly = estimators > _MANY_ESTIMATORS and node.kernel_version < _ESTIMATORS_IN_THREADS
     what = (
         f"the rate estimator adds up the counters of {estimators} virtual and real servers on {node.cpus} CPUs in one "
         "interrupt every 2 s, which delays packets"
     )
-    present = node.number("net/ipv4/vs/run_estimation")
     if present is None:
-        yield warn(what, "use a kernel of 5.15 or newer and switch it off there, or one of 6.2 or newer")
-    elif present:
-        yield warn(what, "`sysctl -w net.ipv4.vs.run_estimation=0` (rates then read 0), or use kernel 6.2 or newer")
+        if costly:
+            yield warn(what, "use kernel 5.15 or newer, where `ipvs.estimation` switches it off, or 6.2 or newer")
+        elif mode == "off" and node.virtual_servers:
+            yield warn(
+                "`ipvs.estimation` is off, but this kernel has no net.ipv4.vs.run_estimation: it runs",
+                "use kernel 5.15 or newer, or set `ipvs.estimation` to `auto`",
+            )
+        return
+    wanted = plan_estimation(mode, runs=present != 0, virtual_servers=servers)
+    if costly and present and wanted:
+        yield warn(what, "set `ipvs.estimation` to `off` in the configuration, or use kernel 6.2 or newer")
+    elif costly and present:
+        yield warn(what, f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.run_estimation=0`")
+    elif wanted and not present:
+        yield warn(
+            f"net.ipv4.vs.run_estimation is 0, but `ipvs.estimation` is {mode}: counts of virtual servers stand still",
+            f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.run_estimation=1`; remove what sets it from /etc/sysctl.d, or "
+            "set `ipvs.estimation` to `off`",
+        )
 
 
 def ipvs_timeouts(node: NodeSnapshot) -> Iterator[Trouble]:
