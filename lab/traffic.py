@@ -1,7 +1,8 @@
 """Servers that say who they are, and clients that ask them.
 
 A server answers each line with ``NAME CLIENT PORT``: its own name, and the address and source port that the request
-seemed to come from. It listens on TCP, UDP and, where the kernel can, SCTP, for both families.
+seemed to come from. After ``bye`` it closes the connection. It listens on TCP, UDP and, where the kernel can, SCTP, for
+both families.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lab.namespaces import Namespace
 Protocol = Literal["tcp", "udp", "sctp"]
 TIMEOUT_SECONDS = 10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0
 _QUESTION = b"who\n"
+_LAST_QUESTION = b"bye\n"
 _MAPPED = "::ffff:"
 _PACKET_INFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface index
 
@@ -87,8 +89,18 @@ class Connection:
         Raises:
             OSError: refused, reset, or no answer in time (`TimeoutError`).
         """
+        return self._ask(_QUESTION)
+
+    def ask_and_end(self) -> Answer:
+        """As `ask`; then the server closes first, so that this end's port is free as soon as it closes, too."""
+        answer = self._ask(_LAST_QUESTION)
+        if self._socket.recv(1):
+            raise ConnectionError(errno.EPROTO, "the server goes on")
+        return answer
+
+    def _ask(self, question: bytes) -> Answer:
         with contextlib.suppress(PermissionError):  # dropped on this machine; whether anybody says why shows below
-            self._socket.send(_QUESTION)
+            self._socket.send(question)
         text = self._socket.recv(4096).decode()
         if not text:
             raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
@@ -186,7 +198,8 @@ class Servers:
             request = connection.recv(4096)
             if request:
                 connection.sendall(_answer(name, peer) * request.count(b"\n"))
-                return
+                if not request.endswith(_LAST_QUESTION):
+                    return
         except ConnectionError:
             pass
         self._selector.unregister(connection)

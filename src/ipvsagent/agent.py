@@ -16,7 +16,7 @@ from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
 from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
-from ipvsagent.kernel.api import AddressMonitor, Drivers, Rules
+from ipvsagent.kernel.api import Drivers, Monitor, Rules
 from ipvsagent.kernel.conntrack import ConntrackDriver
 from ipvsagent.kernel.ipsets import IpSetDriver
 from ipvsagent.kernel.iptables_legacy import LegacyRules
@@ -24,11 +24,12 @@ from ipvsagent.kernel.iptables_nft import NftRules
 from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.nftables_monitor import NftablesMonitor
 from ipvsagent.kernel.statistics import StatisticsReader
 from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
-from ipvsagent.model.events import Stop
+from ipvsagent.model.events import Event, Stop
 from ipvsagent.model.objects import NodeNotice
 from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import DUMMY_INTERFACE
@@ -131,6 +132,15 @@ def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
     return rules
 
 
+def _open_monitors(settings: Settings, drivers: Drivers) -> list[Monitor[Event]]:
+    """All that the kernel tells of; changes of legacy rules it tells nobody."""
+    monitors: list[Monitor[Event]] = [patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))]
+    if any(rules.variant == "nft" for rules in drivers.rules.values()):
+        places = [p for rule_set in plan_rule_sets(settings, None, drivers.rules) for p in rule_set.places]
+        monitors.append(patiently(lambda: NftablesMonitor(places)))
+    return monitors
+
+
 class Agent:
     """A running agent: everything between the command line and the owner thread.
 
@@ -173,8 +183,8 @@ class Agent:
         )
         self.reconciler.settings_applied = settings_applied
         with needed_from_node():
-            self._monitor: AddressMonitor = patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))
-        self._monitor_thread = threading.Thread(target=self._monitor_addresses, name="addresses", daemon=True)
+            self._monitors = _open_monitors(settings, drivers)
+        self._monitor_threads = [threading.Thread(target=self._follow, args=(m,), daemon=True) for m in self._monitors]
         self._source: ManifestSource | ApiSource
         self._requests: RequestCounts | None = None
         self._announcer: Announcer | None = None
@@ -268,7 +278,8 @@ class Agent:
             # open then may be taken for another one and hang.
             self.reconciler.start()
             self._serving.start()
-            self._monitor_thread.start()
+            for thread in self._monitor_threads:
+                thread.start()
             self._source.start()
             if self._announcer:
                 self._announcer.announce(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
@@ -296,9 +307,11 @@ class Agent:
             self._announcer.stop()
         if self._configuration and self._configuration.is_alive():
             self._configuration.stop()
-        self._monitor.close()
-        if self._monitor_thread.is_alive():
-            self._monitor_thread.join()
+        for monitor in self._monitors:
+            monitor.close()
+        for thread in self._monitor_threads:
+            if thread.is_alive():
+                thread.join()
         for close in self._closing:
             close()
 
@@ -308,8 +321,8 @@ class Agent:
         except OSError as error:
             self._log.warning("oom_score_adj not set", error=error)  # SYS-13: goes on
 
-    def _monitor_addresses(self) -> None:
-        while events := self._monitor.read():
+    def _follow(self, monitor: Monitor[Event]) -> None:
+        while events := monitor.read():
             for event in events:
                 self.reconciler.put(event)
 

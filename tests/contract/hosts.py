@@ -9,9 +9,10 @@ from typing import Protocol
 
 from lab.namespaces import Namespace
 
-from ipvsagent.kernel.api import Addresses, AddressMonitor, IpSets, Ipvs, Modules, Rules
+from ipvsagent.kernel.api import Addresses, IpSets, Ipvs, Modules, Monitor, Rules
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.address import Address, Family
+from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddRealServer
 from ipvsagent.model.rules import Chain, Rule, Table, quote
 from ipvsagent.model.state import RealServer, VirtualServerKey
@@ -39,7 +40,7 @@ class Host(Protocol):
     def rules(self, family: Family) -> Rules:
         """The rules of one family."""
 
-    def monitor(self, dummy_name: str) -> AddressMonitor:
+    def monitor(self, dummy_name: str) -> Monitor[NodeAddressesChanged | DummyInterfaceChanged]:
         """A monitor that hears what happens from now on; `close` closes it."""
 
     def make_interface(self, name: str) -> None:
@@ -77,13 +78,13 @@ class FakeHost:
         self.addresses: Addresses = self._kernel.addresses
         self.ip_sets: IpSets = self._kernel.ip_sets
         self.modules: Modules = self._kernel.modules
-        self._monitors: list[AddressMonitor] = []
+        self._monitors: list[Monitor[NodeAddressesChanged | DummyInterfaceChanged]] = []
 
     def rules(self, family: Family) -> Rules:
         """As in `Host`."""
         return self._kernel.rules[family]
 
-    def monitor(self, dummy_name: str) -> AddressMonitor:
+    def monitor(self, dummy_name: str) -> Monitor[NodeAddressesChanged | DummyInterfaceChanged]:
         """As in `Host`."""
         self._monitors.append(self._kernel.monitor(dummy_name))
         return self._monitors[-1]
@@ -186,7 +187,7 @@ class RealHost:
 
         return LegacyRules(family) if self._variant == "legacy" else NftRules(family)
 
-    def monitor(self, dummy_name: str) -> AddressMonitor:
+    def monitor(self, dummy_name: str) -> Monitor[NodeAddressesChanged | DummyInterfaceChanged]:
         """As in `Host`."""
         from ipvsagent.kernel.addresses import RtnetlinkMonitor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 
 from contract.hosts import Host
 from ipvsagent.model.address import Address
@@ -83,7 +84,7 @@ def test_another_interface_that_goes_takes_node_addresses_along(host: Host) -> N
 def test_closing_ends_a_pending_read(host: Host) -> None:
     """It returns an empty list, as every later one does; closing twice does no harm."""
     monitor = host.monitor(DUMMY)
-    answers: queue.Queue[list[NodeAddressesChanged | DummyInterfaceChanged]] = queue.Queue()
+    answers: queue.Queue[Sequence[NodeAddressesChanged | DummyInterfaceChanged]] = queue.Queue()
     reader = threading.Thread(target=lambda: answers.put(monitor.read()))
     reader.start()
     monitor.close()

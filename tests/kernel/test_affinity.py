@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from lab.topology import NODE_ADDRESS
+from lab.topology import NODE_ADDRESS, POD_ADDRESSES
 from lab.traffic import Protocol, count_by_pod
 
 from kernel.manifests import Manifest, endpoint_slice, port, service, with_ingress
@@ -36,7 +37,7 @@ def node(shared_node: Node) -> Node:
         with_ingress(web, BALANCER),
         endpoint_slice("web", *ALL_PODS, ports=PORTS),
         endpoint_slice("web", *ALL_PODS, ipv6=True, ports=PORTS),
-        sticky("short", SHORT, seconds=1, ports=[port(53, "UDP")]),
+        sticky("short", SHORT, seconds=5, ports=[port(53, "UDP")]),
         endpoint_slice("short", *ALL_PODS, ports=[port(53, "UDP")]),
     )
     shared_node.manifests.write("moving", sticky("moving", "10.96.5.3"), endpoint_slice("moving", *ALL_PODS))
@@ -67,19 +68,36 @@ def test_a_client_stays_with_one_pod_whichever_way_it_comes(
 def test_the_timeout_is_the_services_or_three_hours(node: Node) -> None:
     """SVC-07: as the kernel has it."""
     lines = node.ipvsadm()
-    assert f"-A -u {SHORT}:53 -s rr -p 1" in lines
+    assert f"-A -u {SHORT}:53 -s rr -p 5" in lines
     assert "-A -t 10.96.5.1:80 -s rr -p 10800" in lines
 
 
 def test_a_client_that_was_away_for_its_timeout_is_scheduled_anew(node: Node) -> None:
-    """SVC-07: affinity lasts for as long as the Service says, and no longer."""
-    before = node.many("p1", "udp", SHORT, 53, count=4)
-    assert len(count_by_pod(before)) == 1
-    assert connections(node, SHORT), "the client is known"
-    wait_for(lambda: not connections(node, SHORT), "IPVS has forgotten the client")
-    after = node.many("p1", "udp", SHORT, 53, count=4)
-    assert len(count_by_pod(after)) == 1
-    assert after[0].pod != before[0].pod, "round robin goes on with the next pod"
+    """SVC-07: affinity outlasts the client's connections, for as long as the Service says, and no longer."""
+    pod = node.ask("p1", "udp", SHORT, 53).pod
+    for _ in range(3):
+        wait_for(lambda: not connections(node, SHORT).flows, "its connections are over")
+        assert connections(node, SHORT).templates == [POD_ADDRESSES[pod]]
+        assert node.ask("p1", "udp", SHORT, 53).pod == pod, "round robin would have gone on to the next one"
+    wait_for(lambda: connections(node, SHORT) == Connections([], []), "IPVS has forgotten the client")
+    assert node.ask("p1", "udp", SHORT, 53).pod != pod, "round robin goes on to the next one"
+
+
+def test_affinity_goes_with_its_real_server(node: Node) -> None:
+    """GT-02, SYS-03: what leads to a pod that is gone is forgotten hours before its time; the others stay."""
+    vip, ports = "10.96.5.4", [port(53, "UDP")]
+    leaving = sticky("leaving", vip, ports=ports)
+    node.manifests.write("leaving", leaving, endpoint_slice("leaving", *ALL_PODS, ports=ports))
+    node.wait_for_service(f"{vip}:53/udp", *ALL_PODS)
+    before = {where: node.ask(where, "udp", vip, 53).pod for where in ("p1", "client", "node")}
+    assert sorted(before.values()) == sorted(ALL_PODS)
+    assert sorted(connections(node, vip).templates) == sorted(POD_ADDRESSES[pod] for pod in ALL_PODS)
+    gone = before.pop("client")
+    node.manifests.write("leaving", leaving, endpoint_slice("leaving", *before.values(), ports=ports))
+    left = sorted(POD_ADDRESSES[pod] for pod in before.values())
+    wait_for(lambda: sorted(connections(node, vip).templates) == left, f"nothing leads to {gone}")
+    assert {where: node.ask(where, "udp", vip, 53).pod for where in before} == before
+    assert node.ask("client", "udp", vip, 53).pod in before.values()
 
 
 def test_a_client_whose_pod_is_draining_moves_to_another_one(node: Node) -> None:
@@ -93,11 +111,24 @@ def test_a_client_whose_pod_is_draining_moves_to_another_one(node: Node) -> None
         assert list(count_by_pod(answers).values()) == [4]
         assert answers[0].pod in others
         assert connection.ask().pod == pod
+        assert POD_ADDRESSES[pod] in connections(node, "10.96.5.3").templates, "of the connection that goes on"
+    wait_for(lambda: POD_ADDRESSES[pod] not in connections(node, "10.96.5.3").templates, "its template went with it")
 
 
-def connections(node: Node, vip: str) -> list[str]:
-    """Lines of IPVS's connection table about a VIP, persistence templates included."""
+class Connections(NamedTuple):
+    """What IPVS knows of a VIP: addresses of real servers that connections, and persistence templates, lead to."""
+
+    flows: list[str]
+    templates: list[str]
+
+
+def connections(node: Node, vip: str) -> Connections:
+    """The lines about a VIP in IPVS's connection table; a template has no source port."""
     with node.topology.node.inside():
         text = Path("/proc/thread-self/net/ip_vs_conn").read_text(encoding="ascii")
-    address = "".join(f"{int(part):02X}" for part in vip.split("."))
-    return [line for line in text.splitlines() if address in line.split()]
+    found = Connections([], [])
+    for line in text.splitlines()[1:]:
+        _, _, source_port, address, _, server, *_ = line.split()
+        if address == f"{int(IPv4Address(vip)):08X}":
+            (found.flows if int(source_port, 16) else found.templates).append(str(IPv4Address(int(server, 16))))
+    return found

@@ -79,6 +79,35 @@ def test_what_changed_while_no_agent_ran_is_made_up_for(node: Node) -> None:
     assert node.ask("client", "tcp", "10.96.0.12", 80).pod == "p3"
 
 
+def test_node_ports_on_addresses_that_went_while_no_agent_ran_are_removed(node: Node) -> None:
+    """NP-07, VS-08, DEV-28: in both families; what others made there, or at the same port elsewhere, stays."""
+    added = {"192.168.61.1": "192.168.61.1/32", "[fd00:61::1]": "fd00:61::1/128"}
+    for address in added.values():
+        node.run("ip", "address", "add", address, "dev", "ext0")
+    write_web(node)
+    agent = node.start_agent()
+    wait_for_web(node)
+    for address in added:
+        wait_for(lambda at=address: f"{at}:30080/tcp" in node.table(), f"node ports on {address}")  # type: ignore[misc] # default argument
+    node.stop_agent(agent)
+    for address in added.values():
+        node.run("ip", "address", "delete", address, "dev", "ext0")
+    theirs = ["192.168.61.2:30080", "192.168.61.1:99", "[fd00:61::2]:30080"]
+    for place in theirs:
+        node.run("ipvsadm", "-A", "-t", place, "-s", "wlc")
+    again = node.start_agent_and_wait()
+    assert not [name for name in node.table() if name.removesuffix(":30080/tcp") in added]
+    assert {f"{place}/tcp" for place in theirs} <= node.table().keys()
+    wait_for_web(node)
+    assert not [line for line in node.sets() if line.split()[2] in ("192.168.61.1", "fd00:61::1")]
+    for place in theirs:
+        node.run("ipvsadm", "-D", "-t", place)
+    right = node.state()
+    node.stop_agent(again)
+    node.start_agent_and_wait()
+    assert node.state() == right
+
+
 def test_a_kill_at_any_moment_of_a_sync_costs_no_connection_and_a_restart_converges(node: Node) -> None:
     """VS-07: nothing is ever flushed; whatever a killed process left behind, the next one completes."""
     node.manifests.write("web", service("web", VIP), endpoint_slice("web", "p1", "p2"))

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 
+import pytest
 from lab.topology import POD_ADDRESSES
+from lab.traffic import Connection
 
 from kernel.load import Load
 from kernel.manifests import endpoint_slice, service
@@ -67,6 +69,36 @@ def test_a_rolling_update_in_the_order_of_kubelet_loses_no_request(
     record_property("requests", load.answers.total())
 
 
+@pytest.mark.parametrize("scheduler", ["sh", "mh"])
+def test_a_rolling_update_under_a_hash_refuses_no_client(
+    node: Node, scheduler: str, record_property: Callable[[str, object], None]
+) -> None:
+    """GT-03, DEV-16: new clients go elsewhere while a pod drains, which it does for as long as it has connections."""
+    node.configure(ipvs={"scheduler": scheduler})
+    write(node, p1=READY, p2=READY)
+    started(node)
+    node.wait_for_service(WEB, "p1", "p2")
+    plain = [line for line in node.ipvsadm() if line.startswith(f"-A -t {VIP}:80 ")]
+    sources = client_addresses(node)
+    asked = 0
+    for leaving, staying, coming in [("p1", "p2", "p3"), ("p2", "p3", "p1"), ("p3", "p1", "p2")]:
+        with ExitStack() as held:
+            connections = [held.enter_context(connect(node, source)) for source in sources]
+            pods = [connection.ask().pod for connection in connections]
+            assert leaving in pods
+            write(node, **{leaving: READY, staying: READY, coming: READY})
+            wait_for_takers(node, leaving, staying, coming)
+            write(node, **{leaving: TERMINATING, staying: READY, coming: READY})
+            wait_for_takers(node, staying, coming)
+            assert {node.outcome("client", "tcp", VIP, 80, source_address=s) for s in sources} <= {staying, coming}
+            write(node, **{staying: READY, coming: READY})
+            assert {node.outcome("client", "tcp", VIP, 80, source_address=s) for s in sources} <= {staying, coming}
+            asked += 2 * len(sources)
+        wait_for(lambda: len(node.table()[WEB].weights) == 2, "the pod has gone")
+        wait_for(lambda: plain[0] in node.ipvsadm(), "the flags are as they were")
+    record_property("requests", asked)
+
+
 def test_twenty_restarts_half_of_them_kills_cost_nothing(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
@@ -93,6 +125,19 @@ def test_twenty_restarts_half_of_them_kills_cost_nothing(
             assert [connection.ask().pod for connection in connections] == pods
     assert load.failures == []
     record_property("requests", load.answers.total())
+
+
+def client_addresses(node: Node) -> list[str]:
+    """Addresses that the client has, thirty of them: each is a client of its own to a hash."""
+    addresses = [f"192.168.60.{number}" for number in range(100, 130)]
+    namespace = node.namespace("client")
+    namespace.run("ip", "-batch", "-", stdin="".join(f"addr add {a}/24 dev eth0\n" for a in addresses))
+    return addresses
+
+
+def connect(node: Node, source: str) -> Connection:
+    """A connection from one of these."""
+    return Connection(node.namespace("client"), "tcp", VIP, 80, source_address=source)
 
 
 def started(node: Node) -> Command:

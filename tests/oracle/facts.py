@@ -7,7 +7,7 @@ the tools say of a real one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.state import DUMMY_INTERFACE, DesiredState
@@ -32,6 +32,11 @@ class KernelFacts:
     virtual_servers: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     real_servers: dict[str, dict[str, int]] = field(default_factory=dict)
     entries: dict[str, set[str]] = field(default_factory=dict)
+
+    def planned(self) -> KernelFacts:
+        """Without the agent's notes to itself, which `ipvsagent plan` does not print."""
+        entries = {name: members for name, members in self.entries.items() if not name.startswith("IPVSAGENT-")}
+        return replace(self, entries=entries)
 
     def lines(self) -> set[str]:
         """Each fact as one line, for a difference that can be read."""

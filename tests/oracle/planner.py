@@ -178,12 +178,14 @@ def load_balancer_entries(world: World, service: Service, port: ServicePort, vip
 
 
 def node_port_entries(service: Service, port: ServicePort, address: Address) -> Iterator[tuple[str, str]]:
-    """SET-10 to SET-15."""
+    """SET-10 to SET-15, and the note of the address that its virtual servers are known by after a restart."""
     word = {Protocol.TCP: "TCP", Protocol.UDP: "UDP", Protocol.SCTP: "SCTP-HASH"}[port.protocol]
     entry = f"{address},sctp:{port.node_port}" if port.protocol is Protocol.SCTP else str(port.node_port)
     yield set_named(f"KUBE-NODE-PORT-{word}", address.family), entry
     if counts_external_local(service):
         yield set_named(f"KUBE-NODE-PORT-LOCAL-{word}", address.family), entry
+    note = "IPVSAGENT-NODE-PORT-IPS" if address.family is Family.IPV4 else "IPVSAGENT-6-NODE-PORT-IPS"
+    yield note, str(address)
 
 
 def entries_without_address(world: World, service: Service, family: Family) -> Iterator[tuple[str, str]]:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import select
-import socket
-import threading
 from collections.abc import Iterator, Sequence
 
 from pyroute2.netlink import NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL
@@ -25,11 +20,14 @@ from pyroute2.netlink.rtnl import (
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, grow_buffers, split
+from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, grow_buffers
+from ipvsagent.kernel.notifications import Subscription
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation
 from ipvsagent.model.state import Link, LinkAddress
+
+AddressEvent = NodeAddressesChanged | DummyInterfaceChanged
 
 
 class AddressDriver:
@@ -93,10 +91,8 @@ def _error(operation: AddressOperation, answer: int) -> KernelError:
     return kernel_error(str(operation), "", answer)
 
 
-class RtnetlinkMonitor:
-    """Notifications about addresses, and about one dummy interface.
-
-    One thread reads; any thread may close.
+class RtnetlinkMonitor(Subscription[AddressEvent]):
+    """Notifications about addresses, and about one dummy interface; implements `api.Monitor`.
 
     Args:
         dummy_name: the interface whose losses are told as `DummyInterfaceChanged`; it may appear later.
@@ -104,83 +100,38 @@ class RtnetlinkMonitor:
 
     def __init__(self, dummy_name: str) -> None:
         self._dummy_name = dummy_name
-        self._reading = threading.Lock()
-        self._closed = False
-        self._addresses = AddressDriver()
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
-        )
+        super().__init__(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
         grow_buffers(self._socket)  # own bulk changes come back as notifications: thousands at once
-        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
-        self._poll.register(self._wake_read, select.POLLIN)
+        self._addresses = AddressDriver()
         # Asked for after the subscription, so that no interface is missed in between.
         self._dummy_index = self._find_dummy()
 
-    def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
-        """As in `api.AddressMonitor`; empty only after `close`."""
-        with self._reading:
-            while not self._closed:
-                self._poll.poll()
-                events = [] if self._closed else self._take()
-                if events:
-                    return events
-        return []
-
     def close(self) -> None:
-        """As in `api.AddressMonitor`. Returns when the pending `read` has ended."""
-        if self._closed:
-            return
-        self._closed = True
-        os.write(self._wake_write, b"x")
-        with self._reading:
-            self._socket.close()
-            self._addresses.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+        """As in `api.Monitor`."""
+        super().close()
+        self._addresses.close()
 
-    def _take(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
-        """What the notifications that wait mean, each thing said once."""
+    def _interpret(self, messages: Iterator[tuple[int, bytes]]) -> list[AddressEvent]:
         node_changed = gone = False
         removed: dict[Address, None] = {}
-        try:
-            for kind, payload in self._messages():
-                if kind in (RTM_NEWLINK, RTM_DELLINK):
-                    gone |= self._link(kind, codec.decode_link(payload))
-                    continue
-                found = codec.decode_address(payload)
-                if found is None:
-                    continue
+        for kind, payload in messages:
+            if kind in (RTM_NEWLINK, RTM_DELLINK):
+                gone |= self._link(kind, codec.decode_link(payload))
+            elif kind in (RTM_NEWADDR, RTM_DELADDR) and (found := codec.decode_address(payload)):
                 if found.link_index != self._dummy_index:
                     node_changed |= not found.address.is_link_local_ipv6
                 elif kind == RTM_DELADDR:
                     removed[found.address] = None
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise kernel_error("read notifications", "", error.errno or 0) from error
-            return self._start_again()
-        events: list[NodeAddressesChanged | DummyInterfaceChanged] = []
+        events: list[AddressEvent] = []
         if node_changed:
             events.append(NodeAddressesChanged())
         if gone or removed:
             events.append(DummyInterfaceChanged(tuple(removed), gone))
         return events
 
-    def _start_again(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
-        """Some notifications were lost: everything may have changed, and saying so is harmless."""
-        while True:
-            try:
-                for _ in self._messages():
-                    pass  # older than what is read now
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise kernel_error("read notifications", "", error.errno or 0) from error
-                continue
-            break
+    def _start_again(self) -> list[AddressEvent]:
         self._dummy_index = self._find_dummy()
-        return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]
+        return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]  # saying so is harmless
 
     def _find_dummy(self) -> int | None:
         while True:
@@ -199,17 +150,3 @@ class RtnetlinkMonitor:
             return False
         self._dummy_index = None  # deleted, or renamed
         return True
-
-    def _messages(self) -> Iterator[tuple[int, bytes]]:
-        """Everything that waits."""
-        while True:
-            try:
-                data = self._socket.recv(1 << 17)
-            except BlockingIOError:
-                return
-            for kind, _, _, payload in split(data):
-                if kind in _KINDS:
-                    yield kind, payload
-
-
-_KINDS = frozenset((RTM_NEWADDR, RTM_DELADDR, RTM_NEWLINK, RTM_DELLINK))

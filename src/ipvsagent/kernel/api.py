@@ -13,13 +13,12 @@ Common rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
 from ipvsagent.errors import KernelError
 from ipvsagent.model.address import Address, Family
-from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.ops import AddressOperation, EntryOperation, IpvsOperation
 from ipvsagent.model.rules import RuleSet
@@ -34,6 +33,8 @@ from ipvsagent.model.state import (
     SetSpec,
     VirtualServerKey,
 )
+
+E_co = TypeVar("E_co", covariant=True)
 
 Results = list[KernelError | None]
 """One item an operation, in order: None where it was acknowledged."""
@@ -101,10 +102,10 @@ class Addresses(Protocol):
         """
 
 
-class AddressMonitor(Protocol):
-    """Notifications about links and addresses; may be read by a thread of its own."""
+class Monitor(Protocol[E_co]):
+    """Notifications about links and addresses, or about nf_tables; may be read by a thread of its own."""
 
-    def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
+    def read(self) -> Sequence[E_co]:
         """Wait for notifications and return what they mean; lost ones come back as "everything changed".
 
         IPv6 link-local addresses are no news: they come and go with the interface of each pod.

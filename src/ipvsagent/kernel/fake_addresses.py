@@ -111,7 +111,7 @@ class FakeAddresses:
 
 
 class FakeMonitor:
-    """Notifications about addresses, and about one dummy interface; implements `api.AddressMonitor`.
+    """Notifications about addresses, and about one dummy interface; implements `api.Monitor`.
 
     One thread reads; any thread may change the kernel or close.
     """
@@ -126,7 +126,7 @@ class FakeMonitor:
         addresses.listeners.append(self._hear)
 
     def read(self) -> list[NodeAddressesChanged | DummyInterfaceChanged]:
-        """As in `api.AddressMonitor`; empty only after `close`."""
+        """As in `api.Monitor`; empty only after `close`."""
         with self._news:
             self._news.wait_for(lambda: self._closed or self._node_changed or self._gone or self._removed)
             events: list[NodeAddressesChanged | DummyInterfaceChanged] = []
@@ -141,7 +141,7 @@ class FakeMonitor:
             return events
 
     def close(self) -> None:
-        """As in `api.AddressMonitor`."""
+        """As in `api.Monitor`."""
         with self._news:
             self._closed = True
             self._news.notify_all()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 
 
@@ -94,6 +94,12 @@ class DummyInterfaceChanged(Struct, frozen=True):
     gone: bool = False
 
 
+class RulesChanged(Struct, frozen=True):
+    """Somebody changed the chains that rules of ours stand in, or may have; they are to be compared."""
+
+    family: Family
+
+
 class Stop(Struct, frozen=True):
     """End the owner thread; the kernel state stays as it is."""
 
@@ -108,5 +114,6 @@ Event = (
     | NodePresence
     | NodeAddressesChanged
     | DummyInterfaceChanged
+    | RulesChanged
     | Stop
 )

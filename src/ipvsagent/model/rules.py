@@ -169,6 +169,10 @@ class TableRules(Struct, frozen=True):
     jumps: tuple[BuiltinJump, ...]
 
 
+ChainPlace = tuple[Family, str, str]
+"""Family, table and name of a chain."""
+
+
 class RuleSet(Struct, frozen=True):
     """All of ours in one family."""
 
@@ -179,6 +183,15 @@ class RuleSet(Struct, frozen=True):
     def count(self) -> int:
         """Number of rules, jumps included."""
         return sum(len(t.jumps) + sum(len(c.rules) for c in t.chains) for t in self.tables)
+
+    @property
+    def places(self) -> frozenset[ChainPlace]:
+        """The chains that these rules stand in: ours, and the built-in ones that lead there."""
+        return frozenset(
+            (self.family, table.table.value, name)
+            for table in self.tables
+            for name in (*(c.name for c in table.chains), *(j.builtin for j in table.jumps))
+        )
 
 
 def quote(word: str) -> str:

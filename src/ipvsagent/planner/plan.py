@@ -14,7 +14,7 @@ from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.rules import plan_rules
 from ipvsagent.planner.services import plan_service
-from ipvsagent.planner.sets import set_specs
+from ipvsagent.planner.sets import NOTES, set_specs
 
 
 def plan_all(
@@ -48,12 +48,15 @@ def plan_rule_sets(
 
 
 def whole_state(desired: Desired, *, rules: tuple[RuleSet, ...], problems: Iterable[Problem] = ()) -> DesiredState:
-    """Everything that the kernel should hold, sorted so that equal states are equal values."""
+    """Everything that the kernel should hold, sorted so that equal states are equal values.
+
+    The agent's notes to itself are left out: packets know nothing of them.
+    """
     return DesiredState(
         virtual_servers=tuple(sorted((_sorted(v) for v in desired.virtual_servers.values()), key=_server_order)),
         addresses=tuple(sorted(desired.addresses, key=lambda a: a.sort_key)),
-        sets=tuple(spec for r in rules for spec in set_specs(r.family)),
-        entries=tuple(sorted(desired.entries, key=_entry_order)),
+        sets=tuple(spec for r in rules for spec in set_specs(r.family) if spec.name not in NOTES),
+        entries=tuple(sorted((e for e in desired.entries if e.set_name not in NOTES), key=_entry_order)),
         rules=rules,
         problems=tuple(sorted({*problems, *desired.problems()})),
     )

@@ -291,7 +291,10 @@ def _load_balancer_ip(
 def _node_port(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
-    """A node port on one node address; bitmap entries are shared by all addresses (SET-10 to SET-15)."""
+    """A node port on one node address; bitmap entries are shared by all addresses (SET-10 to SET-15).
+
+    The address is noted for an agent that starts when it has left the node.
+    """
     server = _virtual_server(context, port.protocol, address, port.node_port, real_servers)
     every, local = sets.NODE_PORT_SETS[port.protocol]
     names = [context.set_name(every)] + ([context.set_name(local)] if context.external_local else [])
@@ -299,7 +302,8 @@ def _node_port(
         entries = tuple(SetEntry(n, port.node_port, port.protocol, address) for n in names)
     else:
         entries = tuple(SetEntry(n, port.node_port) for n in names)
-    return Frontend(FrontendKind.NODE_PORT, server, entries, bind=False)
+    note = SetEntry(context.set_name(sets.NODE_PORT_IPS), address=address)
+    return Frontend(FrontendKind.NODE_PORT, server, (*entries, note), bind=False)
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:

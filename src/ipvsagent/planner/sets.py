@@ -1,7 +1,10 @@
-"""The 17 ipsets of each family: names, types and the comments of the rules that match them (section 6).
+"""The ipsets of each family: names, types and the comments of the rules that match them (section 6).
 
-They exist from the start and stay, also when empty; only their entries follow the Services. The names are
-kube-proxy's own, so that its rules and ours can take over from each other.
+They exist from the start and stay, also when empty; only their entries follow the Services. The names of the 17 that
+rules match are kube-proxy's own, so that its rules and ours can take over from each other.
+
+One more is a note to the agent that starts next, and no rule matches it: the node addresses that have virtual servers
+for node ports. From it an agent knows them for its own when their address left the node while none ran.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ NODE_PORT_SCTP = "KUBE-NODE-PORT-SCTP-HASH"
 NODE_PORT_LOCAL_SCTP = "KUBE-NODE-PORT-LOCAL-SCTP-HASH"
 HEALTH_CHECK_NODE_PORT = "KUBE-HEALTH-CHECK-NODE-PORT"
 IPVS_IPS = "KUBE-IPVS-IPS"
+NODE_PORT_IPS = "IPVSAGENT-NODE-PORT-IPS"
 
 NODE_PORT_SETS = {
     Protocol.TCP: (NODE_PORT_TCP, NODE_PORT_LOCAL_TCP),
@@ -75,6 +79,7 @@ _TYPES = {
     NODE_PORT_LOCAL_SCTP: SetType.HASH_IP_PORT,
     HEALTH_CHECK_NODE_PORT: SetType.BITMAP_PORT,
     IPVS_IPS: SetType.HASH_IP,
+    NODE_PORT_IPS: SetType.HASH_IP,
 }
 
 _NAME_LENGTH = 31  # IPSET_MAXNAMELEN without the closing zero byte
@@ -85,11 +90,16 @@ def set_name(base: str, family: Family) -> str:
     """The name of a set in a family: IPv6 names carry a ``6-`` and are cut to what the kernel takes."""
     if family is Family.IPV4:
         return base
-    return base.replace("KUBE-", "KUBE-6-", 1)[:_NAME_LENGTH]
+    owner, _, rest = base.partition("-")
+    return f"{owner}-6-{rest}"[:_NAME_LENGTH]
+
+
+NOTES = frozenset(set_name(NODE_PORT_IPS, family) for family in Family)
+"""The sets that no rule matches."""
 
 
 def set_specs(family: Family) -> tuple[SetSpec, ...]:
-    """All sets of a family, in the order SET-01 to SET-17; a bitmap has no family, yet each family its own."""
+    """All sets of a family, in the order SET-01 to SET-17 and ours; a bitmap has no family, yet each family its own."""
     return tuple(
         SetSpec(set_name(base, family), kind, None if kind is SetType.BITMAP_PORT else family)
         for base, kind in _TYPES.items()

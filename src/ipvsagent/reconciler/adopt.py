@@ -2,8 +2,9 @@
 
 What was made by this agent (or by kube-proxy in IPVS mode) is told from what others made by traces that both
 leave in the kernel: a virtual server is ours if its address is on the dummy interface, or if one of our sets has
-an entry for it. Set entries are written before a virtual server and removed after it, so a crash in between
-leaves no virtual server without a trace.
+an entry for it. Entries of node ports name no address: a virtual server of that number is ours on the addresses that
+the node has now, and on those that this agent noted when it served node ports there. Set entries are written before a
+virtual server and removed after it, so a crash in between leaves no virtual server without a trace.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class _Traces:
         self, on_dummy: Collection[Address], entries: Iterable[SetEntry], node_addresses: Collection[Address]
     ) -> None:
         self._on_dummy = on_dummy
-        self._node_addresses = node_addresses
+        self._node_addresses = set(node_addresses)
         self._keys: set[VirtualServerKey] = set()
         self._node_ports: set[tuple[Protocol, int, Family]] = set()
         by_name = {s.name: s for family in Family for s in sets.set_specs(family)}
@@ -94,6 +95,8 @@ class _Traces:
             elif entry.set_name in node_port_sets:
                 protocol, family = node_port_sets[entry.set_name]
                 self._node_ports.add((protocol, entry.port, family))
+            elif entry.address is not None and entry.set_name in sets.NOTES:
+                self._node_addresses.add(entry.address)
 
     def __contains__(self, key: VirtualServerKey) -> bool:
         if key.address in self._on_dummy or key in self._keys:

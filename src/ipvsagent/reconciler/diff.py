@@ -2,9 +2,15 @@
 
 Invariant: make before break. Within a virtual server, real servers are added before others are drained or removed;
 settings change in place, never by removing and adding (design, section 2).
+
+A scheduler that hashes goes on choosing a real server that drains, and its weight of 0 refuses the client. So while one
+drains, and only then, the virtual server may fall back to the others (DEV-16): the flag is set before the weight goes
+and taken back when nothing drains any more. A flag alone leaves the scheduler as it is.
 """
 
 from __future__ import annotations
+
+from msgspec.structs import replace
 
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.ops import (
@@ -17,7 +23,10 @@ from ipvsagent.model.ops import (
     RemoveRealServer,
     RemoveVirtualServer,
 )
-from ipvsagent.model.state import RealServer, VirtualServer
+from ipvsagent.model.state import FLAG_SCHEDULER_1, RealServer, VirtualServer
+
+_FALL_BACK = FLAG_SCHEDULER_1
+_CAN_FALL_BACK = frozenset({"sh", "mh"})
 
 
 def diff_virtual_server(
@@ -46,8 +55,6 @@ def diff_virtual_server(
             adding.append(AddRealServers(key, wanted.real_servers))
         return adding, ()
     operations: list[IpvsOperation] = []
-    if held.settings != wanted.settings:
-        operations.append(ChangeVirtualServer(wanted))
     surplus = {(s.address, s.port): s for s in held.real_servers}
     for server in wanted.real_servers:
         known = surplus.pop((server.address, server.port), None)
@@ -57,9 +64,27 @@ def diff_virtual_server(
             operations.append(ChangeRealServer(key, server))
     if key.protocol is not Protocol.TCP:
         operations += [RemoveRealServer(key, address, port) for address, port in surplus]
-        return operations, ()
+        return _with_settings(operations, held, wanted), ()
     draining = tuple(RealServer(s.address, s.port, 0) for s in surplus.values())
     operations += [
         ChangeRealServer(key, quiet) for quiet, s in zip(draining, surplus.values(), strict=True) if s.weight
     ]
-    return operations, draining
+    return _with_settings(operations, held, while_draining(wanted, draining)), draining
+
+
+def while_draining(wanted: VirtualServer, draining: tuple[RealServer, ...]) -> VirtualServer:
+    """What the kernel holds in the place of a desired virtual server as long as these real servers drain."""
+    if not draining:
+        return wanted
+    flags = wanted.flags
+    if wanted.real_servers and wanted.scheduler in _CAN_FALL_BACK:
+        flags |= _FALL_BACK
+    return replace(wanted, flags=flags, real_servers=(*wanted.real_servers, *draining))
+
+
+def _with_settings(operations: list[IpvsOperation], held: VirtualServer, wanted: VirtualServer) -> list[IpvsOperation]:
+    """Put the change of settings, if any is needed, first; last where it takes falling back away."""
+    if held.settings == wanted.settings:
+        return operations
+    change = ChangeVirtualServer(wanted)
+    return [*operations, change] if held.flags & ~wanted.flags & _FALL_BACK else [change, *operations]

@@ -63,7 +63,7 @@ class Drain:
         now: float,
         limit_seconds: float,
         departures: Departures,
-    ) -> list[KernelError]:
+    ) -> tuple[list[VirtualServerKey], list[KernelError]]:
         """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
 
         Args:
@@ -71,10 +71,10 @@ class Drain:
             departures: knows behind which addresses everything has ended, so that nothing can drain.
 
         Returns:
-            Errors that say that the kernel differs from the ledger.
+            Virtual servers that lost a real server, and errors that say that the kernel differs from the ledger.
         """
         if self._next_tick is None or (now < self._next_tick and not self._fresh):
-            return []
+            return [], []
         due = now >= self._next_tick
         looked_at, self._fresh = [*self._since] if due else self._fresh, []
         for item in [d for d in looked_at if not _still_drains(d, desired, ledger)]:
@@ -89,18 +89,20 @@ class Drain:
         operations = [RemoveRealServer(*d) for d in finished]
         results = drivers.ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)
-        errors = []
+        errors: list[KernelError] = []
+        drained: list[VirtualServerKey] = []
         for item, operation, error in zip(finished, operations, results, strict=True):
             if error is None:
                 ledger.acknowledge([operation])
                 del self._since[item]
+                drained.append(item.key)
             else:
                 errors.append(error)
         if not self._since:
             self._next_tick = None
         elif due:
             self._next_tick = now + TICK_SECONDS
-        return errors
+        return drained, errors
 
     def _idle(self, drivers: Drivers, waiting: list[Draining], departures: Departures, now: float) -> list[Draining]:
         """Those without a connection that is not over; about the nodes of the others is asked."""

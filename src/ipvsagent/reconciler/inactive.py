@@ -2,7 +2,8 @@
 
 IPVS counts as inactive what one side has closed and what both have: a half-closed connection, which may still carry
 data for hours, and one in TIME_WAIT, which is only remembered, for two minutes. Connection tracking tells the two
-apart. A client that comes back from the port of a connection in TIME_WAIT is sent elsewhere by `conn_reuse_mode`.
+apart. A client that comes back from the port of a connection that is over is sent elsewhere: by `expire_nodest_conn`
+where its real server drains, by `conn_reuse_mode` where IPVS has it in TIME_WAIT.
 """
 
 from __future__ import annotations

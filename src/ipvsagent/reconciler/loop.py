@@ -26,6 +26,7 @@ from ipvsagent.model.events import (
     NodeAddressesChanged,
     NodePresence,
     Rejected,
+    RulesChanged,
     SourceProblems,
     Stop,
 )
@@ -223,6 +224,9 @@ class Reconciler:
                     self._attempt(_READ_ADDRESSES)
                 case DummyInterfaceChanged():
                     self._dummy_changed(event)
+                case RulesChanged(family):
+                    self._node.suspect_rules(family)
+                    self._verification.rules_changed(self._clock())
                 case Reconfigure():
                     self._reconfigure(event.settings)
                 case ConfigurationRefused():
@@ -365,7 +369,7 @@ class Reconciler:
             self._log.debug("stale flows deleted", count=deleted)
 
     def _drain_further(self) -> None:
-        errors = self._drain.tick(
+        drained, errors = self._drain.tick(
             self._drivers,
             self._desired,
             self._writer.ledger,
@@ -374,6 +378,7 @@ class Reconciler:
             departures=self._cache.departures,
         )
         self._cache.departures.keep(self._drain.addresses())
+        self._write(Touched(dict.fromkeys(drained)))  # its settings may be others without them
         if errors:
             self._failures.failed(_READ_KERNEL, errors[0])
 
@@ -432,6 +437,7 @@ class Reconciler:
             self._attempt(_WRITE_RULES)  # no set can go while a rule refers to it
         if finding.check_rules:
             self._attempt(_CHECK_RULES)
+            self._verification.rules_compared(self._clock())
             self._attempt(_CHECK_SYSCTLS)
             self._estimation.look_again()
             self._planning.look_for_schedulers()

@@ -48,6 +48,7 @@ class NodeWork:
         self._random_fully = random_fully
         self._rules: tuple[RuleSet, ...] = ()
         self._rules_checked = 0
+        self._suspected: set[Family] = set()
         self.eligible = False
 
     def prepare(self, settings: Settings) -> None:
@@ -102,14 +103,20 @@ class NodeWork:
         for rules in self._rules:
             self._ensure(rules)
 
+    def suspect_rules(self, family: Family) -> None:
+        """The rules of a family may have been changed: they are the next to be checked."""
+        self._suspected.add(family)
+
     def check_rules(self) -> None:
-        """Repair the rules of one family, in turn.
+        """Repair the rules of the families that are suspected, else of one family, in turn.
 
         Raises:
             KernelError: they could not be read or written.
         """
         self._rules_checked += 1
-        for rules in self._rules[self._rules_checked % len(self._rules) :][:1]:
+        suspected = [rules for rules in self._rules if rules.family in self._suspected]
+        for rules in suspected or [self._rules[self._rules_checked % len(self._rules)]]:
+            self._suspected.discard(rules.family)
             if self._ensure(rules):
                 self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
                 self._counters.note_drift(Drift.RULES, 1, 1)

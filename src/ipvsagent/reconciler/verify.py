@@ -1,9 +1,10 @@
 """Looking for drift: is the kernel still what the ledger says?
 
-Notifications tell of lost addresses at once. The rest is looked for once a second, at a cost that does not grow with
-the cluster: tripwires that are read in O(1) (number of virtual servers, number of entries of each set), and a share of
-the virtual servers and one set in full, in turn. What differs is put into the ledger as it was found; writing what is
-touched then repairs it like any other difference (DEV-01, DEV-02, DEV-17).
+Notifications tell of lost addresses at once, and of changed rules where nf_tables holds them. The rest is looked for
+once a second, at a cost that does not grow with the cluster: tripwires that are read in O(1) (number of virtual
+servers, number of entries of each set), and a share of the virtual servers and one set in full, in turn. What differs
+is put into the ledger as it was found; writing what is touched then repairs it like any other difference (DEV-01,
+DEV-02, DEV-17).
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ TICK_SECONDS = 1.0
 VIRTUAL_SERVERS_PER_TICK = 64
 TICKS_PER_RULE_CHECK = 2
 """One family's rules, and the kernel settings, are compared every so many ticks: that starts a program."""
+RULES_SETTLE_SECONDS = 0.1
+"""Rules that were told to have changed are compared so much later: a script has mostly more than one command."""
+RULES_REST_SECONDS = 0.5
+"""And so long after the end of the last comparison at the earliest, however much changes."""
 TICKS_PER_KEY_CHECK = 30
 """The one look at everything: which virtual servers there are, for the IPv6 ones that the kernel does not count."""
 
@@ -38,7 +43,8 @@ class Finding(NamedTuple):
         touched: items whose place in the ledger was corrected.
         unknown: the kernel differs in a way that only reading all of it again can tell.
         sets_missing: a set of ours is gone or of the wrong kind.
-        check_rules: whether one family's rules and the kernel settings are to be compared now.
+        check_rules: whether one family's rules, or those that are suspected, and the kernel settings are to be
+            compared now.
     """
 
     touched: Touched
@@ -70,6 +76,8 @@ class Verification:
         self._next_set = 0
         self._ticks = 0
         self._next_tick = math.inf
+        self._next_rule_check = math.inf
+        self._rules_compared = -math.inf
 
     def begin(self, ledger: Ledger, now: float) -> None:
         """Begin to verify, or begin anew: the ledger has just been read from the kernel."""
@@ -78,10 +86,19 @@ class Verification:
 
     def next_time(self) -> float | None:
         """When to call `tick`; None before `begin`."""
-        return None if math.isinf(self._next_tick) else self._next_tick
+        return None if math.isinf(self._next_tick) else min(self._next_tick, self._next_rule_check)
+
+    def rules_changed(self, now: float) -> None:
+        """Rules may have been changed: a coming tick has them compared."""
+        at = max(now + RULES_SETTLE_SECONDS, self._rules_compared + RULES_REST_SECONDS)
+        self._next_rule_check = min(self._next_rule_check, at)
+
+    def rules_compared(self, now: float) -> None:
+        """A comparison that a tick asked for has ended."""
+        self._rules_compared = now
 
     def tick(self, ledger: Ledger, *, now: float, exclude: Sequence[Network]) -> Finding | None:
-        """Do one second's share, if it is time.
+        """Do one second's share, if it is time, or the comparison of rules alone that is due in between.
 
         Args:
             exclude: networks whose addresses are not ours to repair (DEV-28).
@@ -89,8 +106,14 @@ class Verification:
         Raises:
             KernelError: something could not be listed; the next tick tries again.
         """
-        if now < self._next_tick:
+        due = self.next_time()
+        if due is None or now < due:
             return None
+        suspected = now >= self._next_rule_check
+        if suspected:
+            self._next_rule_check = math.inf
+        if now < self._next_tick:
+            return Finding(Touched(), check_rules=True)
         self._next_tick = now + TICK_SECONDS
         self._ticks += 1
         touched = Touched()
@@ -101,7 +124,7 @@ class Verification:
                 unknown = self._keys_differ(ledger)
                 self._compare_addresses(ledger, touched, exclude)
             self._compare_virtual_servers(ledger, touched)
-        return Finding(touched, unknown, missing, self._ticks % TICKS_PER_RULE_CHECK == 0)
+        return Finding(touched, unknown, missing, suspected or self._ticks % TICKS_PER_RULE_CHECK == 0)
 
     # -- virtual servers ---------------------------------------------------------------------------------------
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound, SetFull
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Address, Network
@@ -33,7 +31,7 @@ from ipvsagent.model.ops import (
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.reconciler.adopt import is_excluded
-from ipvsagent.reconciler.diff import diff_virtual_server
+from ipvsagent.reconciler.diff import diff_virtual_server, while_draining
 from ipvsagent.reconciler.ledger import Ledger
 
 Item = VirtualServerKey | Address | SetEntry
@@ -198,7 +196,7 @@ class Writer:
             self.ledger.forget(key)
         elif draining:
             outcome.draining[key] = draining
-            self.ledger.hold(replace(wanted, real_servers=(*wanted.real_servers, *draining)))
+            self.ledger.hold(while_draining(wanted, draining))
         else:
             self.ledger.hold(wanted)
         if self.ledger.foreign:

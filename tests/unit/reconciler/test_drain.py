@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
@@ -50,6 +52,48 @@ def test_a_removed_real_server_keeps_its_connections_until_they_end() -> None:
     pass_seconds(node, 2)
     assert node.operations()[1:] == [f"remove real server {OLD} of {WEB}"]
     assert node.reconciler.next_wakeup() is None
+
+
+@pytest.mark.parametrize(("scheduler", "flags"), [("mh", 0x10), ("sh", 0)])
+def test_a_hash_may_fall_back_while_a_real_server_drains_and_only_then(scheduler: str, flags: int) -> None:
+    """VS-03, DEV-16: before the weight goes, until the real server has gone; two messages more a drain."""
+    node = draining_node(Settings(scheduler=scheduler))
+    assert node.operations() == [f"change virtual server {WEB}", f"set weight 0 of real server {OLD} of {WEB}"]
+    assert node.kernel.ipvs.list_virtual_servers()[0].flags == flags | 0x8
+    for _ in range(40):
+        node.clock.now += 1
+        node.reconciler.reconcile()
+    FakeNode(node.kernel, Settings(scheduler=scheduler)).hear_all([service()], [endpoint_slice("10.244.0.12")])
+    assert len(node.operations()) == 2, "neither looking for drift nor a restart changes anything"
+    node.kernel.set_connections(WEB, OLD, active=0, inactive=0)
+    pass_seconds(node, 2)
+    assert node.operations()[2:] == [f"remove real server {OLD} of {WEB}", f"change virtual server {WEB}"]
+    assert node.kernel.ipvs.list_virtual_servers()[0].flags == flags
+
+
+def test_an_endpoint_that_returns_takes_new_clients_before_falling_back_ends() -> None:
+    """DEV-16, DEV-18: so that no client is refused in between."""
+    node = draining_node(Settings(scheduler="sh"))
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice("10.244.0.11", "10.244.0.12")))
+    assert node.operations() == [f"set weight 1 of real server {OLD} of {WEB}", f"change virtual server {WEB}"]
+
+
+def test_a_hash_that_may_fall_back_anyway_and_one_without_another_real_server_are_left_alone() -> None:
+    """DEV-16: what a Service or the configuration asks for stays; with nobody to fall back to there is no need."""
+    node = draining_node(Settings(scheduler="sh", scheduler_flags=0x8))
+    assert node.operations() == [f"set weight 0 of real server {OLD} of {WEB}"]
+    node = FakeNode(settings=Settings(scheduler="sh"))
+    node.hear_all([service()], [endpoint_slice("10.244.0.11")])
+    node.kernel.set_connections(WEB, OLD, active=1, inactive=0)
+    node.kernel.clear_log()
+    node.hear(Changed(endpoint_slice()))
+    assert node.operations() == [f"set weight 0 of real server {OLD} of {WEB}"]
+    node.hear(Changed(endpoint_slice("10.244.0.12")))
+    assert node.operations()[1:] == [
+        f"change virtual server {WEB}",
+        f"add real server 10.244.0.12:8080 to {WEB}",
+    ]
 
 
 def test_the_deadline_holds() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from builders import address, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Family, Network
 from ipvsagent.model.events import (
     Changed,
     Deleted,
@@ -172,11 +175,52 @@ def test_a_new_node_address_gets_node_ports_and_a_lost_one_loses_them() -> None:
     node.kernel.add_address("eth0", address("10.1.1.1"), 24)
     node.kernel.clear_log()
     node.hear(NodeAddressesChanged())
-    assert node.operations() == ["add virtual server 10.1.1.1:30080/TCP"]
+    note = "entry IPVSAGENT-NODE-PORT-IPS 10.1.1.1"
+    assert node.operations() == [f"add {note}", "add virtual server 10.1.1.1:30080/TCP"]
     node.kernel.remove_address("eth0", address("10.1.1.1"))
     node.kernel.clear_log()
     node.hear(NodeAddressesChanged())
-    assert node.operations() == ["remove virtual server 10.1.1.1:30080/TCP"]
+    assert node.operations() == ["remove virtual server 10.1.1.1:30080/TCP", f"remove {note}"]
+
+
+def test_another_node_port_on_the_same_addresses_is_noted_already() -> None:
+    """DEV-02: the note is one an address, however many Services there are."""
+    node = FakeNode()
+    node.hear_all([service(type="NodePort", ports=[port(80, node_port=30080)])])
+    node.kernel.clear_log()
+    node.hear(Changed(service("shop/second", "10.96.0.11", type="NodePort", ports=[port(80, node_port=30081)])))
+    assert not [operation for operation in node.operations() if "IPVSAGENT" in operation]
+
+
+@pytest.mark.parametrize("still_served", [True, False])
+def test_node_ports_on_an_address_that_went_while_no_agent_ran_are_removed(*, still_served: bool) -> None:
+    """NP-07, VS-08: whether the Service is still there or not; a virtual server of others stays in any case."""
+    web = service(type="NodePort", ports=[port(80, node_port=30080)])
+    first = FakeNode()
+    first.kernel.add_address("eth0", address("10.1.1.1"), 24)
+    first.hear_all([web])
+    first.kernel.remove_address("eth0", address("10.1.1.1"))
+    first.kernel.add_foreign_virtual_server("10.1.1.2:30080/TCP", "wlc", ["10.9.9.9:443"])
+    first.kernel.add_foreign_virtual_server("10.1.1.1:99/TCP", "wlc", ["10.9.9.9:443"])
+    again = FakeNode(first.kernel)
+    again.hear_all([web] if still_served else [])
+    left = {str(k) for k in again.kernel.ipvs.list_keys() if k.port in (30080, 99) and k.address.family is Family.IPV4}
+    assert left == {"10.1.1.2:30080/TCP", "10.1.1.1:99/TCP"} | ({"192.168.60.1:30080/TCP"} if still_served else set())
+    again.kernel.clear_log()
+    FakeNode(again.kernel).hear_all([web] if still_served else [])
+    assert again.operations() == []
+
+
+def test_node_ports_of_an_excluded_address_that_went_are_left_alone() -> None:
+    """VS-08, DEV-28: excludeCIDRs has precedence over the agent's own notes."""
+    web = service(type="NodePort", ports=[port(80, node_port=30080)])
+    settings = Settings(exclude_networks=(Network.parse("10.1.1.0/24"),))
+    first = FakeNode(settings=settings)
+    first.kernel.add_address("eth0", address("10.1.1.1"), 24)
+    first.hear_all([web])
+    first.kernel.remove_address("eth0", address("10.1.1.1"))
+    FakeNode(first.kernel, settings).hear_all([web])
+    assert "10.1.1.1:30080/TCP" in {str(k) for k in first.kernel.ipvs.list_keys()}
 
 
 def test_an_external_ip_that_becomes_a_node_address_leaves_the_dummy_interface() -> None:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.model.address import Network, Protocol
-from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged
+from ipvsagent.model.address import Family, Network, Protocol
+from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, RulesChanged
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.ops import (
     AddEntry,
@@ -23,9 +23,17 @@ from ipvsagent.model.ops import (
     RemoveRealServer,
     RemoveVirtualServer,
 )
+from ipvsagent.model.rules import Chain, RuleSet, Table
 from ipvsagent.model.state import RealServer, SetEntry, VirtualServer, VirtualServerKey
 from ipvsagent.reconciler.loop import Reconfigure
-from ipvsagent.reconciler.verify import TICK_SECONDS, TICKS_PER_KEY_CHECK, VIRTUAL_SERVERS_PER_TICK
+from ipvsagent.reconciler.verify import (
+    RULES_REST_SECONDS,
+    RULES_SETTLE_SECONDS,
+    TICK_SECONDS,
+    TICKS_PER_KEY_CHECK,
+    TICKS_PER_RULE_CHECK,
+    VIRTUAL_SERVERS_PER_TICK,
+)
 from unit.reconciler.node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
@@ -186,3 +194,65 @@ def test_a_deleted_dummy_interface_comes_back_with_all_addresses_whatever_is_hea
     node.settle()
     assert facts(node.kernel) == right
     assert node.status().synchronised
+
+
+def let_pass_slowly(node: FakeNode, seconds: float) -> None:
+    """Let time pass as the owner thread sees it: it wakes when something is due, and at nothing else."""
+    until = node.clock.now + seconds
+    while (wait := node.reconciler.next_wakeup(verification=True)) is not None and node.clock.now + wait <= until:
+        node.clock.now += wait
+        node.reconciler.reconcile()
+    node.clock.now = until
+
+
+def flush(node: FakeNode, family: Family) -> None:
+    """Somebody else empties a chain; where nf_tables holds it, the kernel tells."""
+    node.kernel.add_foreign_chain(family, Table.NAT, Chain("KUBE-SERVICES"))
+    node.hear(RulesChanged(family))
+
+
+def flushed(node: FakeNode, family: Family) -> bool:
+    """Whether the chain is empty."""
+    return not node.kernel.rules[family].chains[Table.NAT, "KUBE-SERVICES"]
+
+
+def test_rules_are_repaired_at_once_where_the_kernel_tells() -> None:
+    """DEV-01: each family whose rules were told to have changed, a moment later."""
+    node = served()
+    for family in Family:
+        flush(node, family)
+    let_pass_slowly(node, RULES_SETTLE_SECONDS + 0.01)
+    assert [f for f in Family if flushed(node, f)] == []
+
+
+def test_rules_that_are_changed_without_end_are_compared_twice_a_second_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DEV-02: comparing them starts a program, and somebody else's script must not keep the agent busy."""
+    node = served()
+    compared: list[float] = []
+    matches = node.kernel.rules[Family.IPV4].matches
+
+    def noting(rules: RuleSet) -> bool:
+        compared.append(node.clock.now)
+        return matches(rules)
+
+    monkeypatch.setattr(node.kernel.rules[Family.IPV4], "matches", noting)
+    began = node.clock.now
+    while node.clock.now < began + 10:
+        flush(node, Family.IPV4)
+        let_pass_slowly(node, 0.05)
+    most = 10 / RULES_REST_SECONDS + 10 / (TICK_SECONDS * TICKS_PER_RULE_CHECK)
+    assert 10 < len(compared) <= most + 1
+    let_pass_slowly(node, RULES_REST_SECONDS)
+    assert not flushed(node, Family.IPV4)
+
+
+def test_what_is_told_of_rules_before_the_first_synchronisation_waits_for_it() -> None:
+    """SYN-04: the agent's own first rules are told, too; there is nothing to wake up for."""
+    node = FakeNode()
+    flush(node, Family.IPV4)
+    assert node.reconciler.next_wakeup(verification=True) is None
+    node.hear_all([service()])
+    let_pass_slowly(node, RULES_SETTLE_SECONDS + 0.01)
+    assert not flushed(node, Family.IPV4)
