@@ -35,7 +35,7 @@ test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-
 	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
 test-kernel-confined: compile ## data-plane tests with the agent confined as the chart's container; GUEST=uml for the quick guest
-	lab/boot.sh -k $(or $(GUEST),qemu) -t 1260 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
+	lab/boot.sh -k $(or $(GUEST),qemu) -t 2700 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
 		-v --junit-xml=lab/out/kernel-confined.xml $(OPTIONS)
 
 SOAK_SECONDS ?= 1800
@@ -51,7 +51,7 @@ image: setup ## carry the Dockerfile out in plain folders below build/image; nee
 test-image: image ## the image starts, has all that it needs, and keeps to its size
 	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
-test: lint test-unit test-kernel ## everything but the image, which `make test-image` builds and tests
+test: lint test-unit test-kernel ## everything but the image (test-image) and the confined run (test-kernel-confined)
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import native, report
+from bench import comparison, native, report
 
 ROOT = Path(__file__).parents[1]
 GUEST_LIMIT_SECONDS = 1000
@@ -50,6 +50,9 @@ def main() -> int:
         json.dumps(results, indent=1) + "\n", encoding="ascii"
     )
     report.write(results, target)
+    if not options.quick:
+        page = ROOT / comparison.PAGE
+        page.write_text(comparison.with_figures(page.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(report.page(results))
     return 1 if results["errors"] else 0
 

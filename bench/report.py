@@ -204,10 +204,15 @@ def plots(results: Figures) -> dict[str, str]:
     return made
 
 
+def files(results: Figures) -> dict[Path, str]:
+    """The page and its plots, by their paths below `docs`."""
+    drawn = {Path("benchmarks") / f"{name}.svg": text for name, text in plots(results).items()}
+    return {Path("benchmarks.md"): page(results), **drawn}
+
+
 def write(results: Figures, root: Path) -> None:
     """Write page and plots below `docs` of a tree."""
-    docs = root / "docs"
-    (docs / "benchmarks").mkdir(parents=True, exist_ok=True)
-    (docs / "benchmarks.md").write_text(page(results), encoding="utf-8")
-    for name, text in plots(results).items():
-        (docs / "benchmarks" / f"{name}.svg").write_text(text, encoding="utf-8")
+    for name, text in files(results).items():
+        target = root / "docs" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")

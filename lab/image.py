@@ -186,7 +186,7 @@ def _fresh_root(root: Path, base: str, folder: Path) -> None:
             (kept / waste).mkdir()
         (folder / f"{kept.name}.done").touch()
     shutil.rmtree(root, ignore_errors=True)
-    subprocess.run(["cp", "--archive", kept, root], check=True)
+    subprocess.run(["cp", "--archive", f"{kept}/.", root], check=True)
     # debootstrap takes the packages of the release; an image has the security updates, too.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
 

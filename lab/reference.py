@@ -1,14 +1,19 @@
 """`make reference`: write what is generated from the code: the schema, tables of the reference, copies of the version.
 
+And what shows the figures of the last `make bench`: a page, its plots, a table of the comparison.
+
 ``--check`` writes nothing and says what is out of date.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from bench import comparison, report
 
 from ipvsagent import __version__
 from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
@@ -60,6 +65,17 @@ def generated() -> dict[Path, str]:
         CONFIGURATION: configuration,
         KUBE_PROXY: _HEAD + "".join(_distributions()),
         **{path: _with_version((ROOT / path).read_text(encoding="utf-8"), place) for path, place in VERSIONS.items()},
+        **_figures(),
+    }
+
+
+def _figures() -> dict[Path, str]:
+    """What shows the figures of the last measurement."""
+    results = json.loads((ROOT / "bench" / "results.json").read_text(encoding="ascii"))
+    page = (ROOT / comparison.PAGE).read_text(encoding="utf-8")
+    return {
+        **{Path("docs") / name: text for name, text in report.files(results).items()},
+        comparison.PAGE: comparison.with_figures(page, results),
     }
 
 

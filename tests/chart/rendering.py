@@ -92,8 +92,9 @@ def helm(*words: str, values: Values | None = None) -> Answer:
     beside_python = ROOT / ".venv" / "bin" / "helm"
     program = str(beside_python) if beside_python.exists() else shutil.which("helm")
     assert program, "there is no helm: run `make setup`, or install it"
+    options = [] if "--help" in words else ["--namespace", NAMESPACE, "--values", "-"]
     done = subprocess.run(
-        [program, *words, "--namespace", NAMESPACE, "--values", "-"],
+        [program, *words, *options],
         input=json.dumps(values or {}),
         capture_output=True,
         text=True,

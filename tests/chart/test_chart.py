@@ -47,6 +47,8 @@ def test_the_chart_has_the_version_of_the_agent() -> None:
         ({"updateStrategy": {"maxSurge": 1}}, ["updateStrategy: maxSurge needs maxUnavailable: 0"]),
         ({"updateStrategy": {"maxUnavailable": 0}}, ["updateStrategy", "cannot both be 0"]),
         ({"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}, ["scraped twice"]),
+        ({"networkPolicy": {"nodePortRange": {"first": 0}}}, ["/networkPolicy/nodePortRange/first", "minimum"]),
+        ({"networkPolicy": {"nodePortRange": {"last": 20000}}}, ["networkPolicy.nodePortRange", "smaller"]),
         ({"config": {"detectLocalMode": "BridgeInterface"}}, ["config.detectLocal.bridgeInterface must be set"]),
         (
             {"config": {"detectLocalMode": "InterfaceNamePrefix"}},

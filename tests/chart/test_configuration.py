@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from msgspec.structs import asdict, replace
 
 from chart.rendering import CHART, MATRIX, Values, configuration, only, pod_of, render
+from ipvsagent.config.catalogue import FIELDS
 from ipvsagent.config.load import parse_configuration
 from ipvsagent.config.reader import Section
 from ipvsagent.config.types import LocalDetectionMode, Settings
@@ -132,6 +134,17 @@ def test_pods_start_anew_with_a_changed_configuration_where_that_is_wanted() -> 
         for score in (-997, -500)
     ]
     assert annotations[0] != annotations[1]
+
+
+def test_the_fields_that_count_at_start_only_are_named() -> None:
+    """Where `restartOnConfigChange` is explained; all others are followed."""
+    wanted = {field.path for field in FIELDS if field.restart}
+    values = (CHART / "values.yaml").read_text(encoding="utf-8")
+    comment = values.rpartition("\nrestartOnConfigChange:")[0].rpartition("\n\n")[2].replace("\n# ", " ")
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Changing the configuration\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"\w+\.\w+|\w*[a-z][A-Z]\w*", comment.partition("only for")[2])) == wanted
+    assert set(re.findall(r"`([\w.]+)`", section)) - {"config"} == wanted
 
 
 def test_the_configuration_is_mounted_as_a_folder() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -291,3 +292,19 @@ def test_a_selector_finds_the_agents_alone(values: Values) -> None:
     for manifest in with_pods(manifests):
         labels = manifest["spec"]["template"]["metadata"]["labels"]
         assert (selector.items() <= labels.items()) is (manifest is agent)
+
+
+def test_memory_is_what_was_measured_and_more() -> None:
+    """10,000 Services with 10 endpoints each fit into the request; the limit has room for bursts of changes."""
+    results = json.loads((ROOT / "bench/results.json").read_text(encoding="ascii"))
+    largest = max(results["native"]["nodes"], key=lambda node: node["services"])
+    assert largest["services"] >= 10_000
+    (agent,) = pod_of(only(render({}), "DaemonSet"))["containers"]
+    request, limit = (
+        int(re.fullmatch(r"(\d+)Mi", agent["resources"][name]["memory"])[1])  # type: ignore[index]  # it fails then
+        for name in ("requests", "limits")
+    )
+    assert largest["programmed_mebibytes"] < request
+    assert 4 * largest["programmed_mebibytes"] < limit
+    page = (ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
+    assert f"The chart asks for {request} MiB and allows {limit} MiB." in page

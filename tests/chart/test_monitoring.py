@@ -144,13 +144,14 @@ def test_panels_do_not_overlap() -> None:
         cells |= own
 
 
-def test_the_network_policy_admits_kubelet_and_prometheus_alone() -> None:
-    """The health port for all, the metrics port for the peers of the values."""
+def test_the_network_policy_admits_kubelet_load_balancers_and_prometheus_alone() -> None:
+    """The health port and the health check node ports for all, the metrics port for the peers of the values."""
     manifests = render(MATRIX["monitoring"])
     policy = only(manifests, "NetworkPolicy")["spec"]
     health, metrics = policy["ingress"]
     assert policy["policyTypes"] == ["Ingress"]
-    assert health == {"ports": [{"protocol": "TCP", "port": 10256}]}
+    ports = [{"protocol": "TCP", "port": 10256}, {"protocol": "TCP", "port": 30000, "endPort": 32767}]
+    assert health == {"ports": ports}
     assert metrics["ports"] == [{"protocol": "TCP", "port": 10249}]
     assert metrics["from"] == MATRIX["monitoring"]["networkPolicy"]["metricsFrom"]
     assert pod_of(only(manifests, "DaemonSet"))["hostNetwork"] is True

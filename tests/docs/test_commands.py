@@ -37,9 +37,9 @@ def test_every_block_says_whether_it_runs(block: Block) -> None:
     assert block.commands
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
-def test_what_runs_does_what_the_page_says(block: Block, tmp_path: Path) -> None:
-    """In a folder that looks like the repository; what the page shows as output is what comes."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_runs_does_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """One command after the other, in a folder that looks like the repository; what the page shows as output comes."""
     for name in USED:
         (tmp_path / name).symlink_to(ROOT / name)
     paths = (Path(sys.executable).parent, ROOT / ".venv/bin", "/usr/bin", "/bin")
@@ -48,19 +48,20 @@ def test_what_runs_does_what_the_page_says(block: Block, tmp_path: Path) -> None
         "PYTHONPATH": str(ROOT / "src"),
         "HOME": str(tmp_path),
     }
-    for command in block.commands:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.text],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command.text}\n{done.stderr}"
-        if command.output:
-            assert done.stdout == command.output
+    for block in [block for block in RUN if block.page == page]:
+        for command in block.commands:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command.text],
+                cwd=tmp_path,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block.name}: {command.text}\n{done.stderr}"
+            if command.output:
+                assert done.stdout == command.output, block.name
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b not in RUN], ids=lambda block: block.name)
@@ -75,6 +76,10 @@ def test_what_needs_a_cluster_is_at_least_well_formed(block: Block) -> None:
             values = [f"--set={word}" for previous, word in pairwise(words) if previous == "--set"]
             rendered = helm("template", "ipvsagent", str(CHART), *values)
             assert rendered.status == 0, rendered.errors
+        if words[0] == "helm":
+            (verb,) = [word for word in words[1:] if word in {"install", "upgrade", "uninstall", "template"}]
+            known = helm(verb, "--help").output
+            assert [word for word in words if word.startswith("--") and f" {word} " not in known] == []
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "guides").glob("*.md")), ids=lambda path: path.name)

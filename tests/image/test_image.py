@@ -133,8 +133,32 @@ def test_modules_are_compiled_for_a_file_system_that_cannot_be_written(folder: P
 
 def test_it_keeps_to_its_budget(folder: Path) -> None:
     """What is added to Debian's image, uncompressed."""
-    added = (_size(folder / "image") - _size(folder / "base-bookworm")) / 2**20
-    assert 0 < added < BUDGET_MEBIBYTES
+    assert 0 < _added(folder) < BUDGET_MEBIBYTES
+
+
+def test_the_page_states_its_size(folder: Path) -> None:
+    """Of its parts and of all, to within three MiB: Debian's updates change it a little."""
+    page = (ROOT / "docs/developer/image.md").read_text(encoding="utf-8")
+    ours = _size(folder / "image/opt/ipvsagent") / 2**20
+    rows = {
+        r"\| `/opt/ipvsagent`, of which .* \| (\d+) \|": ours,
+        r"\| `/opt/ipvsagent`, of which the Kubernetes client is (\d+) \|": _client(folder),
+        r"\| Debian's .* \| (\d+) \|": _added(folder) - ours,
+        rf"\| (\d+), at most {BUDGET_MEBIBYTES}, checked \|": _added(folder),
+    }
+    for row, measured in rows.items():
+        stated = re.search(row, page)
+        assert stated, row
+        assert abs(int(stated[1]) - measured) < 3, row
+
+
+def _client(folder: Path) -> float:
+    return _size(folder / "image/opt/ipvsagent/lib/python3.11/site-packages/kubernetes") / 2**20
+
+
+def _added(folder: Path) -> float:
+    """MiB that are not in the base already."""
+    return (_size(folder / "image") - _size(folder / "base-bookworm")) / 2**20
 
 
 def _size(root: Path) -> int:

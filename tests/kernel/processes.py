@@ -55,6 +55,12 @@ class Command:
         """What was logged so far."""
         return self._stderr.read_text(encoding="utf-8")
 
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for a signal by now."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         os.kill(self.pid, number)

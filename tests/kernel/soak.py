@@ -168,6 +168,9 @@ class Soak:
             self._agent.wait()
             self.counts.kills += 1
         else:
+            if self._node.container is not None:
+                # The kernel keeps from a container's first process what it does not handle; kubelet would kill it then.
+                wait_for(lambda: self._agent.handles(signal.SIGTERM), "the agent heeds SIGTERM")
             self._agent.signal(signal.SIGTERM)
             # One that was started a moment ago may not have come to where it heeds it; it has done nothing then.
             assert self._agent.wait() in (0, -signal.SIGTERM), self._agent.stderr

@@ -172,6 +172,10 @@ capabilities:
 {{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled }}
 {{- fail "podMonitor and serviceMonitor are both enabled: every metric would be scraped twice" }}
 {{- end }}
+{{- $ports := .Values.networkPolicy.nodePortRange }}
+{{- if lt (int $ports.last) (int $ports.first) }}
+{{- fail "networkPolicy.nodePortRange: last is smaller than first" }}
+{{- end }}
 {{- $detect := .Values.config.detectLocal }}
 {{- if and (eq .Values.config.detectLocalMode "BridgeInterface") (not $detect.bridgeInterface) }}
 {{- fail "config.detectLocal.bridgeInterface must be set with config.detectLocalMode BridgeInterface" }}

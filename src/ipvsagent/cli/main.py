@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from ipvsagent import __version__
 from ipvsagent.cli import arguments
@@ -51,6 +53,9 @@ def _run(options: argparse.Namespace) -> int:
     # Each command imports what it needs: `plan` runs where there is no pyroute2, `version` imports nothing.
     match options.command:
         case "run":
+            # A container's first process is given no signal that it does not handle: one that is to end while it still
+            # imports would go on until it is killed. It has done nothing yet; the agent replaces this handler.
+            signal.signal(signal.SIGTERM, _end)
             from ipvsagent.cli import run
 
             return run.run(options)
@@ -73,6 +78,10 @@ def _run(options: argparse.Namespace) -> int:
         case _:
             print(f"ipvsagent {__version__}")
             return EXIT_DONE
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(EXIT_DONE)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -235,3 +238,23 @@ def test_version_is_printed(capsys: Capture) -> None:
     """Data on stdout."""
     assert main(["version"]) == 0
     assert capsys.readouterr().out == "ipvsagent 0.1.0\n"
+
+
+def test_sigterm_while_the_agent_is_still_imported_ends_it(tmp_path: Path) -> None:
+    """A container's first process would not get it without a handler; nothing was done, so the code is 0."""
+    (tmp_path / "sent.py").write_text(
+        "import os, signal\n"
+        "def run(options):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    raise AssertionError('SIGTERM has no handler')\n",
+        encoding="utf-8",
+    )
+    program = (
+        "import sys, sent\n"
+        "from ipvsagent.cli.main import main\n"
+        "sys.modules['ipvsagent.cli.run'] = sent\n"
+        "sys.exit(main(['run']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
