@@ -27,7 +27,9 @@ from ipvsagent.reconciler.ledger import Ledger, from_observed
 TICK_SECONDS = 1.0
 VIRTUAL_SERVERS_PER_TICK = 64
 TICKS_PER_RULE_CHECK = 2
-"""One family's rules, and the kernel settings, are compared every so many ticks: that starts a program."""
+"""One family's rules, and the kernel settings, are compared every so many ticks: that starts a program.
+
+Legacy tables, of which nobody tells anything, are compared every tick; reading them is cheaper, too."""
 RULES_SETTLE_SECONDS = 0.1
 """Rules that were told to have changed are compared so much later: a script has mostly more than one command."""
 RULES_REST_SECONDS = 0.5
@@ -76,6 +78,8 @@ class Verification:
         self._next_set = 0
         self._ticks = 0
         self._next_tick = math.inf
+        legacy = any(rules.variant == "legacy" for rules in drivers.rules.values())
+        self._ticks_per_rule_check = 1 if legacy else TICKS_PER_RULE_CHECK
         self._next_rule_check = math.inf
         self._rules_compared = -math.inf
 
@@ -124,7 +128,7 @@ class Verification:
                 unknown = self._keys_differ(ledger)
                 self._compare_addresses(ledger, touched, exclude)
             self._compare_virtual_servers(ledger, touched)
-        return Finding(touched, unknown, missing, suspected or self._ticks % TICKS_PER_RULE_CHECK == 0)
+        return Finding(touched, unknown, missing, suspected or self._ticks % self._ticks_per_rule_check == 0)
 
     # -- virtual servers ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake_rules import FakeRules
 from ipvsagent.model.address import Family, Network, Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, RulesChanged
 from ipvsagent.model.objects import Kind
@@ -222,6 +223,21 @@ def test_rules_are_repaired_at_once_where_the_kernel_tells() -> None:
     for family in Family:
         flush(node, family)
     let_pass_slowly(node, RULES_SETTLE_SECONDS + 0.01)
+    assert [f for f in Family if flushed(node, f)] == []
+
+
+@pytest.mark.parametrize(("variant", "seconds"), [("legacy", 2), ("nft", 4)])
+def test_rules_of_which_nobody_tells_are_compared_in_turn(
+    variant: str, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEV-01: each family every two seconds where tables are legacy ones; elsewhere what was told is compared first."""
+    monkeypatch.setattr(FakeRules, "variant", variant)
+    node = served()
+    for family in Family:
+        node.kernel.add_foreign_chain(family, Table.NAT, Chain("KUBE-SERVICES"))
+    let_pass(node, seconds - 1)
+    assert [f for f in Family if flushed(node, f)] != []
+    let_pass(node, 1)
     assert [f for f in Family if flushed(node, f)] == []
 
 
