@@ -114,6 +114,13 @@ class Node:
         others = {"node": topology.node, "client": topology.client, "node2": topology.node2}
         return others.get(where) or topology.pods[where]
 
+    def give_client_addresses(self) -> list[str]:
+        """Thirty more addresses for the client: each is a client of its own to a scheduler that hashes."""
+        addresses = [f"192.168.60.{number}" for number in range(100, 130)]
+        batch = "".join(f"addr add {address}/24 dev eth0\n" for address in addresses)
+        self.namespace("client").run("ip", "-batch", "-", stdin=batch)
+        return addresses
+
     def run(self, *words: str, stdin: str = "") -> str:
         """Run a program on the node; `lab.namespaces.CommandFailed` if it fails."""
         return self.topology.node.run(*words, stdin=stdin)

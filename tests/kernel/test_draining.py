@@ -112,7 +112,9 @@ def test_new_clients_while_a_real_server_drains(node: Node, ipvs: dict[str, obje
         staying = {"p1", "p2", "p3"} - {leaving}
         put(node, *sorted(staying))
         wait_for(lambda: weights(node)[leaving] == 0, "one drains")
-        answers = {node.outcome("client", "tcp", VIP, 80, source_address=source) for source in sources(node)}
+        answers = {
+            node.outcome("client", "tcp", VIP, 80, source_address=source) for source in node.give_client_addresses()
+        }
         assert answers - {REFUSED} <= staying
         assert (REFUSED in answers) == refused
         assert connection.ask().pod == leaving
@@ -149,14 +151,6 @@ def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
         wait_for(lambda: weights(node) == {"p2": 1}, "p1 is gone", SOON_SECONDS)
         with pytest.raises(ConnectionResetError):
             connection.ask()
-
-
-def sources(node: Node) -> list[str]:
-    """Addresses that the client has, thirty of them."""
-    addresses = [f"192.168.60.{number}" for number in range(100, 130)]
-    namespace = node.namespace("client")
-    namespace.run("ip", "-batch", "-", stdin="".join(f"addr add {a}/24 dev eth0\n" for a in addresses))
-    return addresses
 
 
 def ask_and_end(node: Node, source_port: int) -> Answer:

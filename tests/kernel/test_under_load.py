@@ -79,7 +79,7 @@ def test_a_rolling_update_under_a_hash_refuses_no_client(
     started(node)
     node.wait_for_service(WEB, "p1", "p2")
     plain = [line for line in node.ipvsadm() if line.startswith(f"-A -t {VIP}:80 ")]
-    sources = client_addresses(node)
+    sources = node.give_client_addresses()
     asked = 0
     for leaving, staying, coming in [("p1", "p2", "p3"), ("p2", "p3", "p1"), ("p3", "p1", "p2")]:
         with ExitStack() as held:
@@ -125,14 +125,6 @@ def test_twenty_restarts_half_of_them_kills_cost_nothing(
             assert [connection.ask().pod for connection in connections] == pods
     assert load.failures == []
     record_property("requests", load.answers.total())
-
-
-def client_addresses(node: Node) -> list[str]:
-    """Addresses that the client has, thirty of them: each is a client of its own to a hash."""
-    addresses = [f"192.168.60.{number}" for number in range(100, 130)]
-    namespace = node.namespace("client")
-    namespace.run("ip", "-batch", "-", stdin="".join(f"addr add {a}/24 dev eth0\n" for a in addresses))
-    return addresses
 
 
 def connect(node: Node, source: str) -> Connection:

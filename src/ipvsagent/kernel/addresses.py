@@ -17,10 +17,10 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_LINK,
 )
 
-from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
+from ipvsagent.errors import DumpInterrupted
 from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, grow_buffers
+from ipvsagent.kernel.netlink import Batch, Message, NetlinkSocket, failed, grow_buffers
 from ipvsagent.kernel.notifications import Subscription
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
@@ -73,7 +73,7 @@ class AddressDriver:
             batch.add(kind, codec.encode_address(operation.address, index), flags)
         results: Results = [None] * len(batch)
         for place, (number, _) in self._netlink.execute_batch(batch).items():
-            results[place] = _error(operations[place], number)
+            results[place] = failed(str(operations[place]), "", number)
         return results
 
     def _index(self, link_name: str) -> int:
@@ -83,12 +83,6 @@ class AddressDriver:
 
 
 _ADDING, _REMOVING = (RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL), (RTM_DELADDR, 0)
-
-
-def _error(operation: AddressOperation, answer: int) -> KernelError:
-    if answer == LOST:
-        return AcknowledgementsLost(str(operation))
-    return kernel_error(str(operation), "", answer)
 
 
 class RtnetlinkMonitor(Subscription[AddressEvent]):

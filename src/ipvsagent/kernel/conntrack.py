@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from pyroute2.netlink import NETLINK_NETFILTER
 
-from ipvsagent.errors import AcknowledgementsLost, KernelError, kernel_error
 from ipvsagent.kernel import conntrack_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Message, NetlinkSocket
+from ipvsagent.kernel.netlink import Message, NetlinkSocket, failed
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.flows import Flow
 
@@ -42,10 +41,4 @@ class ConntrackDriver:
     def delete(self, flows: Sequence[Flow]) -> Results:
         """As in `api.Conntrack`."""
         answers = self._netlink.execute([Message(codec.DELETE, codec.encode_delete(f)) for f in flows])
-        return [_error(f, a) if a else None for f, a in zip(flows, answers, strict=True)]
-
-
-def _error(flow: Flow, number: int) -> KernelError:
-    if number == LOST:
-        return AcknowledgementsLost("delete flow", str(flow))
-    return kernel_error("delete flow", str(flow), number)
+        return [failed("delete flow", str(f), a) if a else None for f, a in zip(flows, answers, strict=True)]

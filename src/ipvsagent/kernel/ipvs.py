@@ -14,10 +14,10 @@ from msgspec import structs
 from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NETLINK_GENERIC
 from pyroute2.netlink.generic.ipvs import GENL_NAME
 
-from ipvsagent.errors import AcknowledgementsLost, KernelError, NotFound, NotSupported, kernel_error
+from ipvsagent.errors import KernelError, NotFound, NotSupported, kernel_error
 from ipvsagent.kernel import ipvs_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket, attribute, attributes
+from ipvsagent.kernel.netlink import Batch, Message, NetlinkSocket, attribute, attributes, failed
 from ipvsagent.model.ops import AddRealServers, IpvsOperation, one_by_one
 from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirtualServer, VirtualServerKey
 
@@ -116,7 +116,7 @@ class IpvsDriver:
         if failures:
             singles = list(one_by_one(operations))
             for place, (number, _) in failures.items():
-                results[place] = _error(singles[place], number)
+                results[place] = failed(str(singles[place]), "", number)
         return results
 
     def timeouts(self) -> IpvsTimeouts:
@@ -147,9 +147,3 @@ class IpvsDriver:
         payload += attribute(_CTRL_ATTR_FAMILY_NAME, GENL_NAME.encode() + b"\0")
         answer = self._netlink.ask(Message(GENL_ID_CTRL, payload), operation="find netlink family", subject=GENL_NAME)
         return int(struct.unpack("=H", attributes(answer, 4)[_CTRL_ATTR_FAMILY_ID])[0])
-
-
-def _error(operation: IpvsOperation, answer: int) -> KernelError:
-    if answer == LOST:
-        return AcknowledgementsLost(str(operation))
-    return kernel_error(str(operation), "", answer)

@@ -187,10 +187,8 @@ class NetlinkSocket:
             KernelError: it failed.
         """
         number = self.execute([message])[0]
-        if number == LOST:
-            raise AcknowledgementsLost(operation, subject)
         if number:
-            raise kernel_error(operation, subject, number)
+            raise failed(operation, subject, number)
 
     def dump(self, message: Message, *, operation: str, subject: str = "") -> list[bytes]:
         """Ask for a listing, and return the payloads of its messages.
@@ -305,6 +303,17 @@ class NetlinkSocket:
                 return None
             raise kernel_error("receive", "", error.errno or 0) from error
         return None if flags & socket.MSG_TRUNC else list(split(data))
+
+
+def failed(operation: str, subject: str, number: int) -> KernelError:
+    """The error of a request that was not carried out, or of which that is not known.
+
+    Args:
+        number: an errno, or `LOST`.
+    """
+    if number == LOST:
+        return AcknowledgementsLost(operation, subject)
+    return kernel_error(operation, subject, number)
 
 
 def grow_buffers(netlink: socket.socket) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -109,13 +109,10 @@ class Counters(Struct):
 
     def note_operations(self, operations: Sequence[object], results: Sequence[object]) -> None:
         """Count a batch: one result an operation, None or an error."""
-        counts = self.operations
         if any(results):
-            found = Counter(zip(map(type, operations), map(type, results), strict=True))
+            self._count(Counter(zip(map(type, operations), map(type, results), strict=True)))
         else:  # nearly always, and thousands of pairs take their time
-            found = Counter({(kind, type(None)): count for kind, count in Counter(map(type, operations)).items()})
-        for pair, count in found.items():
-            counts[pair] = counts.get(pair, 0) + count
+            self._count_successes(Counter(map(type, operations)))
 
     def note_ipvs_operations(self, operations: Sequence[IpvsOperation], results: Sequence[object]) -> None:
         """Count a batch of operations on virtual and real servers, each real server by itself."""
@@ -126,8 +123,13 @@ class Counters(Struct):
         together = found.pop(AddRealServers, 0)
         if together:
             found[AddRealServer] += len(results) - len(operations) + together
-        for kind, count in found.items():
-            pair = kind, type(None)
+        self._count_successes(found)
+
+    def _count_successes(self, found: Mapping[type, int]) -> None:
+        self._count({(kind, type(None)): count for kind, count in found.items()})
+
+    def _count(self, found: Mapping[tuple[type, type], int]) -> None:
+        for pair, count in found.items():
             self.operations[pair] = self.operations.get(pair, 0) + count
 
     def note_task(self, name: str, *, well: bool) -> None:

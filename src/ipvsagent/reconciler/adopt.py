@@ -69,7 +69,7 @@ def list_entries(ip_sets: IpSets, spec: SetSpec) -> Sequence[SetEntry]:
 
 def is_excluded(address: Address, networks: Sequence[Network]) -> bool:
     """Whether virtual servers and dummy addresses at an address are left alone (VS-08, ADR-07, DEV-28)."""
-    return (address.family is Family.IPV6 and address.is_link_local) or any(address in n for n in networks)
+    return address.is_link_local_ipv6 or any(address in n for n in networks)
 
 
 class _Traces:
