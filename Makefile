@@ -29,10 +29,10 @@ compile: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab bench </dev/null
 
 test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
-	lab/boot.sh -k qemu -t 1260 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
+	lab/boot.sh -k qemu -t 4500 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
-	lab/boot.sh -k uml -t 600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+	lab/boot.sh -k uml -t 3600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
 
 test-kernel-confined: compile ## data-plane tests with the agent confined as the chart's container; GUEST=uml for the quick guest
 	lab/boot.sh -k $(or $(GUEST),qemu) -t 2700 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
