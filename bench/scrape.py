@@ -13,13 +13,13 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from ipvsagent.kernel import statistics_codec as codec
+from ipvsagent.instrumentation.counters import Counters
+from ipvsagent.kernel.netlink.codecs import statistics as codec
 from ipvsagent.model.address import Address, Family, Protocol
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, ServicePortName
 from ipvsagent.model.status import Status
-from ipvsagent.serve.metrics import Metrics, Sources
+from ipvsagent.serve.metrics.exposition import Metrics, Sources
 
 ROUNDS = 5
 

@@ -15,23 +15,24 @@ from ipvsagent.config.load import LoadedConfiguration
 from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
-from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.instrumentation.api_requests import RequestCounts
+from ipvsagent.instrumentation.health_responses import AnswerCounts
 from ipvsagent.kernel.api import Drivers, Monitor, Rules
-from ipvsagent.kernel.conntrack import ConntrackDriver
-from ipvsagent.kernel.ipsets import IpSetDriver
-from ipvsagent.kernel.iptables_legacy import LegacyRules
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
-from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.kernel.iptables.legacy import LegacyRules
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.modules import ModuleDriver
-from ipvsagent.kernel.nftables_monitor import NftablesMonitor
-from ipvsagent.kernel.statistics import StatisticsReader
+from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipvs import IpvsDriver
+from ipvsagent.kernel.netlink.nftables_monitor import NftablesMonitor
+from ipvsagent.kernel.netlink.statistics import StatisticsReader
 from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
 from ipvsagent.model.objects import NodeNotice
-from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
@@ -39,7 +40,6 @@ from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
 from ipvsagent.reconciler.loop import Reconciler
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
-from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.serve.health import Sources
 from ipvsagent.serve.serving import Serving
 from ipvsagent.source.announce import Announcer
@@ -245,7 +245,7 @@ class Agent:
         Raises:
             KernelError: the sockets for the kernel's counts could not be opened.
         """
-        from ipvsagent.serve.metrics import Metrics, Sources  # takes 0.1 s, for those who serve metrics
+        from ipvsagent.serve.metrics.exposition import Metrics, Sources  # takes 0.1 s, for those who serve metrics
 
         reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
         self._closing.append(reader.close)

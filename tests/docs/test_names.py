@@ -18,7 +18,7 @@ from chart.rendering import CHART
 from docs.pages import DOCS, ROOT
 from ipvsagent.cli.arguments import parser
 from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
-from ipvsagent.serve.metric_names import EVERY
+from ipvsagent.serve.metrics.definitions import EVERY
 
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CHART / "README.md"]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipvsagent.errors import AlreadyExists, NotFound
-from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress

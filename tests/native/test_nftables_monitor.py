@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ipvsagent.config.types import Settings
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.nftables_monitor import NftablesMonitor
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.netlink.nftables_monitor import NftablesMonitor
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import RulesChanged
 from ipvsagent.planner.plan import plan_rule_sets

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from builders import address, endpoint, endpoint_slice, port, service
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.events import Changed
 from ipvsagent.model.flows import Flow

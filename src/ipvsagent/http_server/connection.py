@@ -21,7 +21,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from ipvsagent.serve.messages import BadRequest, Request, Response, head_of, parse_request, plain_error
+from ipvsagent.http_server.http1 import BadRequest, Request, Response, head_of, parse_request, plain_error
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _CHUNK_BYTES = 16 << 10

@@ -9,28 +9,27 @@ from collections.abc import Callable, Hashable, Mapping
 
 from msgspec import Struct
 
+from ipvsagent.http_server.http1 import Handler
 from ipvsagent.log import Logger
-from ipvsagent.model.address import Address, Family
-from ipvsagent.serve.messages import Handler
 
 _BACKLOG = 1024  # a burst that overflows it costs its clients a second each
-_ANY_IPV6 = Address(bytes(16))
+_ANY_IPV4, _ANY_IPV6 = "0.0.0.0", "::"
 
 
 class Listen(Struct, frozen=True):
     """An address and port to listen on.
 
     Args:
-        address: unspecified for all of its family.
-        both_families: an unspecified address stands for both families, where the host has IPv6.
+        address: an IP address as text; ``0.0.0.0`` or ``::`` for all addresses of its family.
+        both_families: whether ``0.0.0.0`` and ``::`` stand for the addresses of both families, if the host has IPv6.
     """
 
-    address: Address
+    address: str
     port: int
     both_families: bool = False
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}" if self.address.family is Family.IPV4 else f"[{self.address}]:{self.port}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class Endpoint(Struct, frozen=True):
@@ -145,7 +144,7 @@ def open_listener(listen: Listen) -> socket.socket:
     Raises:
         OSError: the address or port cannot be had.
     """
-    if listen.both_families and listen.address.is_unspecified:
+    if listen.both_families and listen.address in (_ANY_IPV4, _ANY_IPV6):
         try:
             return _listen(_ANY_IPV6, listen.port, only_ipv6=False)
         except OSError as error:
@@ -154,14 +153,15 @@ def open_listener(listen: Listen) -> socket.socket:
     return _listen(listen.address, listen.port, only_ipv6=True)
 
 
-def _listen(address: Address, port: int, *, only_ipv6: bool) -> socket.socket:
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+def _listen(address: str, port: int, *, only_ipv6: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.family is Family.IPV6:
+        if family is socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_ipv6))
         sock.setblocking(False)
-        sock.bind((str(address), port))
+        sock.bind((address, port))
         sock.listen(_BACKLOG)
     except OSError:
         sock.close()

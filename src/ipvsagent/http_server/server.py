@@ -21,10 +21,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
 
+from ipvsagent.http_server.connection import Connection, Limits
+from ipvsagent.http_server.http1 import Request, Response, plain_error
+from ipvsagent.http_server.listeners import Endpoint, Listeners
 from ipvsagent.log import Logger
-from ipvsagent.serve.connection import Connection, Limits
-from ipvsagent.serve.listeners import Endpoint, Listeners
-from ipvsagent.serve.messages import Request, Response, plain_error
 
 RETRY_SECONDS = 5.0
 _ACCEPTED_AT_ONCE = 32

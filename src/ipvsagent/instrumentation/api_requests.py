@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from ipvsagent.model.counters import Histogram
+from ipvsagent.instrumentation.counters import Histogram
 
 REQUEST_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Buckets of the time until an answer began, as client-go has them (MET-21)."""

@@ -20,11 +20,11 @@ import msgspec
 from msgspec import Struct
 
 from ipvsagent.config.types import Settings
+from ipvsagent.http_server.http1 import JSON, NO_SNIFFING, Handler, Request, Response, plain_error
+from ipvsagent.instrumentation.health_responses import AnswerCounts
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import ObjectKey
 from ipvsagent.model.status import Progress, Status
-from ipvsagent.serve.answers import AnswerCounts
-from ipvsagent.serve.messages import JSON, NO_SNIFFING, Handler, Request, Response, plain_error
 
 _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 

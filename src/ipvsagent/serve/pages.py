@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from ipvsagent import __version__
+from ipvsagent.http_server.http1 import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
 from ipvsagent.serve.configz import configz
 from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
-from ipvsagent.serve.slis import CHECKS, CONTENT_TYPE, CheckCounts
+from ipvsagent.serve.metrics.component_slis import CHECKS, CONTENT_TYPE, CheckCounts
 
 _COMPONENT = "ipvsagent"
 _GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first

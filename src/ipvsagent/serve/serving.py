@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from ipvsagent.config.types import Settings, SocketAddress
 from ipvsagent.errors import NodeUnusable
+from ipvsagent.http_server.listeners import Endpoint, Listen
+from ipvsagent.http_server.server import HttpServer
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey, Problem
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.http import HttpServer
-from ipvsagent.serve.listeners import Endpoint, Listen
 from ipvsagent.serve.pages import Pages
 
 HEALTH, METRICS = "health server", "metrics server"
@@ -123,7 +123,7 @@ def health_endpoints(settings: Settings, status: Status, health: Health) -> dict
             endpoints[HealthCheckKey(service, check.family)] = Endpoint(
                 f"health check of {service}",
                 tuple(
-                    Listen(address, check.port)
+                    Listen(str(address), check.port)
                     for address in status.health_check_addresses
                     if address.family is check.family
                 ),
@@ -133,4 +133,4 @@ def health_endpoints(settings: Settings, status: Status, health: Health) -> dict
 
 
 def _listen(place: SocketAddress) -> Listen:
-    return Listen(place.address, place.port, both_families=True)
+    return Listen(str(place.address), place.port, both_families=True)

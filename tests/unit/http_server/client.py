@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
-from builders import address
-from ipvsagent.serve.connection import Limits
-from ipvsagent.serve.http import HttpServer
-from ipvsagent.serve.listeners import Endpoint, Listen
-from ipvsagent.serve.messages import Handler, Request, Response, text_response
+from ipvsagent.http_server.connection import Limits
+from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
+from ipvsagent.http_server.listeners import Endpoint, Listen
+from ipvsagent.http_server.server import HttpServer
 from unit.reconciler.node import SilentLogger
 
 PATIENCE_SECONDS = 20.0
@@ -33,7 +32,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 def at(port: int, text: str = "127.0.0.1") -> Listen:
     """Where a server of these tests listens; port 0 lets the kernel choose."""
-    return Listen(address(text), port)
+    return Listen(text, port)
 
 
 @contextmanager

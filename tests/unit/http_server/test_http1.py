@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipvsagent.serve.messages import BadRequest, Request, Response, head_of, parse_request
+from ipvsagent.http_server.http1 import BadRequest, Request, Response, head_of, parse_request
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ from collections.abc import Hashable, Iterator
 
 import pytest
 
-from builders import address
-from ipvsagent.serve.http import HttpServer
-from ipvsagent.serve.listeners import Endpoint, Listen, open_listener
+from ipvsagent.http_server.listeners import Endpoint, Listen, open_listener
+from ipvsagent.http_server.server import HttpServer
+from unit.http_server.client import ask, at, connect, hello, port_of, status_of, taken_port, wait_until
 from unit.reconciler.node import SilentLogger
-from unit.serve.client import ask, at, connect, hello, port_of, status_of, taken_port, wait_until
 
 
 class Served:
@@ -113,11 +112,11 @@ def test_an_endpoint_without_an_address_is_no_failure(served: Served) -> None:
 
 def test_a_family_of_its_own_or_both() -> None:
     """HC-11: a wildcard of a health check port is of one family; the health server's serves both."""
-    with open_listener(Listen(address("0.0.0.0"), 0)) as ipv4:
+    with open_listener(Listen("0.0.0.0", 0)) as ipv4:
         port = ipv4.getsockname()[1]
-        with open_listener(Listen(address("::"), port)) as ipv6:
+        with open_listener(Listen("::", port)) as ipv6:
             assert (ipv4.family, ipv6.family) == (socket.AF_INET, socket.AF_INET6)
-    with open_listener(Listen(address("0.0.0.0"), 0, both_families=True)) as both:
+    with open_listener(Listen("0.0.0.0", 0, both_families=True)) as both:
         port = both.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             connect(port, host).close()

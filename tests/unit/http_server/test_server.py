@@ -8,12 +8,11 @@ import threading
 
 import pytest
 
-from ipvsagent.serve.connection import Limits
-from ipvsagent.serve.http import HttpServer
-from ipvsagent.serve.listeners import Endpoint
-from ipvsagent.serve.messages import Handler, Request, Response, text_response
-from unit.reconciler.node import SilentLogger
-from unit.serve.client import (
+from ipvsagent.http_server.connection import Limits
+from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
+from ipvsagent.http_server.listeners import Endpoint
+from ipvsagent.http_server.server import HttpServer
+from unit.http_server.client import (
     GET,
     ask,
     at,
@@ -26,6 +25,7 @@ from unit.serve.client import (
     status_of,
     wait_until,
 )
+from unit.reconciler.node import SilentLogger
 
 
 def saying(text: str) -> Handler:

@@ -14,7 +14,7 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed
 from ipvsagent.model.ops import IpvsOperation
 from ipvsagent.model.statistics import KernelStatistics
-from ipvsagent.serve.metrics import Metrics, Sources
+from ipvsagent.serve.metrics.exposition import Metrics, Sources
 from unit.reconciler.node import FakeNode
 
 EMPTY = KernelStatistics({}, {}, {})

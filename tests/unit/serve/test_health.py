@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from builders import key
 from ipvsagent.config.types import Settings
+from ipvsagent.http_server.http1 import Request
 from ipvsagent.model.address import Family
 from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Progress, Status
 from ipvsagent.serve.health import Health, Sources, rfc_3339
-from ipvsagent.serve.messages import Request
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 WELL = Status(complete=True, synchronised=True, prepared=True, node_eligible=True)

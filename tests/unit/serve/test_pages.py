@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from ipvsagent import __version__
 from ipvsagent.config.load import parse_configuration
 from ipvsagent.config.types import Settings
+from ipvsagent.http_server.http1 import Request, Response
 from ipvsagent.model.objects import Problem
 from ipvsagent.model.status import Status
 from ipvsagent.serve.configz import configz, go_duration
 from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.messages import Request, Response
 from ipvsagent.serve.pages import Pages
 from unit.serve.test_health import NOW, STUCK, WELL, sources
 

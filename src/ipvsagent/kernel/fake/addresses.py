@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ipvsagent.errors import kernel_error
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.fake_journal import Journal
+from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ipvsagent.errors import KernelError, kernel_error
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.fake_journal import Journal
+from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.flows import Flow
 

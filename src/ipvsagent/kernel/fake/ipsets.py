@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ipvsagent.errors import KernelError, SetFull, kernel_error
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.fake_journal import Journal
+from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec, SetType
 

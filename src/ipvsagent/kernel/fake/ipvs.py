@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ipvsagent.errors import NotSupported, kernel_error
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.fake_journal import Journal
+from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Address
 from ipvsagent.model.ops import (
     AddRealServer,

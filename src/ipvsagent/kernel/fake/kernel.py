@@ -19,12 +19,12 @@ from msgspec.structs import replace
 
 from ipvsagent.errors import NotFound, kernel_error
 from ipvsagent.kernel.api import Drivers, Rules
-from ipvsagent.kernel.fake_addresses import FakeAddresses, FakeMonitor
-from ipvsagent.kernel.fake_conntrack import FakeConntrack
-from ipvsagent.kernel.fake_ipsets import FakeIpSets
-from ipvsagent.kernel.fake_ipvs import FakeIpvs
-from ipvsagent.kernel.fake_journal import Journal, LogEntry
-from ipvsagent.kernel.fake_rules import FakeRules
+from ipvsagent.kernel.fake.addresses import FakeAddresses, FakeMonitor
+from ipvsagent.kernel.fake.conntrack import FakeConntrack
+from ipvsagent.kernel.fake.ipsets import FakeIpSets
+from ipvsagent.kernel.fake.ipvs import FakeIpvs
+from ipvsagent.kernel.fake.journal import Journal, LogEntry
+from ipvsagent.kernel.fake.rules import FakeRules
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.rules import Chain, Rule, Table
 from ipvsagent.model.state import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from ipvsagent.errors import Busy, ToolFailed
-from ipvsagent.kernel.fake_journal import Journal
+from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Family
 from ipvsagent.model.rules import InSet, Jump, Rule, RuleSet, Table, TableRules
 

@@ -1,6 +1,6 @@
 """The child process that writes legacy iptables rules with python-iptables.
 
-``python -m ipvsagent.kernel.iptables_child`` reads one request as JSON from its standard input, carries it out
+``python -m ipvsagent.kernel.iptables.child`` reads one request as JSON from its standard input, carries it out
 with one commit a table and ends: with status 0, or with 1 and the reason on standard error. Whoever starts it holds
 the xtables lock. Little else of ours is imported here: the process is to start quickly.
 
@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ipvsagent.kernel.iptables_text import (
+from ipvsagent.kernel.iptables.text import (
     Append,
     Command,
     Declare,

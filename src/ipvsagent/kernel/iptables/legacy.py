@@ -21,8 +21,9 @@ from pathlib import Path
 import msgspec
 
 from ipvsagent.errors import Busy, NotPermitted, kernel_error
-from ipvsagent.kernel.iptables_child import Request
-from ipvsagent.kernel.iptables_text import (
+from ipvsagent.kernel.iptables.child import Request
+from ipvsagent.kernel.iptables.programs import find_program, run
+from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
     ObservedTable,
     TableCommands,
@@ -31,7 +32,6 @@ from ipvsagent.kernel.iptables_text import (
     removal,
     replacement,
 )
-from ipvsagent.kernel.iptables_tools import find_program, run
 from ipvsagent.model.address import Family
 from ipvsagent.model.rules import RuleSet
 
@@ -164,5 +164,5 @@ class LegacyRules:
         if not changes:
             return
         request = msgspec.json.encode(Request(self._family, tuple(changes))).decode()
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "ipvsagent.kernel.iptables_child"]
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "ipvsagent.kernel.iptables.child"]
         run(command, request, f"write {', '.join(c.table for c in changes)} through libiptc with")

@@ -6,7 +6,8 @@ The kernel's nf_tables takes each table's changes as one transaction, so no lock
 from __future__ import annotations
 
 from ipvsagent.errors import Busy, NotSupported, ToolMissing
-from ipvsagent.kernel.iptables_text import (
+from ipvsagent.kernel.iptables.programs import find_program, run
+from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
     ObservedTable,
     TableCommands,
@@ -16,7 +17,6 @@ from ipvsagent.kernel.iptables_text import (
     replacement,
     restore_lines,
 )
-from ipvsagent.kernel.iptables_tools import find_program, run
 from ipvsagent.model.address import Family
 from ipvsagent.model.rules import RuleSet
 

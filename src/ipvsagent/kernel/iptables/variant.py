@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from ipvsagent.errors import KernelError, NotPermitted, ToolMissing
-from ipvsagent.kernel.iptables_legacy import tables_in_use
-from ipvsagent.kernel.iptables_text import (
+from ipvsagent.kernel.iptables.legacy import tables_in_use
+from ipvsagent.kernel.iptables.programs import find_program, plain_variant, run, version
+from ipvsagent.kernel.iptables.text import (
     Declare,
     DeleteChain,
     ObservedTable,
@@ -21,7 +22,6 @@ from ipvsagent.kernel.iptables_text import (
     parse_save,
     restore_lines,
 )
-from ipvsagent.kernel.iptables_tools import find_program, plain_variant, run, version
 from ipvsagent.model.address import Family
 
 Variant = Literal["legacy", "nft"]

@@ -18,10 +18,10 @@ from pyroute2.netlink.rtnl import (
 )
 
 from ipvsagent.errors import DumpInterrupted
-from ipvsagent.kernel import addresses_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import Batch, Message, NetlinkSocket, failed, grow_buffers
-from ipvsagent.kernel.notifications import Subscription
+from ipvsagent.kernel.netlink.codecs import addresses as codec
+from ipvsagent.kernel.netlink.sockets import Batch, Message, NetlinkSocket, failed, grow_buffers
+from ipvsagent.kernel.netlink.subscription import Subscription
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation

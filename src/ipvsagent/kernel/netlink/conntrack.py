@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pyroute2.netlink import NETLINK_NETFILTER
 
-from ipvsagent.kernel import conntrack_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import Message, NetlinkSocket, failed
+from ipvsagent.kernel.netlink.codecs import conntrack as codec
+from ipvsagent.kernel.netlink.sockets import Message, NetlinkSocket, failed
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.flows import Flow
 

@@ -18,9 +18,9 @@ from ipvsagent.errors import (
     SetFull,
     kernel_error,
 )
-from ipvsagent.kernel import ipsets_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket
+from ipvsagent.kernel.netlink.codecs import ipsets as codec
+from ipvsagent.kernel.netlink.sockets import LOST, Batch, Message, NetlinkSocket
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
 

@@ -15,9 +15,9 @@ from pyroute2.netlink import CTRL_CMD_GETFAMILY, GENL_ID_CTRL, NETLINK_GENERIC
 from pyroute2.netlink.generic.ipvs import GENL_NAME
 
 from ipvsagent.errors import KernelError, NotFound, NotSupported, kernel_error
-from ipvsagent.kernel import ipvs_codec as codec
 from ipvsagent.kernel.api import Results
-from ipvsagent.kernel.netlink import Batch, Message, NetlinkSocket, attribute, attributes, failed
+from ipvsagent.kernel.netlink.codecs import ipvs as codec
+from ipvsagent.kernel.netlink.sockets import Batch, Message, NetlinkSocket, attribute, attributes, failed
 from ipvsagent.model.ops import AddRealServers, IpvsOperation, one_by_one
 from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirtualServer, VirtualServerKey
 

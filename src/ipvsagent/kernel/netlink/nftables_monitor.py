@@ -16,8 +16,8 @@ from pyroute2.netlink import NETLINK_NETFILTER
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES
 from pyroute2.netlink.nfnetlink import nftsocket as constants
 
-from ipvsagent.kernel.netlink import attributes
-from ipvsagent.kernel.notifications import Subscription
+from ipvsagent.kernel.netlink.sockets import attributes
+from ipvsagent.kernel.netlink.subscription import Subscription
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import RulesChanged
 from ipvsagent.model.rules import ChainPlace

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ipvsagent.errors import DumpInterrupted, KernelError
-from ipvsagent.kernel import ipvs_codec
-from ipvsagent.kernel import statistics_codec as codec
-from ipvsagent.kernel.ipsets import IpSetDriver
-from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.kernel.netlink.codecs import ipvs as ipvs_codec
+from ipvsagent.kernel.netlink.codecs import statistics as codec
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from ipvsagent.errors import AcknowledgementsLost, kernel_error
-from ipvsagent.kernel.netlink import split
+from ipvsagent.kernel.netlink.sockets import split
 
 _DATAGRAM_BYTES = 1 << 17
 

@@ -21,10 +21,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind
-from ipvsagent.serve import metric_names as names
-from ipvsagent.serve.families import buckets, by_family, histogram, number, numbers, result, words
-from ipvsagent.serve.kernel_counts import KernelCounts
-from ipvsagent.serve.kernel_counts import Sources as Sources
+from ipvsagent.serve.metrics import definitions as names
+from ipvsagent.serve.metrics.metric_families import buckets, by_family, histogram, number, numbers, result, words
+from ipvsagent.serve.metrics.service_traffic import KernelCounts
+from ipvsagent.serve.metrics.service_traffic import Sources as Sources
 
 ANSWER_STANDS_SECONDS = 2.0
 _OUR_SETS = "KUBE-"

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from ipvsagent.instrumentation.counters import SUCCESS, Histogram
 from ipvsagent.model.address import Family
-from ipvsagent.model.counters import SUCCESS, Histogram
-from ipvsagent.serve import metric_names as names
+from ipvsagent.serve.metrics import definitions as names
 
 Values = (
     Mapping[tuple[()], float]

@@ -8,15 +8,15 @@ from msgspec import Struct, field
 
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import AgentError
+from ipvsagent.instrumentation.api_requests import RequestCounts
+from ipvsagent.instrumentation.counters import Counters
+from ipvsagent.instrumentation.health_responses import AnswerCounts
 from ipvsagent.model.address import Family
-from ipvsagent.model.counters import Counters
-from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import VirtualServerKey, endpoint_text
 from ipvsagent.model.statistics import Counts, KernelStatistics, Place, ServicePortName
 from ipvsagent.model.status import Status
-from ipvsagent.serve import metric_names as names
-from ipvsagent.serve.answers import AnswerCounts
-from ipvsagent.serve.traffic import Labels, Totals, family_text
+from ipvsagent.serve.metrics import definitions as names
+from ipvsagent.serve.metrics.cumulative_totals import Labels, Totals, family_text
 
 
 class Sources(Struct):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from ipvsagent.kernel.iptables_child import Request, _Writer
-from ipvsagent.kernel.iptables_text import Declare, DeleteChain, TableCommands
+from ipvsagent.kernel.iptables.child import Request, _Writer
+from ipvsagent.kernel.iptables.text import Declare, DeleteChain, TableCommands
 from ipvsagent.model.address import Family
 
 
@@ -76,7 +76,7 @@ def test_any_other_failure_is_not_repeated() -> None:
 
 def test_the_process_says_in_one_line_what_is_wrong() -> None:
     """A request that cannot be read ends it with status 1, and no stack trace."""
-    command = [sys.executable, "-W", "ignore", "-m", "ipvsagent.kernel.iptables_child"]
+    command = [sys.executable, "-W", "ignore", "-m", "ipvsagent.kernel.iptables.child"]
     done = subprocess.run(command, input='{"family": 5}', capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == ""

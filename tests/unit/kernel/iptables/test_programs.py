@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ipvsagent.errors import Busy, KernelError, NotPermitted, NotSupported, ToolFailed, ToolMissing
-from ipvsagent.kernel import iptables_variant
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_tools import find_program, plain_variant, run, version
-from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully
+from ipvsagent.kernel.iptables import variant as iptables_variant
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.programs import find_program, plain_variant, run, version
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully
 from ipvsagent.model.address import Family
 from ipvsagent.model.rules import RuleSet
 

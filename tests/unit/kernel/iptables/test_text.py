@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipvsagent.kernel.iptables_text import (
+from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
     Append,
     Declare,

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, NotFound
-from ipvsagent.kernel import netlink
-from ipvsagent.kernel.netlink import LOST, Batch, Message, NetlinkSocket
+from ipvsagent.kernel.netlink import sockets as netlink
+from ipvsagent.kernel.netlink.sockets import LOST, Batch, Message, NetlinkSocket
 
 ERROR, DONE, ITEM = 2, 3, 16  # NLMSG_ERROR, NLMSG_DONE, any answer
 ACK, DUMP_INTERRUPTED = 4, 0x10  # NLM_F_ACK, NLM_F_DUMP_INTR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders import address
-from ipvsagent.kernel.statistics import real_servers_of
+from ipvsagent.kernel.netlink.statistics import real_servers_of
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import Place, RealServerStatistics

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.statistics import Counts, ServicePortName
-from ipvsagent.serve.traffic import Labels, Totals, family_text
+from ipvsagent.serve.metrics.cumulative_totals import Labels, Totals, family_text
 
 NAMES = {"vip": "web", "node port": "web", "other": "dns"}
 NOTHING = (0, 0, 0, 0, 0)

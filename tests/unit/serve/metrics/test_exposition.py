@@ -24,11 +24,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from builders import address
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
+from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
+from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.model.address import Family, Protocol
-from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.model.ops import AddVirtualServer
-from ipvsagent.model.requests import NO_ANSWER, RequestCounts
 from ipvsagent.model.state import (
     IpvsTimeouts,
     NoLocalEndpoints,
@@ -39,8 +39,8 @@ from ipvsagent.model.state import (
 )
 from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics, ServicePortName
 from ipvsagent.model.status import Status
-from ipvsagent.serve import metric_names
-from ipvsagent.serve.metrics import ANSWER_STANDS_SECONDS, Metrics, Sources
+from ipvsagent.serve.metrics import definitions as metric_names
+from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS, Metrics, Sources
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 NODE_PORT = VirtualServerKey(Protocol.TCP, address("192.168.60.1"), 30080)

@@ -12,7 +12,7 @@ from pyroute2.netlink import NLA_F_NESTED
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_CTNETLINK
 from pyroute2.netlink.nfnetlink import nfctsocket as constants
 
-from ipvsagent.kernel.netlink import attribute, attributes
+from ipvsagent.kernel.netlink.sockets import attribute, attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.flows import Flow
 

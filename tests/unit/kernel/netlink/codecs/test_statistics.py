@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import address
-from ipvsagent.kernel import statistics_codec as codec
-from ipvsagent.kernel.netlink import attribute
+from ipvsagent.kernel.netlink.codecs import statistics as codec
+from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.model.statistics import Counts, Place, RealServerStatistics

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.generic import ipvs as pyroute2_ipvs
 
-from ipvsagent.kernel import ipvs_codec
+from ipvsagent.kernel.netlink.codecs import ipvs as ipvs_codec
 from ipvsagent.model.address import Address, Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
@@ -93,7 +93,7 @@ def _pyroute2(command: int, service: list[tuple[str, Any]], dest: list[tuple[str
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
-    from ipvsagent.kernel.netlink import attributes
+    from ipvsagent.kernel.netlink.sockets import attributes
 
     return attributes(data)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from ipvsagent.kernel.netlink import attribute, attributes
+from ipvsagent.kernel.netlink.sockets import attribute, attributes
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.state import Link
 

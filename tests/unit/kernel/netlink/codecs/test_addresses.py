@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from ipvsagent.kernel import addresses_codec as codec
-from ipvsagent.kernel.netlink import attributes
+from ipvsagent.kernel.netlink.codecs import addresses as codec
+from ipvsagent.kernel.netlink.sockets import attributes
 from ipvsagent.model.address import Address
 
 addresses = st.sampled_from([4, 16]).flatmap(lambda n: st.binary(min_size=n, max_size=n)).map(Address)

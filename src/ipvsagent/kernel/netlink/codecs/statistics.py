@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from ipvsagent.kernel import ipvs_codec as codec
-from ipvsagent.kernel.netlink import attributes
+from ipvsagent.kernel.netlink.codecs import ipvs as codec
+from ipvsagent.kernel.netlink.sockets import attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import Counts, Place, RealServerStatistics

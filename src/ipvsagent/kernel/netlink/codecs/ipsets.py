@@ -14,7 +14,7 @@ from pyroute2.netlink import NLA_F_NESTED, NLA_F_NET_BYTEORDER
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_IPSET
 from pyroute2.netlink.nfnetlink import ipset as constants
 
-from ipvsagent.kernel.netlink import attribute, attributes
+from ipvsagent.kernel.netlink.sockets import attribute, attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec, SetType
 

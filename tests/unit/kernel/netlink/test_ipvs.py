@@ -8,8 +8,9 @@ import struct
 import pytest
 
 from ipvsagent.errors import AlreadyExists, NotFound, NotPermitted, NotSupported, kernel_error
-from ipvsagent.kernel import ipvs, ipvs_codec
-from ipvsagent.kernel.netlink import Message, attribute
+from ipvsagent.kernel.netlink import ipvs
+from ipvsagent.kernel.netlink.codecs import ipvs as ipvs_codec
+from ipvsagent.kernel.netlink.sockets import Message, attribute
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.ops import AddRealServer, AddRealServers, AddVirtualServer
 from ipvsagent.model.state import RealServer, VirtualServer, VirtualServerKey

@@ -11,8 +11,8 @@ from pyroute2.netlink import NLM_F_REQUEST
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_IPSET
 from pyroute2.netlink.nfnetlink import ipset as constants
 
-from ipvsagent.kernel import ipsets_codec as codec
-from ipvsagent.kernel.netlink import attributes
+from ipvsagent.kernel.netlink.codecs import ipsets as codec
+from ipvsagent.kernel.netlink.sockets import attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import SetEntry, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs

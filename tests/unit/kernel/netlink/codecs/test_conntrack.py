@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import address
-from ipvsagent.kernel import conntrack_codec as codec
-from ipvsagent.kernel.netlink import attribute
+from ipvsagent.kernel.netlink.codecs import conntrack as codec
+from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.flows import Flow
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from pyroute2.netlink.generic import ipvs as constants
 
-from ipvsagent.kernel.netlink import Alike, attributes
+from ipvsagent.kernel.netlink.sockets import Alike, attributes
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
