@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class AnswerCounts:
+class HealthResponseCounts:
     """Counts that the threads of HTTP servers add to.
 
     Paths are ``healthz`` and ``livez``; nothing that a client chooses gets here, so the number of counts is bounded.

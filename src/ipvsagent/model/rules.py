@@ -169,7 +169,7 @@ class TableRules(Struct, frozen=True):
     jumps: tuple[BuiltinJump, ...]
 
 
-ChainPlace = tuple[Family, str, str]
+ChainKey = tuple[Family, str, str]
 """Family, table and name of a chain."""
 
 
@@ -185,7 +185,7 @@ class RuleSet(Struct, frozen=True):
         return sum(len(t.jumps) + sum(len(c.rules) for c in t.chains) for t in self.tables)
 
     @property
-    def places(self) -> frozenset[ChainPlace]:
+    def chain_keys(self) -> frozenset[ChainKey]:
         """The chains that these rules stand in: ours, and the built-in ones that lead there."""
         return frozenset(
             (self.family, table.table.value, name)

@@ -38,6 +38,13 @@ class VirtualServerKey(Struct, frozen=True, gc=False, order=True):
         return f"{endpoint_text(self.address, self.port)}/{self.protocol.name}"
 
 
+class RealServerKey(NamedTuple):
+    """Address and port of a real server: what tells it from the others of its virtual server."""
+
+    address: Address
+    port: int  # host byte order
+
+
 class RealServer(Struct, frozen=True, gc=False):
     """One endpoint behind a virtual server, as IPVS knows it; forwarding is by masquerading (VS-06)."""
 

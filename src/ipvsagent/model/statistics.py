@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from ipvsagent.model.address import Address, Protocol
-from ipvsagent.model.state import IpvsTimeouts, ObservedSet, VirtualServerKey
+from ipvsagent.model.address import Protocol
+from ipvsagent.model.state import IpvsTimeouts, ObservedSet, RealServerKey, VirtualServerKey
 
 Counts = tuple[int, ...]
 """Connections, packets in, packets out, bytes in, bytes out: since the kernel made the virtual or real server."""
@@ -20,13 +20,6 @@ class ServicePortName(NamedTuple):
     service: str
     port: str  # its name, or its number where it has none
     protocol: Protocol
-
-
-class Place(NamedTuple):
-    """Where a real server is reached."""
-
-    address: Address
-    port: int  # host byte order
 
 
 class RealServerStatistics(NamedTuple):
@@ -55,7 +48,7 @@ class KernelStatistics(Struct, frozen=True):
 
     counts: dict[VirtualServerKey, Counts]
     connections: dict[VirtualServerKey, tuple[int, int]]
-    real_servers: dict[VirtualServerKey, dict[Place, RealServerStatistics]]
+    real_servers: dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]]
     totals: Counts = ()
     sets: tuple[ObservedSet, ...] = ()
     connection_table_size: int = 0

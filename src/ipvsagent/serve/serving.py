@@ -17,7 +17,8 @@ from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey, Problem
 from ipvsagent.model.status import Status
-from ipvsagent.serve.health import Health, Sources
+from ipvsagent.serve.health import Health
+from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
 
 HEALTH, METRICS = "health server", "metrics server"
@@ -49,12 +50,12 @@ class Serving:
     """
 
     def __init__(
-        self, sources: Sources, log: Logger, *, report: Callable[[Announced], None] = lambda _item: None
+        self, inputs: ServingInputs, log: Logger, *, report: Callable[[Announced], None] = lambda _item: None
     ) -> None:
-        self._sources = sources
+        self._inputs = inputs
         self._report = report
-        self.health = Health(sources)
-        self._pages = Pages(sources, self.health)
+        self.health = Health(inputs)
+        self._pages = Pages(inputs, self.health)
         self._health_server = HttpServer("health", log, report=self._not_listening)
         self._metrics_server = HttpServer("metrics", log, report=self._not_listening)
         self._known: _Wanted | None = None
@@ -65,10 +66,10 @@ class Serving:
         Raises:
             NodeUnusable: `bindAddressHardFail` is set and a server's port cannot be had (HC-06, HC-26).
         """
-        self.update(self._sources.status())
+        self.update(self._inputs.status())
         self._health_server.start()
         self._metrics_server.start()
-        if not self._sources.settings().bind_address_hard_fail:
+        if not self._inputs.settings().bind_address_hard_fail:
             return
         for name, server in ((HEALTH, self._health_server), (METRICS, self._metrics_server)):
             if name in server.failures:
@@ -82,7 +83,7 @@ class Serving:
 
     def update(self, status: Status) -> None:
         """Take a new status or new settings; costs nothing while the endpoints stay the same, and never waits."""
-        settings = self._sources.settings()
+        settings = self._inputs.settings()
         wanted = _Wanted(
             settings.health_listen, settings.metrics_listen, status.health_checks, status.health_check_addresses
         )

@@ -27,14 +27,12 @@ from ipvsagent.model.state import (
     IpvsTimeouts,
     ObservedRealServer,
     ObservedVirtualServer,
+    RealServerKey,
     VirtualServer,
     VirtualServerKey,
 )
 
 _HIGHEST_WEIGHT = 0x7FFFFFFF
-
-Place = tuple[Address, int]
-"""Address and port of a real server."""
 
 
 class FakeIpvs:
@@ -53,7 +51,7 @@ class FakeIpvs:
         self._journal = journal
         self._modules = modules
         self._schedulers = schedulers
-        self.table: dict[VirtualServerKey, tuple[VirtualServer, dict[Place, ObservedRealServer]]] = {}
+        self.table: dict[VirtualServerKey, tuple[VirtualServer, dict[RealServerKey, ObservedRealServer]]] = {}
         self._timeouts = IpvsTimeouts(900, 120, 300)
 
     def list_virtual_servers(self) -> list[ObservedVirtualServer]:
@@ -136,9 +134,9 @@ class FakeIpvs:
             case RemoveRealServer(key, address, port):
                 if key not in self.table:
                     return errno.ESRCH
-                return 0 if self.table[key][1].pop((address, port), None) else errno.ENOENT
+                return 0 if self.table[key][1].pop(RealServerKey(address, port), None) else errno.ENOENT
 
-    def _put_virtual_server(self, server: VirtualServer, real_servers: dict[Place, ObservedRealServer]) -> int:
+    def _put_virtual_server(self, server: VirtualServer, real_servers: dict[RealServerKey, ObservedRealServer]) -> int:
         if server.scheduler not in self._schedulers():
             return errno.ENOENT
         self.table[server.key] = (server, real_servers)
@@ -153,14 +151,14 @@ class FakeIpvs:
         if not 0 <= server.weight <= _HIGHEST_WEIGHT:
             return errno.ERANGE
         real_servers = self.table[operation.key][1]
-        place = (server.address, server.port)
+        real_server_key = RealServerKey(server.address, server.port)
         adding = isinstance(operation, AddRealServer)
-        if adding == (place in real_servers):
+        if adding == (real_server_key in real_servers):
             return errno.EEXIST if adding else errno.ENOENT
         if adding and not _can_be_reached(server.address):
             return errno.EINVAL
-        known = real_servers.get(place, ObservedRealServer(*place))
-        real_servers[place] = replace(
+        known = real_servers.get(real_server_key, ObservedRealServer(*real_server_key))
+        real_servers[real_server_key] = replace(
             known, weight=server.weight, forwarding_method=0, upper_threshold=0, lower_threshold=0
         )
         return 0

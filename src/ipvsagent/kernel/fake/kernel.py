@@ -30,6 +30,7 @@ from ipvsagent.model.rules import Chain, Rule, Table
 from ipvsagent.model.state import (
     DUMMY_INTERFACE,
     ObservedRealServer,
+    RealServerKey,
     SetSpec,
     VirtualServer,
     VirtualServerKey,
@@ -145,11 +146,8 @@ class FakeKernel:
     def add_foreign_virtual_server(self, key: str, scheduler: str, real_servers: Sequence[str] = ()) -> None:
         """Somebody else makes a virtual server such as ``192.0.2.1:443/TCP``; IPv4 only."""
         made = VirtualServer(_key(key), scheduler)
-        reals = {}
-        for text in real_servers:
-            address, port = _endpoint(text)
-            reals[address, port] = ObservedRealServer(address, port)
-        self.ipvs.table[made.key] = (made, reals)
+        keys = [_endpoint(text) for text in real_servers]
+        self.ipvs.table[made.key] = (made, {key: ObservedRealServer(*key) for key in keys})
 
     def set_weight(self, key: str, real_server: str, weight: int) -> None:
         """Somebody else changes a weight."""
@@ -244,9 +242,9 @@ class FakeModules:
         return sorted(n.removeprefix("ip_vs_") for n in names if n.startswith("ip_vs_"))
 
 
-def _endpoint(text: str) -> tuple[Address, int]:
+def _endpoint(text: str) -> RealServerKey:
     address, _, port = text.rpartition(":")
-    return Address.parse(address.strip("[]")), int(port)
+    return RealServerKey(Address.parse(address.strip("[]")), int(port))
 
 
 def _key(text: str) -> VirtualServerKey:

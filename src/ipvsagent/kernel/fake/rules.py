@@ -9,7 +9,7 @@ from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Family
 from ipvsagent.model.rules import InSet, Jump, Rule, RuleSet, Table, TableRules
 
-Place = tuple[Table, str]
+TableChain = tuple[Table, str]
 """A chain: its table and its name."""
 
 _VERDICTS = {"ACCEPT", "DROP", "RETURN"}
@@ -33,8 +33,8 @@ class FakeRules:
         self._family = family
         self._journal = journal
         self._set_names = set_names
-        self.chains: dict[Place, tuple[Rule, ...]] = {}
-        self.builtin: dict[Place, list[Rule]] = {}
+        self.chains: dict[TableChain, tuple[Rule, ...]] = {}
+        self.builtin: dict[TableChain, list[Rule]] = {}
 
     @property
     def family(self) -> Family:
@@ -136,8 +136,8 @@ class FakeRules:
         self.chains.update({(table.table, name): () for name in ours})
         needed = {
             _destination(rule)
-            for place, rules in (*self.chains.items(), *self.builtin.items())
-            if place[0] is table.table
+            for chain, rules in (*self.chains.items(), *self.builtin.items())
+            if chain[0] is table.table
             for rule in rules
         }
         for name in ours - needed:

@@ -20,7 +20,7 @@ from ipvsagent.kernel.netlink.sockets import attributes
 from ipvsagent.kernel.netlink.subscription import Subscription
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import RulesChanged
-from ipvsagent.model.rules import ChainPlace
+from ipvsagent.model.rules import ChainKey
 
 _GROUP = 1 << 7 - 1  # NFNLGRP_NFTABLES is 7 (linux/netfilter/nfnetlink.h); pyroute2 does not name it
 _HEADER_BYTES = 4  # struct nfgenmsg: the family is its first byte
@@ -45,7 +45,7 @@ class NftablesMonitor(Subscription[RulesChanged]):
         chains: those that count.
     """
 
-    def __init__(self, chains: Collection[ChainPlace]) -> None:
+    def __init__(self, chains: Collection[ChainKey]) -> None:
         self._chains = frozenset(
             (family, table.encode() + b"\0", chain.encode() + b"\0") for family, table, chain in chains
         )

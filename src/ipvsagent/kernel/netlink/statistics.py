@@ -10,8 +10,8 @@ from ipvsagent.kernel.netlink.codecs import ipvs as ipvs_codec
 from ipvsagent.kernel.netlink.codecs import statistics as codec
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
-from ipvsagent.model.state import VirtualServerKey
-from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics
+from ipvsagent.model.state import RealServerKey, VirtualServerKey
+from ipvsagent.model.statistics import KernelStatistics, RealServerStatistics
 
 _NET = Path("/proc/thread-self/net")
 _RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 5.15; without it, estimation runs
@@ -78,7 +78,7 @@ class StatisticsReader:
                 continue
         return self._ipvs.dump(ipvs_codec.LIST_SERVICES)
 
-    def _of_real_servers(self, key: VirtualServerKey) -> dict[Place, RealServerStatistics]:
+    def _of_real_servers(self, key: VirtualServerKey) -> dict[RealServerKey, RealServerStatistics]:
         try:
             payloads = self._ipvs.dump(ipvs_codec.list_real_servers(key))
         except KernelError:
@@ -88,15 +88,15 @@ class StatisticsReader:
 
 def real_servers_of(
     keys: Iterable[VirtualServerKey],
-    read: Callable[[VirtualServerKey], dict[Place, RealServerStatistics]],
+    read: Callable[[VirtualServerKey], dict[RealServerKey, RealServerStatistics]],
     at_most: int = REAL_SERVERS_AT_MOST,
-) -> tuple[dict[VirtualServerKey, dict[Place, RealServerStatistics]], int]:
+) -> tuple[dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]], int]:
     """The real servers of virtual servers, as many as there is room for: the same ones at each reading.
 
     Returns:
         What was read, and for how many virtual servers there was no room.
     """
-    found: dict[VirtualServerKey, dict[Place, RealServerStatistics]] = {}
+    found: dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]] = {}
     left_out, room = 0, at_most
     for key in sorted(keys):
         if room > 0:

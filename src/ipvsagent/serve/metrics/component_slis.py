@@ -14,7 +14,7 @@ CHECKS = {"healthz": "ping", "livez": "progress", "readyz": "synchronisation"}
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class CheckCounts:
+class ComponentSlis:
     """How often each check was asked for, by its result; for any thread."""
 
     def __init__(self) -> None:

@@ -8,10 +8,10 @@ date only every two seconds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from ipvsagent.model.statistics import Counts, ServicePortName
+from ipvsagent.model.statistics import Counts
 
 K = TypeVar("K", bound=Hashable)
 N = TypeVar("N", bound=Hashable)
@@ -67,51 +67,3 @@ def _growth(before: Counts, now: Counts) -> Counts:
         return ()
     steps = [n - b if n - b >= -_MODULUS // 2 else n - b + _MODULUS for b, n in zip(before, now, strict=True)]
     return now if min(steps) < 0 else tuple(steps)
-
-
-class Labels:
-    """Label texts, made once for each name: making them takes longer than all else of a large exposition."""
-
-    def __init__(self) -> None:
-        self._texts: dict[tuple[ServicePortName, str], str] = {}
-
-    def text(self, name: ServicePortName, endpoint: str = "") -> str:
-        """The labels of a Service's port, or of one of its real servers, in braces."""
-        text = self._texts.get((name, endpoint))
-        if text is None:
-            pairs = [
-                ("namespace", name.namespace),
-                ("service", name.service),
-                ("port", name.port),
-                ("protocol", name.protocol.name),
-            ]
-            if endpoint:
-                pairs.append(("endpoint", endpoint))
-            text = "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in pairs) + "}"
-            self._texts[name, endpoint] = text
-        return text
-
-    def keep(self, count: int) -> None:
-        """Drop all texts if most of them belong to what is gone.
-
-        Args:
-            count: how many are in use.
-        """
-        if len(self._texts) > 2 * count + 1024:
-            self._texts.clear()
-
-
-def family_text(name: str, kind: str, documentation: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
-    """One family in Prometheus' text format.
-
-    prometheus_client would build an object and sort labels for each of 70,000 samples, which takes ten times as long.
-
-    Args:
-        samples: label texts with values.
-    """
-    yield f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
-    yield from [f"{name}{labels} {value}\n" for labels, value in samples]
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -22,9 +22,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind
 from ipvsagent.serve.metrics import definitions as names
+from ipvsagent.serve.metrics.inputs import MetricsInputs
 from ipvsagent.serve.metrics.metric_families import buckets, by_family, histogram, number, numbers, result, words
-from ipvsagent.serve.metrics.service_traffic import KernelCounts
-from ipvsagent.serve.metrics.service_traffic import Sources as Sources
+from ipvsagent.serve.metrics.service_traffic import ServiceTraffic
 
 ANSWER_STANDS_SECONDS = 2.0
 _OUR_SETS = "KUBE-"
@@ -39,14 +39,14 @@ class Metrics:
         clock: monotonic seconds.
     """
 
-    def __init__(self, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, inputs: MetricsInputs, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._made_at: float | None = None
         self._answer = b""
-        self._traffic = KernelCounts(sources, clock)
+        self._traffic = ServiceTraffic(inputs, clock)
         self._registry = CollectorRegistry()
-        self._registry.register(_OwnNumbers(sources, self._traffic))
+        self._registry.register(_OwnNumbers(inputs, self._traffic))
         ProcessCollector(registry=self._registry)
 
     def render(self) -> tuple[str, bytes]:
@@ -64,8 +64,8 @@ class Metrics:
 class _OwnNumbers(Collector):
     """Everything whose number of samples does not grow with the cluster."""
 
-    def __init__(self, sources: Sources, traffic: KernelCounts) -> None:
-        self._sources = sources
+    def __init__(self, inputs: MetricsInputs, traffic: ServiceTraffic) -> None:
+        self._inputs = inputs
         self._traffic = traffic
 
     def describe(self) -> Iterable[Metric]:
@@ -83,8 +83,8 @@ class _OwnNumbers(Collector):
 
     def _kube_proxy(self) -> Iterator[Metric]:
         """kube-proxy's names; one pass serves all families, so each has its numbers (MET-20)."""
-        counters = self._sources.counters
-        served = self._sources.families
+        counters = self._inputs.counters
+        served = self._inputs.families
         families = [f.label for f in served]
         prefix = "kubeproxy_sync_proxy_rules_"
         yield histogram(prefix + "duration_seconds", counters.passes, families)
@@ -93,13 +93,13 @@ class _OwnNumbers(Collector):
         for word, kind in (("endpoint", Kind.ENDPOINT_SLICE), ("service", Kind.SERVICE)):
             yield number(f"{prefix}{word}_changes_pending", counters.pending.get(kind, 0))
             yield number(f"{prefix}{word}_changes_total", counters.changes.get(kind, 0))
-        counts = self._sources.status().no_local_endpoints
+        counts = self._inputs.status().no_local_endpoints
         without = {(p.value, f.label): counts.get(NoLocalEndpoints(p, f), 0) for p in TrafficPolicyKind for f in served}
         yield numbers(prefix + "no_local_endpoints_total", without)
         yield numbers(prefix + "iptables_restore_failures_total", by_family(counters.rule_failures))
         yield histogram("kubeproxy_network_programming_duration_seconds", counters.programming, families)
         for path in ("healthz", "livez"):
-            answers = {(str(code),): count for code, count in self._sources.answers.of(path).items()}
+            answers = {(str(code),): count for code, count in self._inputs.health_responses.of(path).items()}
             yield numbers(f"kubeproxy_proxy_{path}_total", answers)
         prefix = "kubeproxy_conntrack_reconciler_"
         yield histogram(prefix + "sync_duration_seconds", counters.flow_cleanings, families)
@@ -107,7 +107,7 @@ class _OwnNumbers(Collector):
         yield numbers(prefix + "deleted_entries_total", deleted)
 
     def _api_requests(self) -> Iterator[Metric]:
-        requests = self._sources.requests
+        requests = self._inputs.requests
         if requests is None:
             return
         yield numbers("rest_client_requests_total", requests.by_code())
@@ -119,7 +119,7 @@ class _OwnNumbers(Collector):
 
     def _build(self) -> Iterator[Metric]:
         """Kubernetes' words for what is built and switched on; what a build of Python has not is empty (MET-21)."""
-        version = self._sources.version
+        version = self._inputs.version
         yield numbers("ipvsagent_build_info", {(version, platform.python_version()): 1})
         major, _, rest = version.partition(".")
         machine = _GO_MACHINES.get(platform.machine(), platform.machine())
@@ -132,11 +132,11 @@ class _OwnNumbers(Collector):
         }
         labels = names.BY_NAME["kubernetes_build_info"].labels
         yield numbers("kubernetes_build_info", {tuple(values.get(label, "") for label in labels): 1})
-        gates = {(gate.name, gate.stage): int(gate.enabled) for gate in self._sources.settings().feature_gates()}
+        gates = {(gate.name, gate.stage): int(gate.enabled) for gate in self._inputs.settings().feature_gates()}
         yield numbers("kubernetes_feature_enabled", gates)
 
     def _status(self) -> Iterator[Metric]:
-        status = self._sources.status()
+        status = self._inputs.status()
         yield number("ipvsagent_complete", status.complete)
         yield number("ipvsagent_synchronised", status.synchronised)
         yield number("ipvsagent_configuration_refused", bool(status.configuration_refused))
@@ -151,7 +151,7 @@ class _OwnNumbers(Collector):
         yield numbers("ipvsagent_invalid_objects", kinds)
 
     def _work(self) -> Iterator[Metric]:
-        counters = self._sources.counters
+        counters = self._inputs.counters
         operations = {(words(o), result(r)): n for (o, r), n in counters.operations.copy().items()}
         yield numbers("ipvsagent_kernel_operations_total", operations)
         yield numbers("ipvsagent_node_tasks_total", counters.tasks.copy())
@@ -160,8 +160,8 @@ class _OwnNumbers(Collector):
             yield numbers(f"ipvsagent_drift_{word}_total", {(k.value,): n for k, n in found.copy().items()})
         yield number("ipvsagent_failing_items", counters.failing)
         yield number("ipvsagent_draining_real_servers", counters.draining)
-        if self._sources.silence_seconds is not None:
-            yield number("ipvsagent_api_data_age_seconds", self._sources.silence_seconds())
+        if self._inputs.silence_seconds is not None:
+            yield number("ipvsagent_api_data_age_seconds", self._inputs.silence_seconds())
 
     def _kernel(self) -> Iterator[Metric]:
         yield number("ipvsagent_statistics_failures_total", self._traffic.failures)
@@ -176,7 +176,7 @@ class _OwnNumbers(Collector):
         yield numbers("ipvsagent_ipvs_timeout_seconds", {(n.removesuffix("_seconds"),): s for n, s in timeouts.items()})
         yield number("ipvsagent_ipvs_connection_table_size", last.connection_table_size)
         yield number("ipvsagent_real_server_metrics_left_out", last.real_servers_left_out)
-        always = last.estimation and not self._sources.counters.estimation_rounds
+        always = last.estimation and not self._inputs.counters.estimation_rounds
         yield number("ipvsagent_ipvs_estimation", always)
         for definition, total in zip(names.NODE_TRAFFIC, last.totals, strict=False):
             yield CounterMetricFamily(definition.name, definition.documentation, value=total)

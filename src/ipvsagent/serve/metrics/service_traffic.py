@@ -4,55 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from msgspec import Struct, field
-
-from ipvsagent.config.types import Settings
 from ipvsagent.errors import AgentError
-from ipvsagent.instrumentation.api_requests import RequestCounts
-from ipvsagent.instrumentation.counters import Counters
-from ipvsagent.instrumentation.health_responses import AnswerCounts
-from ipvsagent.model.address import Family
-from ipvsagent.model.state import VirtualServerKey, endpoint_text
-from ipvsagent.model.statistics import Counts, KernelStatistics, Place, ServicePortName
-from ipvsagent.model.status import Status
+from ipvsagent.model.state import RealServerKey, VirtualServerKey, endpoint_text
+from ipvsagent.model.statistics import Counts, KernelStatistics, ServicePortName
 from ipvsagent.serve.metrics import definitions as names
-from ipvsagent.serve.metrics.cumulative_totals import Labels, Totals, family_text
+from ipvsagent.serve.metrics.cumulative_totals import Totals
+from ipvsagent.serve.metrics.inputs import MetricsInputs
+from ipvsagent.serve.metrics.text_format import Labels, family_text
 
 
-class Sources(Struct):
-    """Where the numbers come from; the functions may be called from any thread.
-
-    Args:
-        families: those this node serves.
-        read_statistics: reads the kernel's counts; may raise `AgentError`. One thread at a time calls it.
-        port_names: which Service's port each virtual server serves.
-        silence_seconds: how long ago the API server last answered; None without one.
-        requests: how requests to the API server went; None without one.
-        ask_for_counts: told of each reading.
-        settings: those in force.
-    """
-
-    counters: Counters
-    version: str
-    families: tuple[Family, ...]
-    read_statistics: Callable[[], KernelStatistics]
-    port_names: Callable[[], dict[VirtualServerKey, ServicePortName]]
-    status: Callable[[], Status]
-    silence_seconds: Callable[[], float] | None = None
-    answers: AnswerCounts = field(default_factory=AnswerCounts)
-    requests: RequestCounts | None = None
-    ask_for_counts: Callable[[], None] = lambda: None
-    settings: Callable[[], Settings] = Settings
-
-
-class KernelCounts:
+class ServiceTraffic:
     """The kernel's counts by Service, and the last reading."""
 
-    def __init__(self, sources: Sources, clock: Callable[[], float]) -> None:
-        self._sources = sources
+    def __init__(self, inputs: MetricsInputs, clock: Callable[[], float]) -> None:
+        self._inputs = inputs
         self._clock = clock
         self._services: Totals[VirtualServerKey, ServicePortName] = Totals()
-        self._real_servers: Totals[tuple[VirtualServerKey, Place], tuple[ServicePortName, str]] = Totals()
+        self._real_servers: Totals[tuple[VirtualServerKey, RealServerKey], tuple[ServicePortName, str]] = Totals()
         self._names: dict[VirtualServerKey, ServicePortName] = {}
         self._labels = Labels()
         self.last: KernelStatistics | None = None
@@ -61,18 +29,18 @@ class KernelCounts:
 
     def read(self) -> None:
         """Read the kernel; after a failure the last reading stands."""
-        recreated = self._sources.counters.recreated
+        recreated = self._inputs.counters.recreated
         before = recreated.copy()
         began = self._clock()
-        self._sources.ask_for_counts()
+        self._inputs.ask_for_counts()
         try:
-            reading = self._sources.read_statistics()
+            reading = self._inputs.read_statistics()
         except AgentError:
             self.failures += 1
             return
         self.read_seconds = self._clock() - began
         after = recreated.copy()
-        self.last, self._names = reading, self._sources.port_names()
+        self.last, self._names = reading, self._inputs.port_names()
         # What was created while it was listed may be in the listing as it was before or after: it waits for the next.
         unsure = {key for key, mark in after.items() if before.get(key) != mark}
         counts = {k: c for k, c in reading.counts.items() if k not in unsure} if unsure else reading.counts
@@ -86,7 +54,7 @@ class KernelCounts:
         if last is None:
             return
         text = self._labels.text
-        current = last.estimation or self._sources.counters.estimation_rounds
+        current = last.estimation or self._inputs.counters.estimation_rounds
         if current:  # else they stand still, and would say that there is no traffic
             yield from _counters(
                 names.SERVICE_TRAFFIC, [(text(name), counts) for name, counts in self._services.items()]
@@ -108,9 +76,9 @@ class KernelCounts:
     def _update_real_servers(
         self, reading: KernelStatistics, unsure: set[VirtualServerKey], created: Mapping[VirtualServerKey, int]
     ) -> None:
-        counts: dict[tuple[VirtualServerKey, Place], Counts] = {}
-        named: dict[tuple[VirtualServerKey, Place], tuple[ServicePortName, str]] = {}
-        marks: dict[tuple[VirtualServerKey, Place], object] = {}
+        counts: dict[tuple[VirtualServerKey, RealServerKey], Counts] = {}
+        named: dict[tuple[VirtualServerKey, RealServerKey], tuple[ServicePortName, str]] = {}
+        marks: dict[tuple[VirtualServerKey, RealServerKey], object] = {}
         for key, servers in reading.real_servers.items():
             if key not in self._names:
                 continue

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipvsagent.model.address import Protocol
-from ipvsagent.model.statistics import Counts, ServicePortName
-from ipvsagent.serve.metrics.cumulative_totals import Labels, Totals, family_text
+from ipvsagent.model.statistics import Counts
+from ipvsagent.serve.metrics.cumulative_totals import Totals
 
 NAMES = {"vip": "web", "node port": "web", "other": "dns"}
 NOTHING = (0, 0, 0, 0, 0)
@@ -100,10 +99,3 @@ def test_sums_equal_all_traffic_whatever_is_recreated(steps: list[tuple[int, boo
         found = dict(totals.items())["web"][0]
         assert found == sent >= before
         before = found
-
-
-def test_label_values_are_escaped() -> None:
-    """A folder of manifests may name an object anyhow."""
-    name = ServicePortName("a", 'b"\\', "c\nd", Protocol.TCP)
-    assert Labels().text(name) == r'{namespace="a",service="b\"\\",port="c\nd",protocol="TCP"}'
-    assert "".join(family_text("x", "gauge", "Words", [("{}", 3)])) == "# HELP x Words\n# TYPE x gauge\nx{} 3\n"

@@ -33,14 +33,16 @@ from ipvsagent.model.state import (
     IpvsTimeouts,
     NoLocalEndpoints,
     ObservedSet,
+    RealServerKey,
     TrafficPolicyKind,
     VirtualServer,
     VirtualServerKey,
 )
-from ipvsagent.model.statistics import KernelStatistics, Place, RealServerStatistics, ServicePortName
+from ipvsagent.model.statistics import KernelStatistics, RealServerStatistics, ServicePortName
 from ipvsagent.model.status import Status
 from ipvsagent.serve.metrics import definitions as metric_names
-from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS, Metrics, Sources
+from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS, Metrics
+from ipvsagent.serve.metrics.inputs import MetricsInputs
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 NODE_PORT = VirtualServerKey(Protocol.TCP, address("192.168.60.1"), 30080)
@@ -50,7 +52,9 @@ LABELS = {"namespace": "shop", "service": "web", "port": "http", "protocol": "TC
 READING = KernelStatistics(
     counts={WEB: (3, 30, 20, 3000, 2000), NODE_PORT: (1, 1, 1, 1, 1), FOREIGN: (9, 9, 9, 9, 9)},
     connections={WEB: (1, 2), NODE_PORT: (4, 0), FOREIGN: (9, 9)},
-    real_servers={WEB: {Place(address("10.244.0.11"), 8080): RealServerStatistics((3, 30, 20, 3000, 2000), 1, 2)}},
+    real_servers={
+        WEB: {RealServerKey(address("10.244.0.11"), 8080): RealServerStatistics((3, 30, 20, 3000, 2000), 1, 2)}
+    },
     totals=(13, 40, 30, 4000, 3000),
     sets=(
         ObservedSet("KUBE-CLUSTER-IP", "hash:ip,port", Family.IPV4, 65536, 1, 7),
@@ -63,7 +67,7 @@ READING = KernelStatistics(
 
 
 class Scene:
-    """Sources that a test changes between scrapes."""
+    """MetricsInputs that a test changes between scrapes."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -72,7 +76,7 @@ class Scene:
         self.readings = 0
         self.names = {WEB: NAME, NODE_PORT: NAME}
         self.during: Callable[[], None] = lambda: None
-        self.sources = Sources(
+        self.inputs = MetricsInputs(
             Counters(),
             "1.2.3",
             (Family.IPV4, Family.IPV6),
@@ -89,7 +93,7 @@ class Scene:
             ),
             lambda: 4.5,
         )
-        self.metrics = Metrics(self.sources, clock=lambda: self.now)
+        self.metrics = Metrics(self.inputs, clock=lambda: self.now)
 
     def _read(self) -> KernelStatistics:
         self.readings += 1
@@ -122,7 +126,7 @@ def scene() -> Scene:
 def busy() -> Scene:
     """As `scene`, with at least one sample of every metric."""
     made = Scene()
-    counters = made.sources.counters
+    counters = made.inputs.counters
     counters.note_operations([AddVirtualServer(VirtualServer(WEB, "rr"))] * 2, [None, DumpInterrupted("x")])
     counters.note_task("write rules", well=True)
     counters.note_change(Kind.SERVICE)
@@ -131,10 +135,10 @@ def busy() -> Scene:
     counters.note_flow_deleted(Family.IPV4)
     for histogram in (counters.passes, counters.change_to_kernel, counters.programming, counters.flow_cleanings):
         histogram.observe(0.3)
-    made.sources.requests = RequestCounts()
-    made.sources.requests.note("192.0.2.1:6443", "GET", "200", 0.3)
-    made.sources.answers.note("healthz", 200)
-    made.sources.answers.note("livez", 503)
+    made.inputs.requests = RequestCounts()
+    made.inputs.requests.note("192.0.2.1:6443", "GET", "200", 0.3)
+    made.inputs.health_responses.note("healthz", 200)
+    made.inputs.health_responses.note("livez", 503)
     return made
 
 
@@ -192,7 +196,7 @@ def test_versions_and_gates_have_the_names_of_kubernetes(scene: Scene) -> None:
     assert scene.value("kubernetes_build_info", **empty, **labels) == 1
     gate = {"name": "AllowServiceExternalIPs", "stage": "DEPRECATED"}
     assert scene.value("kubernetes_feature_enabled", **gate) == 1
-    scene.sources.settings = lambda: Settings(allow_external_ips=False)
+    scene.inputs.settings = lambda: Settings(allow_external_ips=False)
     assert scene.value("kubernetes_feature_enabled", **gate) == 0
     assert scene.value("kubernetes_feature_enabled", name="ComponentStatusz", stage="BETA") == 1
 
@@ -219,9 +223,9 @@ def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> N
 def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene) -> None:
     """Where estimation is off, the kernel counts up to date for whoever asks; an answer that stands asks nobody."""
     asked: list[float] = []
-    scene.sources.ask_for_counts = lambda: asked.append(scene.now)
+    scene.inputs.ask_for_counts = lambda: asked.append(scene.now)
     scene.reading = replace(READING, estimation=False)
-    scene.sources.counters.estimation_rounds = True
+    scene.inputs.counters.estimation_rounds = True
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
     assert scene.value("ipvsagent_ipvs_estimation") == 0
     scene.reading = replace(READING, estimation=True)  # a round is under way
@@ -234,7 +238,7 @@ def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene
 def test_a_virtual_server_created_during_the_reading_is_counted_once(scene: Scene) -> None:
     """VS-05: its counts may be old or new ones; the next reading tells."""
     scene.text()
-    scene.during = lambda: scene.sources.counters.note_created(WEB)
+    scene.during = lambda: scene.inputs.counters.note_created(WEB)
     scene.reading = replace(READING, counts={WEB: (1, 1, 1, 1, 1), NODE_PORT: (1, 1, 1, 1, 1)})
     assert scene.value("ipvsagent_service_connections_total", **LABELS) == 4
     scene.during = lambda: None
@@ -280,7 +284,7 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
 def test_each_series_has_the_number_that_its_name_says() -> None:
     """MET-02 to MET-07, MET-13, MET-15: every number differs, so that none can stand in the place of another."""
     scene = Scene()
-    counters = scene.sources.counters
+    counters = scene.inputs.counters
     counters.queued_at, counters.synchronised_at = 1001.0, 1002.0
     counters.pending = {Kind.ENDPOINT_SLICE: 3, Kind.SERVICE: 4}
     counters.changes = {Kind.ENDPOINT_SLICE: 5, Kind.SERVICE: 6}
@@ -291,11 +295,11 @@ def test_each_series_has_the_number_that_its_name_says() -> None:
     counters.drift_found, counters.drift_repaired = {Drift.RULES: 11}, {Drift.RULES: 12}
     counters.failing, counters.draining = 13, 14
     problems = tuple(Problem("Service", f"shop/{n}", "", "x", "AddressRefused") for n in range(15))
-    scene.sources.status = lambda: Status(
+    scene.inputs.status = lambda: Status(
         complete=True, synchronised=False, services=16, virtual_servers=17, problems=problems
     )
     for _ in range(18):
-        scene.sources.answers.note("livez", 503)
+        scene.inputs.health_responses.note("livez", 503)
     sync, flows = "kubeproxy_sync_proxy_rules_", "kubeproxy_conntrack_reconciler_"
     expected: list[tuple[str, dict[str, str], float]] = [
         (f"{sync}last_queued_timestamp_seconds", {"ip_family": "IPv4"}, 1001),
@@ -341,8 +345,8 @@ def test_services_without_local_endpoints_are_counted_by_policy_and_family(scene
 
 def test_requests_to_the_api_server_have_client_go_s_names(busy: Scene) -> None:
     """MET-21: with client-go's labels, buckets and word for no answer."""
-    assert busy.sources.requests
-    busy.sources.requests.note("192.0.2.1:6443", "POST", NO_ANSWER, 10.0)
+    assert busy.inputs.requests
+    busy.inputs.requests.note("192.0.2.1:6443", "POST", NO_ANSWER, 10.0)
     where = {"host": "192.0.2.1:6443"}
     assert busy.value("rest_client_requests_total", **where, code="200", method="GET") == 1
     assert busy.value("rest_client_requests_total", **where, code="<error>", method="POST") == 1

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from ipvsagent.kernel.netlink.codecs import ipvs as codec
 from ipvsagent.kernel.netlink.sockets import attributes
 from ipvsagent.model.address import Address, Family, Protocol
-from ipvsagent.model.state import VirtualServerKey
-from ipvsagent.model.statistics import Counts, Place, RealServerStatistics
+from ipvsagent.model.state import RealServerKey, VirtualServerKey
+from ipvsagent.model.statistics import Counts, RealServerStatistics
 
 STATISTICS_ATTRIBUTE = 12
 """IPVS_SVC_ATTR_STATS64, and IPVS_DEST_ATTR_STATS64, which has the same number by chance."""
@@ -69,7 +69,7 @@ def decode_counts(payloads: Iterable[bytes], known: Keys) -> tuple[dict[VirtualS
     return found, keys
 
 
-def decode_real_server(payload: bytes, family: Family) -> tuple[Place, RealServerStatistics]:
+def decode_real_server(payload: bytes, family: Family) -> tuple[RealServerKey, RealServerStatistics]:
     """Read one real server of a listing.
 
     Args:
@@ -79,7 +79,7 @@ def decode_real_server(payload: bytes, family: Family) -> tuple[Place, RealServe
     if _DEST_FAMILY in found:
         family = Family(struct.unpack("=H", found[_DEST_FAMILY])[0])
     address = Address(found[_DEST_ADDRESS][: family.bits // 8])
-    return Place(address, _PORT.unpack(found[_DEST_PORT])[0]), RealServerStatistics(
+    return RealServerKey(address, _PORT.unpack(found[_DEST_PORT])[0]), RealServerStatistics(
         _counts(payload), _U32.unpack(found[_DEST_ACTIVE])[0], _U32.unpack(found[_DEST_INACTIVE])[0]
     )
 

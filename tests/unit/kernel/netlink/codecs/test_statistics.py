@@ -9,8 +9,8 @@ from builders import address
 from ipvsagent.kernel.netlink.codecs import statistics as codec
 from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Address, Family, Protocol
-from ipvsagent.model.state import RealServer, VirtualServerKey
-from ipvsagent.model.statistics import Counts, Place, RealServerStatistics
+from ipvsagent.model.state import RealServer, RealServerKey, VirtualServerKey
+from ipvsagent.model.statistics import Counts, RealServerStatistics
 from statistics_bytes import connections_file, real_server_message, virtual_server_message
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
@@ -55,7 +55,7 @@ def test_a_real_server_has_its_counts_and_connections() -> None:
     """Of either family."""
     for text, family in (("10.244.0.11", Family.IPV4), ("fd00:244::11", Family.IPV6)):
         payload = real_server_message(RealServer(address(text), 8080), COUNTS, active=7, inactive=8)
-        expected = Place(address(text), 8080), RealServerStatistics(COUNTS, 7, 8)
+        expected = RealServerKey(address(text), 8080), RealServerStatistics(COUNTS, 7, 8)
         assert codec.decode_real_server(payload, family) == expected
 
 
