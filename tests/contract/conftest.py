@@ -8,13 +8,9 @@ starting programs is what takes time under emulation.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
 
 from contract.firewall import Firewall
 from contract.hosts import FakeHost, Host, RealHost, namespaces_work

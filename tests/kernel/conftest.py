@@ -7,17 +7,13 @@ modules, and everything else stays within network namespaces of the tests.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
-
 from lab.topology import load_modules
 
-from kernel.node import Node
+from kernel.node import Node, logs_of_open_nodes
 from kernel.processes import AgentServer
 
 _CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
@@ -28,6 +24,15 @@ _DEFAULT_VARIANT = "nft" if _HAS_NFT else "legacy"
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave the tests of this folder out where there is no guest."""
     return None if _CAN_RUN or collection_path.name == "conftest.py" else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the agent logged, also when a test hangs or its node serves other tests as well."""
+    report = yield
+    if report.failed:
+        report.sections.extend(logs_of_open_nodes())
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
