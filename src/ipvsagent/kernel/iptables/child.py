@@ -166,7 +166,7 @@ class _Writer:
 
     def _rule(self, words: Words) -> Any:
         """Build a rule from the words of iptables-save."""
-        rule = self._rule_type()
+        rule: Any = self._rule_type()
         module: Any = None
         rest = list(words)
         while rest:
