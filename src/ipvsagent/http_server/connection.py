@@ -3,11 +3,11 @@
     READING ──complete request──> WRITING ──kept──> READING
                                      └──not kept──> LINGERING ──> closed
 
-Lingering: after the last response the client's own end is awaited for a moment, because closing a socket that holds
-unread bytes resets the connection and may take the response with it.
+Lingering: after the last response the server waits a moment for the client to close, because closing a socket with
+unread bytes resets the connection, and the client may lose the response.
 
-Memory a connection: one request head and a view of one response; a client that does not read its response is not
-read from either.
+A connection needs memory for one request head and a view of one response. While a client does not read its response,
+the server reads no further request from it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _LINGER_BYTES = 64 << 10
 
 
 class Limits(Struct, frozen=True):
-    """What clients may use.
+    """Limits for clients.
 
     Args:
         head_bytes: longest request head.
-        request_seconds: from the connection or the last response to the end of a request's head.
-        response_seconds: for the client to read a response.
-        linger_seconds: for the client to close after the last response.
-        connections: open connections of one endpoint; one more ends the oldest.
+        request_seconds: time from the connection or the last response to the end of a request's head.
+        response_seconds: time for the client to read a response.
+        linger_seconds: time for the client to close after the last response.
+        connections: open connections of one endpoint; one more closes the oldest.
         all_connections: open connections of all endpoints of one server.
     """
 
@@ -57,10 +57,10 @@ class State(enum.Enum):
 
 
 class Connection:
-    """A connection; whoever owns it calls `step` when its socket is ready and closes it when `step` answers False.
+    """A connection. Its owner calls `step` when the socket is ready, and closes the socket when `step` returns False.
 
     Args:
-        answer: makes the response to a request; never raises.
+        answer: returns the response to a request; never raises.
         clock: monotonic seconds.
     """
 
@@ -80,11 +80,11 @@ class Connection:
 
     @property
     def interest(self) -> int:
-        """The selector events that it waits for."""
+        """The selector events that the connection waits for."""
         return selectors.EVENT_WRITE if self._state is State.WRITING else selectors.EVENT_READ
 
     def step(self) -> bool:
-        """Do what can be done without waiting; answer whether the connection stays open."""
+        """Read and write without waiting; return whether the connection stays open."""
         try:
             if self._state is State.LINGERING:
                 return self._linger()
@@ -97,13 +97,13 @@ class Connection:
             return False
 
     def _read(self) -> bool:
-        """Take in what came; answer False at the client's end."""
+        """Read received bytes; return False if the client has closed."""
         chunk = self.socket.recv(_CHUNK_BYTES)
         self._received = (self._received + chunk).lstrip(b"\r\n") if not self._received else self._received + chunk
         return bool(chunk)
 
     def _go_on(self) -> bool:
-        """Send what is left, answer what came complete, until the client has to act."""
+        """Send responses and answer complete requests until the client has to act."""
         while True:
             if not self._send():
                 return True
@@ -113,7 +113,7 @@ class Connection:
                 return True
 
     def _respond(self) -> bool:
-        """Make the response to the request received, if there is a complete one."""
+        """Queue the response if a complete request was received."""
         end = _END_OF_HEAD.search(self._received)
         if (end.start() if end else len(self._received)) > self._limits.head_bytes:
             self._queue(plain_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE), keep=False)
@@ -127,7 +127,7 @@ class Connection:
             except BadRequest as error:
                 self._queue(plain_error(error.status), keep=False)
             else:
-                # Whoever sends the next request before this answer could keep the server busy in one step.
+                # A client that sends the next request before this response could keep the server busy in one step.
                 self._queue(self._answer(request), keep=request.keep and not more, body=request.method != "HEAD")
         return True
 
@@ -140,7 +140,7 @@ class Connection:
         self.deadline = self._clock() + self._limits.response_seconds
 
     def _send(self) -> bool:
-        """Send as much as the socket takes; answer whether all is sent."""
+        """Send as much as the socket accepts; return whether everything was sent."""
         while self._to_send:
             try:
                 sent = self.socket.sendmsg(self._to_send)
@@ -153,7 +153,7 @@ class Connection:
         return True
 
     def _sent(self) -> bool:
-        """Go on to the next request, or to the end; answer whether there is a next one."""
+        """Wait for the next request or start to linger; return whether another request may follow."""
         if self._keep:
             self._state = State.READING
             self.deadline = self._clock() + self._limits.request_seconds

@@ -1,7 +1,7 @@
-"""HTTP messages: reading a request's head, writing a response's; no sockets.
+"""HTTP/1 messages: parse a request's head, write a response's head. No sockets.
 
-Only what probes, scrapers and curl send is understood: HTTP/1.0 and 1.1, no bodies. A request that announces a body
-is answered all the same, and the connection is closed instead of reading the body.
+Supported is what probes, scrapers and curl send: HTTP/1.0 and 1.1, without bodies. A request with a body gets its
+response, and then the connection is closed instead of reading the body.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LONGEST_METHOD = 32
 
 
 class Request(Struct, frozen=True):
-    """What a handler may know of a request.
+    """A request as a handler gets it.
 
     Args:
-        path: without query; `/` at least.
+        path: without the query; never empty.
         query: what follows the question mark.
         keep: whether the connection may serve another request.
     """
@@ -40,7 +40,7 @@ class Request(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """An answer; length, date and connection headers are added when it is sent."""
+    """A response; the headers for length, date and connection are added when it is sent."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -51,10 +51,10 @@ Handler = Callable[[Request], Response]
 
 
 class BadRequest(Exception):
-    """A request that cannot be answered as asked.
+    """A request that is refused.
 
     Args:
-        status: the answer.
+        status: the status of the response.
     """
 
     def __init__(self, status: HTTPStatus) -> None:
@@ -102,7 +102,7 @@ def parse_request(head: bytes) -> Request:
 
 
 def _local(method: str, target: str) -> str:
-    """The target without scheme and host, which proxies' clients send."""
+    """The target without scheme and host, which clients of proxies send."""
     if method == "CONNECT" or target == "*":
         return "/"
     local = _ABSOLUTE.sub("", target, count=1) if not target.startswith("/") else target

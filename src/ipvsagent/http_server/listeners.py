@@ -1,4 +1,7 @@
-"""Listening sockets by endpoint: opened and closed by differences, all of an endpoint or none (HC-12)."""
+"""Listening sockets by endpoint: only differences are opened and closed.
+
+An endpoint has all of its sockets or none (HC-12).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from msgspec import Struct
 from ipvsagent.http_server.http1 import Handler
 from ipvsagent.log import Logger
 
-_BACKLOG = 1024  # a burst that overflows it costs its clients a second each
+_BACKLOG = 1024  # if a burst overflows it, clients retry after a second
 _ANY_IPV4, _ANY_IPV6 = "0.0.0.0", "::"
 
 
@@ -33,7 +36,7 @@ class Listen(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """Something that is served: where, and by whom it is answered.
+    """The addresses to serve, and the handler for their requests.
 
     Args:
         name: for logs.
@@ -45,11 +48,11 @@ class Endpoint(Struct, frozen=True):
 
 
 class Listeners:
-    """Keeps the sockets of endpoints in step with what is wanted; belongs to the server's thread.
+    """Opens and closes the sockets of endpoints; only the server's thread uses it.
 
     Attributes:
         names: addresses and ports of the open sockets, by endpoint; replaced as a whole, so other threads may read it.
-        failures: why endpoints have none, likewise.
+        failures: the reasons for endpoints without sockets; replaced as a whole as well.
         next_retry: when endpoints that failed are tried again, in the clock's seconds; None if there is none.
     """
 
@@ -74,12 +77,12 @@ class Listeners:
         self.next_retry: float | None = None
 
     def handler(self, key: Hashable) -> Handler | None:
-        """Who answers for an endpoint; None once it is gone."""
+        """The handler of an endpoint; None if the endpoint was removed."""
         endpoint = self._wanted.get(key)
         return endpoint.handler if endpoint else None
 
     def replace(self, wanted: Mapping[Hashable, Endpoint]) -> None:
-        """Take a new mapping: close what is no longer wanted, then open what is new."""
+        """Replace the endpoints: close the sockets that are no longer wanted, then open the new ones."""
         before, self._wanted = self._wanted, wanted
         for key, sockets in list(self._open.items()):
             kept = wanted[key].listen if key in wanted else ()
@@ -92,7 +95,7 @@ class Listeners:
         self._open_all(changed)
 
     def retry(self) -> None:
-        """Try those that failed again, if it is time."""
+        """Retry the endpoints that failed, if it is time."""
         if self.next_retry is not None and self._clock() >= self.next_retry:
             self.next_retry = None
             self._open_all(list(self.failures))
@@ -117,7 +120,7 @@ class Listeners:
             self.next_retry = self._clock() + self._retry_seconds
 
     def _open_endpoint(self, key: Hashable, endpoint: Endpoint) -> str:
-        """Open the sockets that an endpoint lacks; answer why not, having closed all of them, else nothing."""
+        """Open an endpoint's missing sockets. If one fails, close all of them and return the reason; else return ""."""
         sockets = self._open.setdefault(key, {})
         for listen in endpoint.listen:
             if listen in sockets:
@@ -142,7 +145,7 @@ def open_listener(listen: Listen) -> socket.socket:
     """Open a non-blocking listening socket.
 
     Raises:
-        OSError: the address or port cannot be had.
+        OSError: the address or port is unavailable.
     """
     if listen.both_families and listen.address in (_ANY_IPV4, _ANY_IPV6):
         try:

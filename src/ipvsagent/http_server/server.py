@@ -1,11 +1,11 @@
 """A bounded HTTP server: one thread, any number of listening sockets, a fixed number of clients.
 
-Clients cannot hang it nor make it grow: every wait has a deadline, a request head a longest length, and when all
-places are taken the oldest connection makes room for the newest. So whoever fills it with idle connections still
-does not shut out a client that sends its request at once.
+Clients cannot block it or make it grow: every wait has a deadline, the length of a request head is limited, and when
+the limit of connections is reached, a new connection closes the oldest. So idle connections do not lock out a client
+that sends its request immediately.
 
-What is served is a mapping that other threads replace as a whole; the server opens and closes sockets by
-differences. A socket that cannot be opened is tried again every five seconds (HC-06, HC-12, HC-26).
+The endpoints are a mapping that other threads replace as a whole; the server opens and closes only the sockets that
+differ. A socket that cannot be opened is retried every five seconds (HC-06, HC-12, HC-26).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SHORTAGE_PAUSE_SECONDS = 0.1
 
 
 class HttpServer:
-    """Serves endpoints in a thread of its own.
+    """Serves endpoints in a separate thread.
 
     Args:
-        name: of the thread.
-        report: told of an endpoint whose sockets cannot be opened, once each time the reason is new.
-        retry_seconds: until a socket that could not be opened is tried again.
+        name: the thread's name.
+        report: called with an endpoint whose sockets cannot be opened, and the reason, whenever the reason changes.
+        retry_seconds: time until a socket that could not be opened is retried.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class HttpServer:
     # -- called by other threads -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the sockets of what is served already, then begin to serve; `failures` tells which could not be had."""
+        """Open the sockets of the present endpoints and start the thread; `failures` has those that failed."""
         self._take_wanted()
         self._thread.start()
 
     def stop(self) -> None:
-        """Close everything and end."""
+        """Close all sockets and end the thread."""
         self._stopping = True
         if self._thread.is_alive():
             self._wake()
@@ -79,7 +79,7 @@ class HttpServer:
         self._close()
 
     def serve(self, wanted: Mapping[Hashable, Endpoint]) -> None:
-        """Replace what is served; never waits.
+        """Replace the endpoints, without waiting.
 
         Args:
             wanted: must not be changed later.
@@ -112,7 +112,7 @@ class HttpServer:
         while not self._stopping:
             self._take_wanted()
             self._listeners.retry()
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._wait_seconds()):
                 if key.data is None:
                     os.read(self._wake_reader, 4096)
                 elif isinstance(key.data, Connection):
@@ -125,7 +125,7 @@ class HttpServer:
         if self._wanted:
             self._listeners.replace(self._wanted.popleft())
 
-    def _patience(self) -> float | None:
+    def _wait_seconds(self) -> float | None:
         times = [c.deadline for c in self._connections]
         retry = self._listeners.next_retry
         if retry is not None:
@@ -155,7 +155,7 @@ class HttpServer:
             self._selector.register(sock, selectors.EVENT_READ, connection)
 
     def _not_accepted(self, error: OSError) -> None:
-        """Out of descriptors or memory: end a connection; the listener stays ready, so do not spin on it."""
+        """If descriptors or memory ran out, close a connection, or pause: the listener stays ready."""
         if error.errno not in _SHORTAGES:
             return  # the client has gone
         oldest = next(iter(self._connections), None)
@@ -173,7 +173,7 @@ class HttpServer:
             self._evict(next(iter(self._connections)))
 
     def _evict(self, connection: Connection) -> None:
-        """End a connection; a request that came already is answered, as far as that takes no waiting."""
+        """Close a connection; first answer a request that was received, if that needs no waiting."""
         connection.step()
         self._drop(connection)
 
@@ -188,11 +188,11 @@ class HttpServer:
 
     def _answer(self, key: Hashable, request: Request) -> Response:
         handler = self._listeners.handler(key)
-        if handler is None:  # the endpoint has gone, a connection to it is left
+        if handler is None:  # the endpoint was removed, but a connection to it is still open
             return plain_error(HTTPStatus.NOT_FOUND)
         try:
             return handler(request)
-        except Exception as error:  # noqa: BLE001 - one answer that fails must not end the server
+        except Exception as error:  # noqa: BLE001 - one failed handler must not end the server
             self._log.error("request not answered", path=request.path, error=repr(error))
             return plain_error(HTTPStatus.INTERNAL_SERVER_ERROR)
 

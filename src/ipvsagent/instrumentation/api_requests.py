@@ -1,4 +1,4 @@
-"""How requests to the API server went, counted by the threads that send them and read by whoever serves metrics."""
+"""Counts and durations of requests to the API server; the threads that send requests write, metrics read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import threading
 from ipvsagent.instrumentation.counters import Histogram
 
 REQUEST_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Buckets of the time until an answer began, as client-go has them (MET-21)."""
+"""Buckets of the time until a response began; client-go's (MET-21)."""
 
 NO_ANSWER = "<error>"
-"""In the place of a status code where no answer came; client-go's word."""
+"""Stands for a status code if no response came; client-go's word."""
 
 
 class RequestCounts:
-    """Requests by host, method and status code; bounded, since the agent chooses hosts and methods."""
+    """Requests by host, method and status code; their number is bounded, since the agent chooses hosts and methods."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,7 +27,7 @@ class RequestCounts:
         Args:
             host: with its port.
             code: status code, or `NO_ANSWER`.
-            seconds: until the answer began, or until there was none.
+            seconds: until the response began or the request failed.
         """
         with self._lock:
             self._counts[code, host, method] = self._counts.get((code, host, method), 0) + 1
@@ -42,6 +42,6 @@ class RequestCounts:
             return self._counts.copy()
 
     def durations(self) -> dict[tuple[str, str], Histogram]:
-        """Times until answers began by host and method."""
+        """Times until responses began, by host and method."""
         with self._lock:
             return {key: Histogram(h.bounds, h.counts.copy(), h.sum) for key, h in self._durations.items()}

@@ -1,7 +1,7 @@
-"""What the owner thread counts, as plain numbers; whoever serves metrics reads them from another thread.
+"""The owner thread's counters, as plain numbers; the metrics server reads them in another thread.
 
-One thread writes. Readers take copies: copying a dict or a list is one step of the interpreter, since no key here has
-a comparison in Python, so that neither side needs a lock. A reader may see an observation's bucket before its sum.
+One thread writes. Readers copy: copying a dict or a list is one step of the interpreter, because no key here has a
+comparison written in Python. So no lock is needed. A reader may see an observation in its bucket and not yet in the sum.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ipvsagent.model.ops import AddRealServer, AddRealServers, IpvsOperation, on
 from ipvsagent.model.state import VirtualServerKey
 
 SYNC_BOUNDS_SECONDS = tuple(0.001 * 2**k for k in range(15))
-"""Buckets of a pass's duration (MET-01), and of cleaning up flows (MET-14)."""
+"""Buckets for the duration of a pass (MET-01), and of deleting stale flows (MET-14)."""
 
 PROGRAMMING_BOUNDS_SECONDS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
-"""Buckets of the time from a pod's change to the kernel (MET-10)."""
+"""Buckets for the time from a pod's change to the kernel (MET-10)."""
 
 SUCCESS, FAILURE = "success", "failure"
 
@@ -31,7 +31,7 @@ class Histogram(Struct, gc=False):
     """A cumulative histogram.
 
     Args:
-        bounds: upper bounds of the buckets but the last, which has none; ascending, in seconds.
+        bounds: upper bounds of the buckets, ascending, in seconds; the last bucket has no bound.
         counts: observations by bucket, not added up.
         sum: of all observations, in seconds.
     """
@@ -41,7 +41,7 @@ class Histogram(Struct, gc=False):
     sum: float = 0.0
 
     def __post_init__(self) -> None:
-        """Make a bucket for each bound and one for what exceeds them."""
+        """Make a bucket for each bound, and one for larger values."""
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float) -> None:
@@ -51,40 +51,40 @@ class Histogram(Struct, gc=False):
 
 
 class Drift(StrEnum):
-    """What may differ from what was written, since somebody else changed it."""
+    """Kinds of items that somebody else may change in the kernel."""
 
     VIRTUAL_SERVER = "virtual_server"
     ADDRESS = "address"
     SET_ENTRY = "ipset_entry"
     SET = "ipset"
     RULES = "rules"
-    TABLE = "table"  # virtual servers appeared or went, so that all of them were read again
+    TABLE = "table"  # virtual servers were added or removed, so the table was read again
 
 
 class Counters(Struct):
     """Counts since the process began, and a few gauges that the owner thread keeps.
 
     Attributes:
-        operations: operations by their type and the type of their error; `NoneType` where there was none.
+        operations: operations by their type and the type of their error; `NoneType` for success.
         tasks: work that concerns the whole node, by name and result.
         changes: Service and EndpointSlice events, whether or not they changed anything (MET-05, MET-07).
-        pending: those of them that no pass has handled (MET-04, MET-06).
+        pending: events that no pass has handled yet (MET-04, MET-06).
         passes: duration of passes (MET-01).
-        change_to_kernel: from an event's arrival until what follows from it is written.
+        change_to_kernel: from an event's arrival until its changes are written.
         programming: from the cause of a slice's change to the kernel (MET-10).
-        flow_cleanings: duration of looking for stale flows (MET-14).
-        flows_deleted: stale flows (MET-15).
+        flow_cleanings: duration of finding and deleting stale flows (MET-14).
+        flows_deleted: stale flows that were deleted (MET-15).
         queued_at: Unix time of the last request for a pass (MET-02); 0 before the first.
         synchronised_at: Unix time of the last pass that left nothing undone (MET-03); 0 before the first.
         drift_found: items that somebody else changed.
-        drift_repaired: those of them that were written again.
-        rule_failures: rules that could not be written (MET-09).
+        drift_repaired: items of these that were repaired.
+        rule_failures: failures to write rules (MET-09).
         draining: real servers with weight 0 that wait for their connections to end.
-        failing: items that are not as they should be.
-        estimation_rounds: whether the kernel's rate estimation is off and brings the counts of virtual servers up to
-            date when they are asked for.
-        recreated: for each virtual server that was created while the process ran, a number that no earlier creation
-            had: the kernel's counts began at 0 then.
+        failing: items that could not be written.
+        estimation_rounds: whether the kernel's rate estimation is off and runs only to update the counts of virtual
+            servers when they are requested.
+        recreated: for each virtual server that this process created, the number of the creation; the kernel's counts
+            started at 0 then.
     """
 
     operations: dict[tuple[type, type], int] = {}
@@ -108,14 +108,14 @@ class Counters(Struct):
     creations: int = 0
 
     def note_operations(self, operations: Sequence[object], results: Sequence[object]) -> None:
-        """Count a batch: one result an operation, None or an error."""
+        """Count a batch: each operation has one result, None or an error."""
         if any(results):
             self._count(Counter(zip(map(type, operations), map(type, results), strict=True)))
-        else:  # nearly always, and thousands of pairs take their time
+        else:  # nearly always; counting thousands of pairs takes longer
             self._count_successes(Counter(map(type, operations)))
 
     def note_ipvs_operations(self, operations: Sequence[IpvsOperation], results: Sequence[object]) -> None:
-        """Count a batch of operations on virtual and real servers, each real server by itself."""
+        """Count a batch of operations on virtual and real servers; each real server counts as one operation."""
         if any(results):
             self.note_operations(list(one_by_one(operations)), results)
             return
@@ -143,7 +143,7 @@ class Counters(Struct):
         self.pending[kind] = self.pending.get(kind, 0) + 1
 
     def note_drift(self, kind: Drift, found: int, repaired: int) -> None:
-        """Count items that somebody else changed, and those of them that are right again."""
+        """Count items that somebody else changed, and how many of them were repaired."""
         if found:
             self.drift_found[kind] = self.drift_found.get(kind, 0) + found
         if repaired:

@@ -1,11 +1,11 @@
-"""Whether this node is well, for kubelet and load balancers: `/healthz`, `/livez`, health check node ports.
+"""This node's health, for kubelet and load balancers: `/healthz`, `/livez`, health check node ports.
 
-    health server (10256)      owner thread keeps up? (HC-02) and, on /healthz, may traffic come here? (HC-03)
-    health check node port     owner thread keeps up, and are there local endpoints of that Service? (HC-13)
+    health server (10256)      does the owner thread keep up (HC-02)? On /healthz also: is the node eligible (HC-03)?
+    health check node port     does the owner thread keep up, and has the Service local endpoints (HC-13)?
 
-Everything is answered from values that the owner thread published; nothing here waits for it, so a stuck owner
-thread is told of and never waited for. How old the API server's data is does not count: when it is down, all nodes
-would leave their load balancers at once while they still serve what they know.
+Responses are made from values that the owner thread published, without waiting for it: so a stuck owner thread is
+reported. The age of the API server's data does not count. If it did, all nodes would leave their load balancers as soon
+as the API server is down, although they still serve the Services that they know.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 
 
 class Health:
-    """Answers about this node's health."""
+    """Responds to health checks of this node."""
 
     def __init__(self, inputs: ServingInputs) -> None:
         self._inputs = inputs
@@ -47,13 +47,14 @@ class Health:
         return response
 
     def handler_of_service(self, service: ObjectKey, family: Family) -> Handler:
-        """Who answers on a Service's health check node port: any path and method (HC-13)."""
+        """The handler for a Service's health check node port: any path and method (HC-13)."""
         return lambda _request: self._service_answer(service, family)
 
     def _answer(self, *, with_node: bool) -> Response:
-        """HC-05: `lastUpdated` is now where all is well, else when the last complete pass ended.
+        """Respond to `/healthz` or `/livez`.
 
-        A new configuration that was refused is named; the node is none the less healthy with the old one.
+        `lastUpdated` is the present time if the response is 200, else the end of the last complete pass (HC-05).
+        A refused configuration is shown, but the node stays healthy: it uses the previous one.
         """
         now = self._inputs.now()
         healthy = self.is_healthy()
@@ -87,5 +88,5 @@ class Health:
 
 
 def rfc_3339(time_of_day: dt.datetime) -> str:
-    """As the Kubernetes API writes times, in UTC: ``2026-01-02T03:04:05.000006Z``."""
+    """Format a time as the Kubernetes API does, in UTC: ``2026-01-02T03:04:05.000006Z``."""
     return time_of_day.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -16,14 +16,14 @@ from ipvsagent.model.status import Progress, Status
 
 
 class ServingInputs(Struct, frozen=True):
-    """Where answers come from; each may be called from any thread at any time and never waits.
+    """The functions and values that responses are made from; any thread may call the functions, and none waits.
 
     Args:
-        silence_seconds: since the API server last answered as it should; None without an API server.
+        silence_seconds: time since the API server last answered without an error; None without an API server.
         started_at: when the agent started, with its zone.
-        families: those that the node serves.
+        families: the address families that the node serves.
         flags: the command line's options in force.
-        metrics: content type and text of the metrics; None while there are none. May take its time.
+        metrics: content type and text of the metrics; None if metrics are not served. This one may take long.
         health_responses: counts the responses of the health server (MET-12, MET-13).
         now: the time of day, with its zone.
         clock: monotonic seconds, the same clock as `Progress` uses.

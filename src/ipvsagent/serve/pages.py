@@ -1,6 +1,6 @@
-"""The pages for people and monitoring on the metrics server (HC-20 to HC-26); GET and HEAD only.
+"""The pages of the metrics server, for people and monitoring (HC-20 to HC-26); GET and HEAD only.
 
-Profiling is not offered: `/debug/` is never found (HC-25).
+Profiling is not supported: `/debug/` is always 404 (HC-25).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pages:
         }
 
     def handle(self, request: Request) -> Response:
-        """Find the page."""
+        """Return the response of the page."""
         page = self._routes.get(request.path)
         if page is None:
             return plain_error(HTTPStatus.NOT_FOUND)
@@ -72,7 +72,7 @@ class Pages:
         return [] if status.prepared else ["the first synchronisation is not done yet"]
 
     def _reasons(self, check_type: str) -> list[str]:
-        """Why a check fails; `/healthz` says that the process is alive, so it never does (HC-22)."""
+        """The reasons why a check fails; `/healthz` never fails, since it says that the process is alive (HC-22)."""
         match check_type:
             case "livez":
                 return self._not_live()

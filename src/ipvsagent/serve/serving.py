@@ -1,6 +1,7 @@
-"""All that a running agent serves: which endpoints there are follows from its status and settings.
+"""The HTTP servers of a running agent. Their endpoints follow from its status and settings.
 
-Two servers, so that a slow scrape delays no probe: one for health, with the health check node ports, one for the rest.
+There are two servers, so that a slow scrape does not delay a probe: the health server, which also serves the health
+check node ports, and the metrics server for everything else.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class HealthCheckKey(Struct, frozen=True):
 
 
 class _Wanted(Struct, frozen=True):
-    """What decides which endpoints there are."""
+    """The values that determine the endpoints."""
 
     health: SocketAddress
     metrics: SocketAddress
@@ -45,8 +46,8 @@ class Serving:
     """The servers.
 
     Args:
-        report: told of a port that cannot be had: a health check node port's as a problem of its Service (HC-12), the
-            two servers' as a notice (HC-06, HC-26).
+        report: called if a port is unavailable: for a health check node port with a problem of the Service (HC-12), for
+            the ports of the two servers with a notice (HC-06, HC-26).
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class Serving:
         self._known: _Wanted | None = None
 
     def start(self) -> None:
-        """Begin to serve.
+        """Start to serve.
 
         Raises:
-            NodeUnusable: `bindAddressHardFail` is set and a server's port cannot be had (HC-06, HC-26).
+            NodeUnusable: `bindAddressHardFail` is set and a server's port is unavailable (HC-06, HC-26).
         """
         self.update(self._inputs.status())
         self._health_server.start()
@@ -77,12 +78,12 @@ class Serving:
                 raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
 
     def stop(self) -> None:
-        """End; connections are closed."""
+        """Stop both servers and close their connections."""
         self._health_server.stop()
         self._metrics_server.stop()
 
     def update(self, status: Status) -> None:
-        """Take a new status or new settings; costs nothing while the endpoints stay the same, and never waits."""
+        """Use a new status or new settings, without waiting; does nothing if the endpoints are the same."""
         settings = self._inputs.settings()
         wanted = _Wanted(
             settings.health_listen, settings.metrics_listen, status.health_checks, status.health_check_addresses
@@ -90,7 +91,7 @@ class Serving:
         known, self._known = self._known, wanted
         if known is None or known.metrics != wanted.metrics:
             self._metrics_server.serve({METRICS: metrics_endpoint(settings, self._pages)})
-        # The mapping is replaced when it changes, so identity tells; comparing it would cost at every pass.
+        # The mapping is replaced when it changes, so comparing its identity is enough, and cheap.
         if (
             known is None
             or known.checks is not wanted.checks
@@ -117,7 +118,7 @@ def metrics_endpoint(settings: Settings, pages: Pages) -> Endpoint:
 
 
 def health_endpoints(settings: Settings, status: Status, health: Health) -> dict[Hashable, Endpoint]:
-    """The health server, and one endpoint a Service and family with a health check node port (HC-10, HC-11)."""
+    """The health server's endpoint, and one for each health check node port of a Service and family (HC-10, HC-11)."""
     endpoints: dict[Hashable, Endpoint] = {HEALTH: Endpoint(HEALTH, (_listen(settings.health_listen),), health.handle)}
     for service, checks in status.health_checks.items():
         for check in checks:

@@ -73,7 +73,7 @@ class FakeAddresses:
         """Make a network interface; `AlreadyExists` if the name is taken."""
         if name in self.links:
             raise kernel_error("add interface", name, errno.EEXIST)
-        self._last_index += 1  # the kernel gives no index twice, either
+        self._last_index += 1  # the kernel never reuses an index either
         self.links[name] = Link(self._last_index, name, kind)
         self._tell(name, None, True)
 
@@ -84,7 +84,7 @@ class FakeAddresses:
         self._tell(link_name, address, True)
 
     def take_address(self, link_name: str, address: Address) -> None:
-        """Take an address, which has to be there, off an interface."""
+        """Remove an address, which must exist, from an interface."""
         del self.held[link_name, address]
         self._tell(link_name, address, False)
 

@@ -107,7 +107,7 @@ class FakeIpSets:
 
 
 def _fits(entry: SetEntry, spec: SetSpec) -> bool:
-    """Whether an entry has what its set's type wants, and the set's family; no prefix may have length 0."""
+    """Whether an entry has the fields of its set's type, and the set's family; a prefix of length 0 is refused."""
     fields = (
         entry.address is not None,
         entry.protocol is not None,
@@ -123,7 +123,7 @@ def _fits(entry: SetEntry, spec: SetSpec) -> bool:
 
 
 def _capacity(spec: SetSpec) -> int | None:
-    """How many entries fit; None where every possible one does."""
+    """How many entries fit; None if there is no limit."""
     return None if spec.type is SetType.BITMAP_PORT else spec.max_elements
 
 

@@ -42,7 +42,7 @@ class FakeIpvs:
 
     Args:
         modules: the names of the modules that are loaded.
-        schedulers: answers which schedulers there are, loaded or loadable.
+        schedulers: returns the schedulers that are loaded or can be loaded.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class FakeIpvs:
             raise NotSupported("use IPVS", detail="module ip_vs is not loaded")
 
     def _carry_out(self, operation: SingleIpvsOperation) -> int:
-        """Do one operation; answer its errno, 0 for success."""
+        """Do one operation and return its errno; 0 for success."""
         match operation:
             case AddVirtualServer(server):
                 return errno.EEXIST if server.key in self.table else self._put_virtual_server(server, {})
@@ -165,5 +165,5 @@ class FakeIpvs:
 
 
 def _can_be_reached(address: Address) -> bool:
-    """Whether the kernel takes an address for that of one host; it asks about new real servers only."""
+    """Whether an address is one host's; the kernel checks this for new real servers only."""
     return not (address.is_multicast or address.is_unspecified or address.is_link_local_ipv6)

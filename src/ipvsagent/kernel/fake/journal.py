@@ -5,14 +5,14 @@ from __future__ import annotations
 from ipvsagent.model.ops import Operation
 
 LogEntry = Operation | str
-"""An operation that was carried out; text for the changes that are no operation, such as a new ipset."""
+"""An operation that succeeded; text for changes that have no operation, such as a new ipset."""
 
 
 class Journal:
     """The record that all drivers of one fake kernel share.
 
     Attributes:
-        entries: every modifying message that was carried out, in order.
+        entries: every modifying message that succeeded, in order.
         sends: number of batches sent.
     """
 
@@ -21,14 +21,14 @@ class Journal:
         self.sends = 0
 
     def record(self, entry: LogEntry) -> None:
-        """Note a change that was carried out."""
+        """Record a change that succeeded."""
         self.entries.append(entry)
 
     def count_batch(self, size: int) -> None:
-        """Note that a batch was sent; an empty one is no message."""
+        """Count a batch; an empty batch sends nothing."""
         self.sends += bool(size)
 
     def clear(self) -> None:
-        """Forget what was sent."""
+        """Clear the record."""
         self.entries.clear()
         self.sends = 0

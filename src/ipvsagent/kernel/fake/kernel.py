@@ -1,12 +1,11 @@
 """An in-memory kernel that refuses what the real one refuses.
 
 It holds state and enforces the kernel's rules (measured ones: EEXIST on a second add, ESRCH and ENOENT on what is
-missing, no set destroyed while a rule matches it, and so on), because a permissive fake hides bugs. The contract
+missing, EBUSY for a set that a rule matches, and so on), because a permissive fake hides bugs. The contract
 suite runs on this and on the real kernel. It also records every modifying message in `log`, so that tests can say
 what a change cost.
 
-One module holds each of its tables: `fake_ipvs`, `fake_addresses`, `fake_ipsets`, `fake_rules`,
-`fake_conntrack`.
+Each table has a module beside this one: `ipvs`, `addresses`, `ipsets`, `rules`, `conntrack`.
 """
 
 from __future__ import annotations
@@ -96,12 +95,12 @@ class FakeKernel:
         return Drivers(self.ipvs, self.addresses, self.ip_sets, rules, self.sysctls, self.modules, self.conntrack)
 
     def monitor(self, dummy_name: str = DUMMY_INTERFACE) -> FakeMonitor:
-        """A monitor that hears what happens from now on."""
+        """A monitor that returns the changes from now on."""
         return FakeMonitor(self.addresses, dummy_name)
 
     @property
     def log(self) -> list[LogEntry]:
-        """Every modifying message that was carried out, in order; text where there is no operation for it."""
+        """Every modifying message that succeeded, in order; text for changes that have no operation."""
         return self._journal.entries
 
     @property
@@ -110,7 +109,7 @@ class FakeKernel:
         return self._journal.sends
 
     def clear_log(self) -> None:
-        """Forget what was sent."""
+        """Clear the log."""
         self._journal.clear()
 
     def snapshot(self) -> object:
@@ -176,7 +175,7 @@ class FakeKernel:
         self.rules[family].chains[table, chain.name] = chain.rules
 
     def append_foreign_rule(self, family: Family, table: Table, chain: str, rule: Rule) -> None:
-        """Somebody else adds a rule at the end of a chain that was made, or of a built-in one."""
+        """Somebody else appends a rule to a chain."""
         held = self.rules[family]
         if (table, chain) in held.chains:
             held.chains[table, chain] += (rule,)
@@ -184,7 +183,7 @@ class FakeKernel:
             held.builtin.setdefault((table, chain), []).append(rule)
 
     def delete_rule(self, family: Family, table: Table, chain: str, rule: Rule) -> None:
-        """Somebody else takes the first such rule out of a built-in chain."""
+        """Somebody else removes the first copy of a rule from a built-in chain."""
         self.rules[family].builtin[table, chain].remove(rule)
 
     def _references(self, set_name: str) -> int:

@@ -16,13 +16,13 @@ _VERDICTS = {"ACCEPT", "DROP", "RETURN"}
 
 
 class FakeRules:
-    """Chains with their rules, and the rules of built-in chains, ours and those of others; implements `api.Rules`.
+    """Our chains and those of others, built-in ones included, with their rules; implements `api.Rules`.
 
-    A rule has to refer to chains and ipsets that exist, and is then counted by them: that is how the real tables
-    refuse.
+    As in the kernel, a rule may refer only to chains and ipsets that exist, and neither can be removed while a rule
+    refers to it.
 
     Args:
-        set_names: answers which ipsets there are.
+        set_names: returns the names of the ipsets.
 
     Attributes:
         chains: the rules of chains that somebody made.
@@ -101,7 +101,7 @@ class FakeRules:
         )
 
     def _check(self, table: TableRules) -> None:
-        """Refuse rules that refer to a set or a chain that is not there."""
+        """Refuse rules that refer to a missing set or chain."""
         chains = {name for t, name in self.chains if t is table.table} | {c.name for c in table.chains} | _VERDICTS
         for rule in _rules_of(table):
             for name in _sets_of(rule):

@@ -1,11 +1,11 @@
 """The child process that writes legacy iptables rules with python-iptables.
 
-``python -m ipvsagent.kernel.iptables.child`` reads one request as JSON from its standard input, carries it out
-with one commit a table and ends: with status 0, or with 1 and the reason on standard error. Whoever starts it holds
-the xtables lock. Little else of ours is imported here: the process is to start quickly.
+``python -m ipvsagent.kernel.iptables.child`` reads one request as JSON from its standard input, applies it with one
+commit for each table, and exits with status 0, or with 1 and the reason on standard error. Its parent holds the xtables
+lock. The module imports little else of the package, so that the process starts quickly.
 
-Importing python-iptables as it comes starts ldconfig four times and a compiler. `_prepare_import` answers its
-questions beforehand: which libraries there are, and where their extensions lie.
+A plain import of python-iptables starts ldconfig four times, and a compiler. `_import_iptc` prevents this: it tells the
+library beforehand where its shared libraries and their extensions are.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _COMMIT_ATTEMPTS = 5
 
 
 class Request(Struct, frozen=True):
-    """What the child is to do."""
+    """The changes for the child to apply."""
 
     family: Family
     tables: tuple[TableCommands, ...]
@@ -55,8 +55,8 @@ class Request(Struct, frozen=True):
 def main() -> None:
     """Carry out the request on standard input.
 
-    Whatever the library raises (errors of its own, ValueError, AttributeError, plain Exception) ends the process
-    with status 1, and `_report` says why.
+    Any exception (the library raises its own errors, ValueError, AttributeError and plain Exception) ends the process
+    with status 1, and `_report` prints the reason.
     """
     sys.excepthook = _report
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _report(_type: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-    """Write an error in one line, without the marks of bytes that the library leaves in its messages."""
+    """Print an error in one line, without the `b'...'` that the library leaves in its messages."""
     text = str(error).replace("b'", "").replace("'", "").replace("\n", " ")
     sys.stderr.write(f"{text or type(error).__name__}\n")
 
@@ -78,7 +78,7 @@ def _import_iptc() -> Any:  # Any: the library has no types
     find_library, util.find_library = util.find_library, _find_library
     if "XTABLES_LIBDIR" not in os.environ and (directory := _extension_directory()):
         os.environ["XTABLES_LIBDIR"] = directory
-    # It asks distutils for a path, which would load setuptools; without it, it asks sysconfig.
+    # The library asks distutils for a path, which would load setuptools; without distutils it asks sysconfig.
     sys.modules["distutils"] = None  # type: ignore[assignment]  # None: the import fails at once
     try:
         import iptc
@@ -101,7 +101,7 @@ def _loads(soname: str) -> bool:
 
 
 def _extension_directory() -> str | None:
-    """Where iptables' extensions lie: below the folder that the loader found libxtables in, or a usual place."""
+    """The folder of iptables' extensions: below the folder of the loaded libxtables, or below a usual one."""
     _find_library("xtables")
     places = [*_loaded_folders("libxtables."), "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib"]
     folders = (Path(place) / "xtables" for place in places)
@@ -109,7 +109,7 @@ def _extension_directory() -> str | None:
 
 
 def _loaded_folders(prefix: str) -> Iterator[str]:
-    """Folders of the shared libraries in this process whose names begin so."""
+    """The folders of this process's shared libraries whose names have a prefix."""
     for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         folder, _, name = line.rpartition("/")
         if name.startswith(prefix):
@@ -117,7 +117,7 @@ def _loaded_folders(prefix: str) -> Iterator[str]:
 
 
 class _Writer:
-    """Carries out the changes of one table.
+    """Applies the changes of one table.
 
     Args:
         iptc: the library.
@@ -128,12 +128,12 @@ class _Writer:
         self._iptc = iptc
         self._table = table
         base = iptc.Rule6 if isinstance(table, iptc.Table6) else iptc.Rule
-        # To tell chains from targets the library opens all tables of the family, which loads their modules; the
-        # one table at hand is enough.
+        # To distinguish chains from targets, the library opens all tables of the family, which loads their modules.
+        # This table is enough.
         self._rule_type = type("TableRule", (base,), {"tables": (table,)})
 
     def write(self, change: TableCommands) -> None:
-        """Carry out the changes in one commit, again where another program changed the table meanwhile."""
+        """Apply the changes in one commit; retry if another program changed the table meanwhile."""
         for attempt in range(_COMMIT_ATTEMPTS):
             self._table.refresh()
             for command in change.commands:
@@ -194,7 +194,7 @@ class _Writer:
 
 
 def _take_values(option: str, rest: list[str]) -> list[str]:
-    """Take an option's values off the words: a comment is one, whatever it looks like; else up to an option."""
+    """Remove an option's values from the words: one word for a comment, else all words up to the next option."""
     if option == "--comment":
         return [rest.pop(0)]
     values: list[str] = []

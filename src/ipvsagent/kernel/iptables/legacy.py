@@ -1,11 +1,11 @@
 """iptables rules through the kernel's legacy tables.
 
-Reading is ``iptables-legacy-save``, and only of tables that are in use: opening another one would load its module.
-Writing is python-iptables in a short-lived child process (`kernel.iptables_child`), because the library is not
-thread-safe, cannot serve both families in one process, and its memory need not stay.
+``iptables-legacy-save`` reads the rules, of tables in use only: opening another table would load its module.
+python-iptables writes them in a short-lived child process (`kernel.iptables.child`), because the library is not
+thread-safe, cannot serve both families in one process, and keeps memory.
 
-libiptc reads a whole table, changes its copy and writes it back. A change that another program makes meanwhile may
-be lost, so reading and writing happen under the lock that every iptables program takes.
+libiptc reads a whole table, changes its copy and writes it back. A change that another program makes meanwhile could
+be lost, so the driver holds the lock of the iptables programs from reading to writing.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _LOCK_RETRY_SECONDS = 0.05
 
 
 def tables_in_use(family: Family) -> frozenset[str]:
-    """The legacy tables that this network namespace has; reading this loads nothing.
+    """The legacy tables that are in use in this network namespace; reading them loads no module.
 
     Raises:
-        NotPermitted: the file that tells is for root alone.
+        NotPermitted: only root may read the file.
     """
     name = "ip_tables_names" if family is Family.IPV4 else "ip6_tables_names"
-    # /proc/net would be the namespace of the main thread.
+    # /proc/net shows the namespace of the main thread.
     path = Path("/proc/thread-self/net") / name
     try:
         return frozenset(path.read_text(encoding="ascii").split())
@@ -63,7 +63,7 @@ def xtables_lock(
     """Hold the lock of the iptables programs.
 
     Raises:
-        Busy: another program held it all the time.
+        Busy: another program held it the whole time.
         KernelError: the lock file cannot be opened.
     """
     path = os.environ.get("XTABLES_LOCKFILE", "/run/xtables.lock")
@@ -132,7 +132,7 @@ class LegacyRules:
         """See `api.Rules.remove`.
 
         Raises:
-            Busy: a chain was emptied but stays, because a rule that is not ours leads there.
+            Busy: a chain was emptied but not removed, because a rule that is not ours jumps to it.
         """
         if not self._in_use(rules):
             return
@@ -159,7 +159,7 @@ class LegacyRules:
         return parse_save(run([program], operation="list rules with"))
 
     def _write(self, changes: list[TableCommands]) -> None:
-        """Carry out the changes, one commit a table; the caller holds the lock."""
+        """Apply the changes, with one commit for each table; the caller holds the lock."""
         changes = [change for change in changes if change.commands]
         if not changes:
             return

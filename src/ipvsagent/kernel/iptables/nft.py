@@ -1,6 +1,6 @@
-"""iptables rules through iptables-nft: one ``iptables-nft-restore --noflush`` a change.
+"""iptables rules through iptables-nft: each change is one ``iptables-nft-restore --noflush``.
 
-The kernel's nf_tables takes each table's changes as one transaction, so no lock is needed.
+nf_tables applies the changes of a table as one transaction, so no lock is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starting the iptables programs: where they are, and what their failures mean."""
+"""Finding and running the iptables programs, and the meaning of their failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ipvsagent.model.address import Family
 _TIMEOUT_SECONDS = 60.0
 _PROGRAM_PREFIX = re.compile(r"^ip6?tables\S* v[\d.]+(?: \([a-z_]+\))?: ?")
 
-# What the programs and libiptc say, by what it means for us; the first that fits counts.
+# The messages of the programs and libiptc for each error; the first match counts.
 _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
     (NotPermitted, ("permission denied", "operation not permitted", "must be root", "can't open socket to ipset")),
     (Busy, ("resource temporarily unavailable", "holding the xtables lock", "device or resource busy")),
@@ -39,13 +39,13 @@ def base_name(family: Family) -> str:
 def find_program(family: Family, variant: str, suffix: str = "") -> str:
     """The path of a program of a variant, such as ``iptables-nft-save``.
 
-    A host with one variant alone may have it under the plain name (``iptables-save``).
+    A host with only one variant may have it under the plain name (``iptables-save``).
 
     Args:
         suffix: empty, ``-save`` or ``-restore``.
 
     Raises:
-        ToolMissing: naming the program and the package that has it.
+        ToolMissing: it is not installed; the error names the program and its package.
     """
     name = f"{base_name(family)}-{variant}{suffix}"
     path = shutil.which(name)
@@ -66,7 +66,7 @@ def plain_variant(family: Family) -> str | None:
 
 
 def version(variant: str) -> tuple[int, ...]:
-    """The version of a variant's iptables, such as (1, 8, 9); empty if it cannot be told.
+    """The version of a variant's iptables, such as (1, 8, 9); empty if it is unknown.
 
     Raises:
         ToolMissing: the variant is not installed for IPv4.
@@ -80,12 +80,12 @@ def run(command: Sequence[str], text: str = "", operation: str = "run") -> str:
 
     Args:
         text: its standard input.
-        operation: what it is run for, for the error.
+        operation: the purpose, for errors.
 
     Raises:
-        NotPermitted, NotSupported, Busy: its message says so.
+        NotPermitted, NotSupported, Busy: according to its message.
         ToolMissing: there is no such program.
-        ToolFailed: it ended with any other error, or did not end in a minute.
+        ToolFailed: it failed for another reason, or did not end within a minute.
     """
     name = command[0].rpartition("/")[2]
     try:
@@ -113,7 +113,7 @@ def _failure(operation: str, name: str, status: int, stderr: str) -> KernelError
 
 
 def _first_line(stderr: str) -> str:
-    """The first line that says something, without the program's name and version."""
+    """The first line that is not empty, without the program's name and version."""
     lines = (_PROGRAM_PREFIX.sub("", line.strip()) for line in stderr.splitlines())
     return next(filter(None, lines), "")
 
@@ -122,4 +122,4 @@ def _version_text(path: str) -> str:
     try:
         return run([path, "--version"], operation="ask for the version of")
     except KernelError:
-        return ""  # a program that cannot tell its version will fail, and say why, when it is needed
+        return ""  # a program that cannot print its version will fail with a reason when it is used

@@ -1,10 +1,10 @@
-"""What iptables-save prints, and which commands lead from there to the rules that we want.
+"""Parsing the output of iptables-save, and choosing the commands that change it into the rules that we want.
 
 Both drivers read text and write commands: the nft one as lines for iptables-restore, the legacy one as calls of
-libiptc in a child process. Comparing and deciding happens here, on values, so that both variants do the same.
+libiptc in a child process. The comparison is here, on values, so that both variants do the same.
 
-Rules of chains of ours are compared word by word with `Rule.words`. Of a built-in chain only our jumps count; the
-rest of it is never touched.
+The rules of our chains are compared word by word with `Rule.words`. In built-in chains only our jumps are compared;
+other rules are never changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ObservedTable(Struct, frozen=True):
 
 
 class Declare(Struct, frozen=True, tag=True):
-    """Make a chain, or empty the one that is there."""
+    """Create a chain, or empty it if it exists."""
 
     chain: str
 
@@ -46,7 +46,7 @@ class Append(Struct, frozen=True, tag=True):
 
 
 class Insert(Struct, frozen=True, tag=True):
-    """Put a rule into a chain at a position, 1 being the top."""
+    """Insert a rule into a chain at a position; 1 is the top."""
 
     chain: str
     position: int
@@ -54,7 +54,7 @@ class Insert(Struct, frozen=True, tag=True):
 
 
 class Delete(Struct, frozen=True, tag=True):
-    """Take the first rule that reads so out of a chain."""
+    """Delete the first rule with these words from a chain."""
 
     chain: str
     words: Words
@@ -70,7 +70,7 @@ Command = Declare | Append | Insert | Delete | DeleteChain
 
 
 class TableCommands(Struct, frozen=True):
-    """Changes of one table, to be carried out in one step."""
+    """Changes of one table that are committed together."""
 
     table: str
     commands: tuple[Command, ...]
@@ -109,10 +109,10 @@ def parse_save(text: str) -> dict[str, ObservedTable]:
 
 
 def replacement(observed: ObservedTable, rules: TableRules, family: Family) -> tuple[Command, ...]:
-    """The commands after which the table holds our chains and jumps; none if it does already.
+    """The commands that write our chains and jumps; none if the table has them already.
 
-    A chain that is right keeps its counters. A jump that stands somewhere is left there; of several copies the
-    first one counts; missing ones go to the top in the order given.
+    A correct chain is not written, so it keeps its counters. A jump that exists keeps its position; of several copies
+    the first one is kept. Missing jumps are inserted at the top, in the order given.
     """
     wanted = {chain.name: tuple(rule.words(family) for rule in chain.rules) for chain in rules.chains}
     wrong = [name for name, words in wanted.items() if observed.chains.get(name) != words]
@@ -127,7 +127,7 @@ def removal(observed: ObservedTable, rules: TableRules, family: Family) -> tuple
     """The commands that remove our jumps and chains, whatever the chains hold.
 
     Returns:
-        The commands, and the chains that stay behind, empty, because a rule that is not ours leads there.
+        The commands, and the chains that are emptied but not removed, because a rule that is not ours jumps to them.
     """
     ours = [chain.name for chain in rules.chains if chain.name in observed.chains]
     jumps = _jumps_by_chain(rules, family)
@@ -194,7 +194,7 @@ def _jump_commands(builtin: str, present: tuple[Words, ...], jumps: list[Words])
 
 
 def _first_copies(present: tuple[Words, ...], doubled: list[Words]) -> Iterator[tuple[int, Words]]:
-    """Where the first copy of each doubled rule stands once the other copies are gone, from the top."""
+    """The position of the first copy of each duplicate rule after the other copies are removed, from the top."""
     seen: set[Words] = set()
     position = 0
     for words in present:
@@ -207,7 +207,7 @@ def _first_copies(present: tuple[Words, ...], doubled: list[Words]) -> Iterator[
 
 
 def _destinations(observed: ObservedTable, jumps: dict[str, list[Words]], ours: frozenset[str]) -> frozenset[str]:
-    """The chains of ours that rules of others lead to, by ``-j`` or ``-g``."""
+    """Our chains that rules of others jump to, by ``-j`` or ``-g``."""
     foreign = [rule for name, rules in observed.chains.items() if name not in ours for rule in rules]
     for name, rules in observed.builtin.items():
         foreign += [rule for rule in rules if rule not in jumps.get(name, ())]

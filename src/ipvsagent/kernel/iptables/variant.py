@@ -1,8 +1,8 @@
 """Which of the two iptables variants this host uses, and which address families can be served.
 
-The variants do not see each other's rules, so the agent has to write where kubelet and the network plugin do. On
-a host that uses nft no legacy table may be opened: that loads it, and every later call of iptables warns of it. So
-nft is asked first, and legacy only about tables that are in use.
+The variants do not see each other's rules, so the agent must use the variant of kubelet and the network plugin. On a
+host that uses nft, no legacy table may be opened: opening loads it, and every later call of iptables prints a warning.
+So nft is read first, and of legacy only the tables in use.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _RANDOM_FULLY_SINCE = (1, 6, 2)
 
 
 def detect_variant() -> Variant:
-    """Tell the host's iptables variant.
+    """Find the host's iptables variant.
 
-    What counts, in this order: kubelet's hint chains in table mangle; which variant holds more rules; what the
-    plain name ``iptables`` stands for, if it works; the one that works.
+    The first of these that decides: kubelet's hint chains in table mangle; the variant with more rules; the variant
+    behind the plain name ``iptables``, if it works; the variant that works.
 
     Raises:
         ToolMissing: no variant of iptables is installed.
@@ -79,7 +79,7 @@ def supports_random_fully() -> bool:
 
 
 def _read_nft(family: Family) -> dict[str, ObservedTable]:
-    """All tables; none where the variant is not installed or the kernel lacks it."""
+    """Read all tables; return none if the variant is not installed or the kernel lacks it."""
     try:
         return parse_save(run([find_program(family, "nft", "-save")], operation="list rules with"))
     except NotPermitted:
@@ -89,7 +89,7 @@ def _read_nft(family: Family) -> dict[str, ObservedTable]:
 
 
 def _read_legacy(family: Family) -> dict[str, ObservedTable]:
-    """The tables in use; opens no other."""
+    """Read the tables in use, without opening others."""
     if not tables_in_use(family):
         return {}
     try:
@@ -116,7 +116,7 @@ def _count(families: Iterable[dict[str, ObservedTable]]) -> int:
 
 
 def _preferred() -> Variant:
-    """The variant of a host without rules."""
+    """Choose the variant of a host without rules."""
     installed = [v for v in ("nft", "legacy") if _is_installed(v)]
     if not installed:
         raise ToolMissing("start", "iptables", detail="it is not installed; the Debian package is `iptables`")
@@ -161,9 +161,9 @@ def _unusable(family: Family, variant: str) -> str | None:
 
 
 def _probe_nft(family: Family) -> None:
-    """Make a chain and remove it again, in one transaction.
+    """Create and delete a chain in one transaction.
 
-    A kernel that has nf_tables without this family answers a listing with success and an empty table.
+    Listing is not enough: if nf_tables lacks this family, the kernel returns an empty table without an error.
     """
     probe = TableCommands("nat", (Declare(_PROBE_CHAIN), DeleteChain(_PROBE_CHAIN)))
     text = "\n".join(restore_lines(probe)) + "\n"

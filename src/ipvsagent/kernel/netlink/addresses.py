@@ -95,9 +95,9 @@ class RtnetlinkMonitor(Subscription[AddressEvent]):
     def __init__(self, dummy_name: str) -> None:
         self._dummy_name = dummy_name
         super().__init__(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
-        grow_buffers(self._socket)  # own bulk changes come back as notifications: thousands at once
+        grow_buffers(self._socket)  # the agent's own bulk changes cause thousands of notifications at once
         self._addresses = AddressDriver()
-        # Asked for after the subscription, so that no interface is missed in between.
+        # Listed after subscribing, so that no interface is missed in between.
         self._dummy_index = self._find_dummy()
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class RtnetlinkMonitor(Subscription[AddressEvent]):
 
     def _start_again(self) -> list[AddressEvent]:
         self._dummy_index = self._find_dummy()
-        return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]  # saying so is harmless
+        return [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]  # harmless if nothing changed
 
     def _find_dummy(self) -> int | None:
         while True:
@@ -136,7 +136,7 @@ class RtnetlinkMonitor(Subscription[AddressEvent]):
             return next((link.index for link in links if link.name == self._dummy_name), None)
 
     def _link(self, kind: int, link: Link) -> bool:
-        """Keep track of the dummy interface; answer whether it went."""
+        """Track the dummy interface; return whether it was removed."""
         if kind == RTM_NEWLINK and link.name == self._dummy_name:
             self._dummy_index = link.index
             return False

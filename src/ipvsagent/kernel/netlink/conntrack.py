@@ -30,11 +30,11 @@ class ConntrackDriver:
         return [flow for p in payloads if (flow := codec.decode_flow(p, family)) is not None]
 
     def list_connections(self, answering: Address) -> list[Flow]:
-        """As in `api.Conntrack`; kernels send more than is asked for, which is sorted out here."""
+        """As in `api.Conntrack`; some kernels return more flows than requested, which are dropped here."""
         family = answering.family
         request = Message(codec.LIST, codec.encode_list_answered(answering))
         payloads = self._netlink.dump(request, operation="list connections", subject=str(answering))
-        likely = (p for p in payloads if p.find(answering) >= 0)  # of many, the few that are worth decoding
+        likely = (p for p in payloads if p.find(answering) >= 0)  # decode only those that contain the address
         found = [flow for p in likely if (flow := codec.decode_connection(p, family)) is not None]
         return [flow for flow in found if flow.reply_source == answering]
 

@@ -32,7 +32,7 @@ class IpSetDriver:
     """The ipsets of the creating thread's network namespace."""
 
     def __init__(self) -> None:
-        # Error answers repeat the request, and in it the number of the entry that failed: so no NETLINK_CAP_ACK.
+        # The request that an error answer repeats has the number of the failed entry: so no NETLINK_CAP_ACK.
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, capped_answers=False)
         self._revisions: dict[tuple[str, int | None], int] = {}
 
@@ -60,7 +60,7 @@ class IpSetDriver:
 
     def destroy(self, name: str) -> None:
         """As in `api.IpSets`."""
-        # Without NLM_F_EXCL the kernel shrugs at a missing set.
+        # Without NLM_F_EXCL the kernel ignores a missing set.
         request = _message(constants.IPSET_CMD_DESTROY, codec.encode_name(name), NLM_F_EXCL)
         self._request(request, "destroy ipset", name)
 
@@ -72,20 +72,20 @@ class IpSetDriver:
     def apply(self, operations: Sequence[EntryOperation]) -> Results:
         """As in `api.IpSets`.
 
-        Sets do not depend on one another: operations keep their order within each set only.
+        Operations on the same set keep their order; sets do not depend on one another.
         """
         results: Results = [None] * len(operations)
-        # The first failing entry ends its message. What stands behind it in its set is sent again, an entry a message,
-        # so that however many fail there are two rounds; entries that were in already do not mind.
+        # The first entry that fails ends its message. The later operations on its set are sent again, one entry in each
+        # message, so there are at most two rounds. Adding an entry again does no harm.
         again = self._round(operations, _runs(operations), results)
         self._round(operations, [[index] for index in again], results)
         return results
 
     def _round(self, operations: Sequence[EntryOperation], runs: Sequence[_Run], results: Results) -> list[int]:
-        """Send each run as a message and note the results.
+        """Send each run as one message and store the results.
 
         Returns:
-            The operations to send again: those of the same set behind an entry that ended its message early.
+            The operations to send again: those after a failed entry of the same set.
         """
         batch = Batch()
         for run in runs:
@@ -132,7 +132,7 @@ def _message(command: int, payload: bytes, flags: int = 0) -> Message:
 
 
 def _runs(operations: Sequence[EntryOperation]) -> list[_Run]:
-    """Sort a batch by set, and cut it into runs of the same kind, each small enough for one message."""
+    """Group a batch by set, and split it into runs of the same kind that fit into one message."""
     by_set: dict[str, _Run] = {}
     for index, operation in enumerate(operations):
         by_set.setdefault(operation.entry.set_name, []).append(index)

@@ -1,7 +1,7 @@
 """The IPVS table, over generic netlink.
 
-The family's number is asked for with one message: pyroute2's own generic netlink socket would do that, too, but
-starts an event loop and a thread's worth of objects for it.
+The number of the generic netlink family is resolved with one message. pyroute2's generic netlink socket could do this
+too, but starts an event loop for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class IpvsDriver:
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(NETLINK_GENERIC)
-        # Any socket of the network namespace will do for the counter; that of a datagram socket needs no privilege.
+        # Any socket of the network namespace can read the counter; a datagram socket needs no privilege.
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             self._family = self._resolve()
@@ -59,7 +59,7 @@ class IpvsDriver:
             if server is None:
                 continue
             real_servers = tuple(self.list_real_servers(server.key))
-            # A virtual server that has gone since lists no real servers, just as an empty one does.
+            # A virtual server that was removed meanwhile lists no real servers, like an empty one.
             if real_servers or self._exists(server.key):
                 found.append(structs.replace(server, real_servers=real_servers))
         return found
@@ -89,7 +89,7 @@ class IpvsDriver:
         return self.table_info()[1]
 
     def table_info(self) -> tuple[int, int]:
-        """The number of buckets of the connection table and of IPv4 virtual servers, at a cost of O(1)."""
+        """Return the number of buckets of the connection table, and of IPv4 virtual servers, in O(1)."""
         try:
             answer = self._control.getsockopt(socket.IPPROTO_IP, _IP_VS_SO_GET_INFO, _GET_INFO.size)
         except OSError as error:
@@ -98,7 +98,7 @@ class IpvsDriver:
         return int(size), int(servers)
 
     def dump(self, request: bytes) -> list[bytes]:
-        """The payloads of a listing, for those who decode them otherwise."""
+        """Return the undecoded payloads of a listing."""
         return self._netlink.dump(Message(self._family, request), operation="list virtual or real servers")
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:

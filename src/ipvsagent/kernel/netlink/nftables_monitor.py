@@ -1,11 +1,11 @@
 """Notifications about nf_tables, of which iptables-nft's chains and rules are made.
 
-The kernel tells every change of every chain to the members of one group. Other programs may change theirs many times a
-second, so only changes of the chains that the agent's rules stand in count: by family, table and chain, which lead each
-message. Whose change it was is not told apart; looking once more after one's own is cheap, as those are rare.
+The kernel notifies the members of one group of every change to every chain. Other programs may change their chains many
+times a second, so only the chains that hold the agent's rules count. Family, table and chain are read from the start of
+each message. The agent's own changes are not filtered out: they are rare, and comparing the rules once more is cheap.
 
-The receive buffer stays as small as the kernel makes it: when a large transaction of somebody else overflows it,
-looking at the rules costs less than reading all of its messages.
+The receive buffer keeps the kernel's default size: when a large transaction of another program overflows it, comparing
+the rules costs less than reading all of its messages.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _CHAIN_NAME = {
         (constants.NFT_MSG_DELCHAIN, 3),
     )
 }
-"""Which attribute names the chain, by the type of the message; others, such as those about sets, do not count."""
+"""The attribute with the chain's name, by message type; other types, such as those about sets, are skipped."""
 
 
 class NftablesMonitor(Subscription[RulesChanged]):
-    """Tells when chains or rules change; implements `api.Monitor`. Takes the capability NET_ADMIN.
+    """Reports changed chains and rules; implements `api.Monitor`. Needs the capability NET_ADMIN.
 
     Args:
-        chains: those that count.
+        chains: the chains to report.
     """
 
     def __init__(self, chains: Collection[ChainKey]) -> None:

@@ -1,12 +1,12 @@
 """Netlink sockets for bulk work: many messages in one send, answers matched by sequence number.
 
-Measured facts that this rests on: a send is synchronous, so when it returns all of its messages were carried out and
-their answers wait; an error does not stop the messages behind it; without NLM_F_ACK only failures are answered; a
-message with a bad length ends the batch silently. So only the last message of a send asks for an acknowledgement, and
-if that one is missing nothing is known of the others.
+This relies on measured behaviour of the kernel. A send is synchronous: when it returns, the kernel has handled all of
+its messages and the answers can be read. The messages after a failed one are still handled. Without NLM_F_ACK the
+kernel answers only failures. A message with a bad length ends the batch silently. So only the last message of a send
+asks for an acknowledgement; if it is missing, the results of the others are unknown.
 
-pyroute2 owns the constants; its own sockets decode each answer through several objects, which costs a hundred times
-more than the kernel's work.
+The constants are pyroute2's. Its sockets are not used: they decode each answer through several objects, which costs a
+hundred times more than the kernel's work.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from pyroute2.netlink import (
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
 
 Alike = tuple[bytes, Sequence[bytes], bytes]
-"""Payloads of one length: how they all begin, what differs between them (not empty), and how they all end."""
+"""Payloads of one length: their common beginning, the part that differs (not empty), and their common end."""
 
 Failure = tuple[int, bytes]
-"""An errno or `LOST`, and the payload of the error answer; empty where there is none."""
+"""An errno or `LOST`, and the payload of the error answer; empty if there is none."""
 
 LOST = -1
-"""In the place of an errno: no answer came, the message may or may not have been carried out."""
+"""Stands for an errno if no answer came: the kernel may or may not have handled the message."""
 
 MESSAGES_PER_SEND = 256
 BYTES_PER_SEND = 96 << 10  # well below the smallest send buffer
@@ -70,8 +70,8 @@ class Message(NamedTuple):
 class Batch:
     """Requests to send together, without their sequence numbers.
 
-    They are kept as columns, since the interpreter's own loops put columns together: the kernel takes a few
-    microseconds for a request, and a step of a Python loop is not much less.
+    They are stored as columns, which the interpreter joins without a Python loop: one step of a Python loop takes
+    nearly as long as the kernel needs for a request, a few microseconds.
     """
 
     __slots__ = ("_after", "_before", "_heads", "_lengths", "_middle")
@@ -107,14 +107,14 @@ class Batch:
         self._after += [after] * count
 
     def end_of_send(self, start: int, most_bytes: int) -> int:
-        """Where a send ends that begins with this request: after 256 of them, or before it grows too large."""
+        """Return the end of a send that begins with this request: at most 256 requests, and at most so many bytes."""
         lengths = self._lengths[start : start + MESSAGES_PER_SEND]
         while len(lengths) > 1 and sum(lengths) > most_bytes:
             lengths.pop()
         return start + len(lengths)
 
     def encode(self, start: int, end: int, first_number: int) -> bytes:
-        """A part of the batch as it is sent; its last request asks for an acknowledgement."""
+        """Encode a part of the batch; its last request asks for an acknowledgement."""
         count = end - start
         numbers = struct.pack(f"={count}I", *range(first_number, first_number + count))
         heads = self._heads[start:end]
@@ -140,7 +140,7 @@ class NetlinkSocket:
     def __init__(self, protocol: int, *, capped_answers: bool = True) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         grow_buffers(self._socket)
-        # The kernel answers EMSGSIZE to what exceeds the send buffer less its own book-keeping.
+        # The kernel refuses a send with EMSGSIZE if it exceeds the send buffer minus some overhead.
         self._bytes_per_send = min(
             BYTES_PER_SEND, self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
         )
@@ -155,10 +155,10 @@ class NetlinkSocket:
         self._socket.close()
 
     def execute(self, messages: Sequence[Message]) -> list[int]:
-        """Send requests and learn what became of each.
+        """Send requests and return their results.
 
         Returns:
-            One item a message, in order: 0 for success, an errno, or `LOST`.
+            One item for each message, in order: 0 for success, an errno, or `LOST`.
         """
         batch = Batch()
         for message in messages:
@@ -170,7 +170,7 @@ class NetlinkSocket:
         """Send a batch.
 
         Returns:
-            The requests that were not carried out, or of which that is not known, by their place in the batch.
+            The requests that failed or whose result is unknown, by their position in the batch.
         """
         failures: dict[int, Failure] = {}
         start = 0
@@ -191,7 +191,7 @@ class NetlinkSocket:
             raise failed(operation, subject, number)
 
     def dump(self, message: Message, *, operation: str, subject: str = "") -> list[bytes]:
-        """Ask for a listing, and return the payloads of its messages.
+        """Request a listing and return the payloads of its messages.
 
         Raises:
             DumpInterrupted: the table changed meanwhile, or a part was lost.
@@ -204,7 +204,7 @@ class NetlinkSocket:
         while True:
             parts = self._receive()
             if parts is None:
-                interrupted = True  # but read on: a listing that is left unread makes the next one fail with EBUSY
+                interrupted = True  # keep reading: an unread listing makes the next one fail with EBUSY
                 continue
             for kind, flags, number, payload in parts:
                 if number != sequence:
@@ -218,7 +218,7 @@ class NetlinkSocket:
                 found.append(payload)
 
     def ask(self, message: Message, *, operation: str, subject: str = "") -> bytes:
-        """Send one request that is answered by one message; return its payload.
+        """Send one request that has one answer, and return the answer's payload.
 
         Raises:
             KernelError: the kernel refused.
@@ -254,14 +254,14 @@ class NetlinkSocket:
         return failures
 
     def _answers(self, first: int, last: int) -> tuple[dict[int, Failure], bool]:
-        """Read the answers to a send by sequence number; the second item tells whether none was lost."""
+        """Return the answers to a send by sequence number, and whether all of them arrived."""
         answers: dict[int, Failure] = {}
         complete = True
         while last not in answers:
             try:
-                # All answers wait by now. Once one is known to be lost, the last one may be, too.
+                # All answers are queued by now. If one was lost, the last one may be lost as well: do not wait for it.
                 parts = self._receive(_ANSWER_SECONDS if complete else 0)
-            except KernelError:  # whatever keeps them from being read: answers that are missing are lost
+            except KernelError:  # for whatever reason: answers that were not read are lost
                 return answers, False
             if parts is None:
                 complete = False
@@ -272,7 +272,7 @@ class NetlinkSocket:
         return answers, complete
 
     def _reserve(self, count: int) -> int:
-        """The first of so many sequence numbers that follow one another."""
+        """Reserve consecutive sequence numbers and return the first."""
         if self._sequence + count > _LARGEST_SEQUENCE:
             self._sequence = 0
         first = self._sequence + 1
@@ -286,7 +286,7 @@ class NetlinkSocket:
             raise kernel_error(operation, subject, error.errno or 0) from error
 
     def _receive(self, seconds: float = _ANSWER_SECONDS) -> list[tuple[int, int, int, bytes]] | None:
-        """Messages of one datagram: type, flags, sequence number, payload. None if answers were lost.
+        """Receive a datagram; return type, flags, sequence number and payload of its messages; None if some were lost.
 
         Raises:
             AcknowledgementsLost: nothing came in time.
@@ -294,7 +294,7 @@ class NetlinkSocket:
         try:
             try:
                 data, _, flags, _ = self._socket.recvmsg(_LARGEST_DATAGRAM, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:  # rare: the answer mostly waits already, so that waiting first would be a waste
+            except BlockingIOError:  # rare: the answer is nearly always queued, so receive before polling
                 if not self._poll.poll(seconds * 1000):
                     raise AcknowledgementsLost("receive", detail="the kernel does not answer") from None
                 data, _, flags, _ = self._socket.recvmsg(_LARGEST_DATAGRAM, 0, socket.MSG_DONTWAIT)
@@ -306,7 +306,7 @@ class NetlinkSocket:
 
 
 def failed(operation: str, subject: str, number: int) -> KernelError:
-    """The error of a request that was not carried out, or of which that is not known.
+    """Return the error for a request that failed or whose result is unknown.
 
     Args:
         number: an errno, or `LOST`.
@@ -317,7 +317,7 @@ def failed(operation: str, subject: str, number: int) -> KernelError:
 
 
 def grow_buffers(netlink: socket.socket) -> None:
-    """Give a socket room for thousands of messages; beyond the limit of ordinary users where the process may."""
+    """Enlarge a socket's buffers for thousands of messages; exceed the system's limit if the process may."""
     for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
         try:
             netlink.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
@@ -326,7 +326,7 @@ def grow_buffers(netlink: socket.socket) -> None:
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """The messages of one datagram: type, flags, sequence number, payload."""
+    """Split a datagram into messages: type, flags, sequence number, payload."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, flags, number, _ = HEADER.unpack_from(data, offset)
@@ -337,7 +337,7 @@ def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
-    """Split a run of attributes; keys are types without their flag bits. The last of equal types counts."""
+    """Split attributes by their type without flag bits; of several with the same type, the last one is returned."""
     found: dict[int, bytes] = {}
     end = len(data)
     while offset + 4 <= end:

@@ -1,4 +1,4 @@
-"""The kernel's counts, read in bulk over sockets of their own, so that the owner thread's are never waited for."""
+"""The kernel's counts, read in bulk over separate sockets, so that nobody waits for the owner thread's sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUN_ESTIMATION = Path("/proc/sys/net/ipv4/vs/run_estimation")  # since Linux 5.
 _ATTEMPTS = 3
 
 REAL_SERVERS_AT_MOST = 10_000
-"""Whose counts are read: each has seven samples, and costs the kernel a part of a listing."""
+"""The limit for reading counts of real servers: each adds seven samples, and a part of a listing."""
 
 
 class StatisticsReader:
@@ -28,7 +28,7 @@ class StatisticsReader:
     Both are the same in an agent.
 
     Args:
-        real_servers: whether to read the counts of every real server, which takes a listing a virtual server.
+        real_servers: whether to read the counts of every real server, which takes one listing for each virtual server.
 
     Raises:
         NotSupported: the kernel has no IPVS, or its module is not loaded.
@@ -54,7 +54,7 @@ class StatisticsReader:
         """
         counts, self._keys = codec.decode_counts(self._list(), self._keys)
         if len(self._lines) > 2 * len(counts) + 1024:
-            self._lines.clear()  # mostly virtual servers that are gone
+            self._lines.clear()  # most of them belong to removed virtual servers
         size, servers = self._ipvs.table_info()
         real_servers, left_out = real_servers_of(counts if self._real_servers else (), self._of_real_servers)
         return KernelStatistics(
@@ -82,7 +82,7 @@ class StatisticsReader:
         try:
             payloads = self._ipvs.dump(ipvs_codec.list_real_servers(key))
         except KernelError:
-            return {}  # it changes just now; the next reading has it
+            return {}  # it is changing; the next reading will have it
         return dict(codec.decode_real_server(p, key.address.family) for p in payloads)
 
 
@@ -91,10 +91,10 @@ def real_servers_of(
     read: Callable[[VirtualServerKey], dict[RealServerKey, RealServerStatistics]],
     at_most: int = REAL_SERVERS_AT_MOST,
 ) -> tuple[dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]], int]:
-    """The real servers of virtual servers, as many as there is room for: the same ones at each reading.
+    """Read the real servers of virtual servers up to a limit; each reading chooses the same virtual servers.
 
     Returns:
-        What was read, and for how many virtual servers there was no room.
+        What was read, and how many virtual servers were left out.
     """
     found: dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]] = {}
     left_out, room = 0, at_most

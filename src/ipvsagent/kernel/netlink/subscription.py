@@ -1,4 +1,4 @@
-"""Waiting for what the kernel tells the members of a netlink multicast group."""
+"""Waiting for notifications of a netlink multicast group."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ E = TypeVar("E")
 
 
 class Subscription(ABC, Generic[E]):
-    """Notifications of one netlink protocol, taken for events.
+    """A subscription to multicast groups of one netlink protocol, whose notifications become events.
 
     One thread reads; any thread may close.
 
     Args:
-        groups: the multicast groups, one bit each.
+        groups: the multicast groups, one bit for each.
     """
 
     def __init__(self, protocol: int, groups: int) -> None:
@@ -44,7 +44,7 @@ class Subscription(ABC, Generic[E]):
         self._poll.register(self._wake_read, select.POLLIN)
 
     def read(self) -> list[E]:
-        """Wait for notifications and return what they mean; an empty list only after `close`.
+        """Wait for notifications and return their events; the list is empty only after `close`.
 
         Raises:
             KernelError: they cannot be read.
@@ -58,7 +58,7 @@ class Subscription(ABC, Generic[E]):
         return []
 
     def close(self) -> None:
-        """End a pending `read`, and return when it has ended."""
+        """End a pending `read` and wait until it has returned."""
         if self._closed:
             return
         self._closed = True
@@ -75,17 +75,17 @@ class Subscription(ABC, Generic[E]):
 
     @abstractmethod
     def _interpret(self, messages: Iterator[tuple[int, bytes]]) -> list[E]:
-        """What the notifications that wait mean, each thing said once; a message is its type and its payload."""
+        """Return the events of the queued notifications, without duplicates; a message is its type and its payload."""
 
     @abstractmethod
     def _start_again(self) -> list[E]:
-        """Some notifications were lost: everything may have changed."""
+        """Return the events after lost notifications: everything may have changed."""
 
     def _messages(self) -> Iterator[tuple[int, bytes]]:
-        """Everything that waits.
+        """Yield the queued messages.
 
         Raises:
-            AcknowledgementsLost: more came than the socket holds.
+            AcknowledgementsLost: the socket's buffer overflowed.
         """
         while True:
             try:
@@ -98,7 +98,7 @@ class Subscription(ABC, Generic[E]):
                 yield kind, payload
 
     def _discard(self) -> None:
-        """Throw away what waits, which is older than what is read now."""
+        """Drop the queued messages: the state that is read next is newer."""
         while True:
             try:
                 for _ in self._messages():

@@ -1,6 +1,6 @@
-"""What `/metrics/slis` answers (HC-20): the present result of each health check, and how often it was asked for.
+"""The component SLIs at `/metrics/slis` (HC-20): the present result of each health check, and counts of its results.
 
-The names and words are those that every component of Kubernetes has, so that one dashboard serves all of them.
+The names are the same as in every component of Kubernetes, so one dashboard works for all of them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ComponentSlis:
-    """How often each check was asked for, by its result; for any thread."""
+    """Counts of health check results; any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], int] = {}
 
     def note(self, check_type: str, *, well: bool) -> None:
-        """Count one answer.
+        """Count one result.
 
         Args:
             check_type: a key of `CHECKS`.

@@ -1,9 +1,8 @@
-"""Counts that only grow, made of the kernel's, which begin again at 0 with every virtual server that is made anew.
+"""Totals that only grow, from the kernel's counts, which restart at 0 when a virtual server is recreated.
 
-What a Service's port has counted is a sum that grows by the difference of each reading to the one before. It stays
-while the virtual server is deleted and made again, and goes with the Service, so that there are never more sums than
-ports of Services. Traffic after the last reading before a deletion is lost: the kernel itself brings its counts up to
-date only every two seconds.
+The total of a Service port grows by the difference between two readings. It is kept while the virtual server is deleted
+and created again, and removed with the Service, so there are never more totals than Service ports. Traffic between the
+last reading and a deletion is lost: the kernel itself updates its counts only every two seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MODULUS = 1 << 64
 
 
 class Totals(Generic[K, N]):
-    """Cumulative counts by name, from readings by key; several keys may share a name.
+    """Cumulative counts by name, from readings by key; several keys may have the same name.
 
     Invariant: a name's counts never fall while it has a key.
     """
@@ -38,13 +37,13 @@ class Totals(Generic[K, N]):
         return self._sums.items()
 
     def update(self, reading: Mapping[K, Counts], names: Mapping[K, N], created: Mapping[K, object]) -> None:
-        """Take a reading in.
+        """Add a reading.
 
         Args:
-            reading: what the kernel counted; a key that is missing keeps what it has.
-            names: every key that counts; what is not in it is forgotten.
-            created: a value that differs from the last one's if the kernel's counts began anew in between; a key
-                without any began before this process, or is not known to have begun anew.
+            reading: the kernel's counts; a missing key keeps its total.
+            names: all keys with their names; totals of other keys are removed.
+            created: for each key a value that changes when the kernel's counts restart at 0; no value if they have not
+                restarted since this process began.
         """
         sums = {name: self._sums.get(name, (0,) * _FIELDS) for name in names.values()}
         last = {key: known for key, known in self._last.items() if key in names}
@@ -62,7 +61,7 @@ class Totals(Generic[K, N]):
 
 
 def _growth(before: Counts, now: Counts) -> Counts:
-    """By how much counts grew; if one of them fell, all began anew, unless it passed its largest value."""
+    """The growth of counts; if one of them fell, all restarted at 0, unless it wrapped at its largest value."""
     if now == before:
         return ()
     steps = [n - b if n - b >= -_MODULUS // 2 else n - b + _MODULUS for b, n in zip(before, now, strict=True)]

@@ -1,4 +1,4 @@
-"""All metrics by name: what `serve.metrics` serves and `docs/metrics.md` lists."""
+"""The definitions of all metrics; `docs/metrics.md` is generated from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Definition(NamedTuple):
 
     Args:
         kind: counter, gauge or histogram.
-        rule: of the behaviour specification; empty where the metric is ours alone.
+        rule: of the behaviour specification; empty for metrics that only this agent has.
     """
 
     name: str
@@ -153,7 +153,7 @@ API_REQUESTS = (
         "MET-21",
     ),
 )
-"""Names of client-go; there are none without an API server."""
+"""Metrics with client-go's names; absent without an API server."""
 
 KUBERNETES = (
     Definition(
@@ -181,7 +181,7 @@ KUBERNETES = (
         "MET-21",
     ),
 )
-"""Names of all components of Kubernetes."""
+"""Metrics that all components of Kubernetes have."""
 
 OWN = (
     Definition(
@@ -255,10 +255,10 @@ PROCESS = (
     Definition("process_start_time_seconds", "gauge", "Unix time of the start of the process", (), "MET-21"),
     Definition("process_virtual_memory_bytes", "gauge", "Virtual memory", (), "MET-21"),
 )
-"""Made by prometheus_client itself, in its words."""
+"""Metrics that prometheus_client makes itself."""
 
 BY_NAME = {d.name: d for d in (*KUBE_PROXY, *API_REQUESTS, *KUBERNETES, *OWN)}
-"""Those that are made of the agent's own numbers."""
+"""The metrics that are made from the agent's own numbers, by name."""
 
 EVERY = (
     *KUBE_PROXY,

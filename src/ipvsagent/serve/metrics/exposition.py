@@ -1,8 +1,8 @@
-"""What `/metrics` answers. Importing this module imports prometheus_client, which takes 0.1 s: do it when it is served.
+"""The response of `/metrics`. This module imports prometheus_client, which takes 0.1 s: import it when it is needed.
 
-The scraping thread reads the kernel's counts itself, by one bulk listing over sockets of its own. Of the owner thread
-it takes copies of plain numbers, each in one step of the interpreter, so a scrape never waits for a pass and a pass
-never for a scrape. An answer stands for two seconds, in which the kernel would not count anew either.
+The metrics server's thread reads the kernel's counts itself, with one bulk listing over separate sockets. It copies the
+owner thread's numbers, each in one step of the interpreter, so a scrape never waits for a pass, nor a pass for a scrape.
+A response is reused for two seconds: the kernel does not update its counts more often either.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ipvsagent.serve.metrics.service_traffic import ServiceTraffic
 ANSWER_STANDS_SECONDS = 2.0
 _OUR_SETS = "KUBE-"
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""Go's words for machines, where they differ."""
+"""Go's names of machines, where they differ."""
 
 
 class Metrics:
-    """Answers `/metrics`; from any number of threads.
+    """Makes the response of `/metrics`; any number of threads may use it.
 
     Args:
         clock: monotonic seconds.
@@ -50,7 +50,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def render(self) -> tuple[str, bytes]:
-        """The content type and the text; one that was just made is given again."""
+        """Return content type and text; reuse a response that is less than two seconds old."""
         with self._lock:
             now = self._clock()
             if self._made_at is None or now - self._made_at >= ANSWER_STANDS_SECONDS:
@@ -62,18 +62,18 @@ class Metrics:
 
 
 class _OwnNumbers(Collector):
-    """Everything whose number of samples does not grow with the cluster."""
+    """The metrics whose number of samples does not grow with the cluster."""
 
     def __init__(self, inputs: MetricsInputs, traffic: ServiceTraffic) -> None:
         self._inputs = inputs
         self._traffic = traffic
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names need no check, a test has it."""
+        """Return nothing: a test checks the names."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families, always in the same order."""
+        """Yield all metric families, always in the same order."""
         yield from self._kube_proxy()
         yield from self._api_requests()
         yield from self._build()
@@ -82,7 +82,7 @@ class _OwnNumbers(Collector):
         yield from self._kernel()
 
     def _kube_proxy(self) -> Iterator[Metric]:
-        """kube-proxy's names; one pass serves all families, so each has its numbers (MET-20)."""
+        """Metrics with kube-proxy's names; a pass writes all address families, so each gets its numbers (MET-20)."""
         counters = self._inputs.counters
         served = self._inputs.families
         families = [f.label for f in served]
@@ -118,7 +118,7 @@ class _OwnNumbers(Collector):
         yield family
 
     def _build(self) -> Iterator[Metric]:
-        """Kubernetes' words for what is built and switched on; what a build of Python has not is empty (MET-21)."""
+        """Versions and feature gates, as Kubernetes' components show them; Go's labels are empty (MET-21)."""
         version = self._inputs.version
         yield numbers("ipvsagent_build_info", {(version, platform.python_version()): 1})
         major, _, rest = version.partition(".")

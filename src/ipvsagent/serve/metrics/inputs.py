@@ -1,4 +1,4 @@
-"""What the metrics are made of."""
+"""The inputs of the metrics."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ipvsagent.model.status import Status
 
 
 class MetricsInputs(Struct):
-    """Where the numbers come from; the functions may be called from any thread.
+    """The functions and counters that metrics are made from; any thread may call the functions.
 
     Args:
-        families: those this node serves.
-        read_statistics: reads the kernel's counts; may raise `AgentError`. One thread at a time calls it.
-        port_names: which Service's port each virtual server serves.
-        silence_seconds: how long ago the API server last answered; None without one.
-        requests: how requests to the API server went; None without one.
-        ask_for_counts: told of each reading.
-        settings: those in force.
+        families: the address families that this node serves.
+        read_statistics: reads the kernel's counts; may raise `AgentError`; called by one thread at a time.
+        port_names: the Service port of each virtual server.
+        silence_seconds: time since the API server last answered; None without one.
+        requests: counts of requests to the API server; None without one.
+        ask_for_counts: called before each reading, to request current counts.
+        settings: the settings in force.
     """
 
     counters: Counters

@@ -1,4 +1,4 @@
-"""Metric families of plain numbers, by the definitions of `metric_names`."""
+"""Metric families from plain numbers and `definitions`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = (
     | Mapping[tuple[str, str, str], float]
     | Mapping[tuple[str, ...], float]
 )
-"""Numbers by label values; no values where there are no labels."""
+"""Numbers by label values; the key is () if there are no labels."""
 
 
 def number(name: str, value: float) -> Metric:
@@ -27,7 +27,7 @@ def number(name: str, value: float) -> Metric:
 
 
 def numbers(name: str, values: Values) -> Metric:
-    """A family by the definition of its name."""
+    """A family of counters or gauges, with the definition of its name."""
     definition = names.BY_NAME[name]
     kind = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
     family: CounterMetricFamily | GaugeMetricFamily = kind(name, definition.documentation, labels=definition.labels)
@@ -37,7 +37,7 @@ def numbers(name: str, values: Values) -> Metric:
 
 
 def histogram(name: str, numbers_of: Histogram, families: Iterable[str] = ()) -> Metric:
-    """The same numbers for each label, or once without any."""
+    """A histogram; the same numbers for each address family, or once if it has no labels."""
     definition = names.BY_NAME[name]
     family = HistogramMetricFamily(name, definition.documentation, labels=definition.labels)
     counts, total = buckets(numbers_of), numbers_of.sum
@@ -47,7 +47,7 @@ def histogram(name: str, numbers_of: Histogram, families: Iterable[str] = ()) ->
 
 
 def buckets(numbers_of: Histogram) -> list[tuple[str, float]]:
-    """Upper bounds with the numbers of all observations up to them."""
+    """Upper bounds with the number of observations up to each."""
     found: list[tuple[str, float]] = []
     so_far = 0
     for bound, count in zip((*numbers_of.bounds, float("inf")), numbers_of.counts.copy(), strict=True):
@@ -62,11 +62,11 @@ def by_family(counts: Mapping[Family, int]) -> dict[tuple[str, ...], int]:
 
 
 def words(operation: type) -> str:
-    """``AddVirtualServer`` as ``add_virtual_server``; what is done with a flow is deleting it."""
+    """``AddVirtualServer`` as ``add_virtual_server``; the only operation on a flow is to delete it."""
     word = re.sub(r"(?<!^)(?=[A-Z])", "_", operation.__name__).lower()
     return f"delete_{word}" if word == "flow" else word
 
 
 def result(kind: type) -> str:
-    """``success``, or what went wrong."""
+    """``success``, or the error."""
     return SUCCESS if kind is type(None) else words(kind)

@@ -1,4 +1,4 @@
-"""Where the numbers come from, and the large families among them: traffic of every Service's port."""
+"""The large metric families: traffic and connections of every Service port, and of real servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipvsagent.serve.metrics.text_format import Labels, family_text
 
 
 class ServiceTraffic:
-    """The kernel's counts by Service, and the last reading."""
+    """The kernel's counts by Service port, and the last reading."""
 
     def __init__(self, inputs: MetricsInputs, clock: Callable[[], float]) -> None:
         self._inputs = inputs
@@ -28,7 +28,7 @@ class ServiceTraffic:
         self.failures = 0
 
     def read(self) -> None:
-        """Read the kernel; after a failure the last reading stands."""
+        """Read the kernel's counts; after a failure the last reading is kept."""
         recreated = self._inputs.counters.recreated
         before = recreated.copy()
         began = self._clock()
@@ -41,7 +41,7 @@ class ServiceTraffic:
         self.read_seconds = self._clock() - began
         after = recreated.copy()
         self.last, self._names = reading, self._inputs.port_names()
-        # What was created while it was listed may be in the listing as it was before or after: it waits for the next.
+        # If a virtual server was recreated during the listing, its counts may be old or new: use the next reading.
         unsure = {key for key, mark in after.items() if before.get(key) != mark}
         counts = {k: c for k, c in reading.counts.items() if k not in unsure} if unsure else reading.counts
         self._services.update(counts, self._names, after)
@@ -55,7 +55,7 @@ class ServiceTraffic:
             return
         text = self._labels.text
         current = last.estimation or self._inputs.counters.estimation_rounds
-        if current:  # else they stand still, and would say that there is no traffic
+        if current:  # else they do not change, as if there were no traffic
             yield from _counters(
                 names.SERVICE_TRAFFIC, [(text(name), counts) for name, counts in self._services.items()]
             )
@@ -112,7 +112,7 @@ class ServiceTraffic:
 
 
 def _counters(definitions: Iterable[names.Definition], rows: list[tuple[str, Counts]]) -> Iterator[str]:
-    """Families whose samples stand side by side in rows."""
+    """Metric families from rows that have one value for each family."""
     for index, definition in enumerate(definitions):
         samples = [(labels, row[index]) for labels, row in rows]
         yield from family_text(definition.name, definition.kind, definition.documentation, samples)

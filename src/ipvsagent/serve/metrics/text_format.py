@@ -8,7 +8,7 @@ from ipvsagent.model.statistics import ServicePortName
 
 
 class Labels:
-    """Label texts, made once for each name: making them takes longer than all else of a large exposition."""
+    """Label texts, cached by name: formatting them takes longer than the rest of a large response."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[ServicePortName, str], str] = {}
@@ -30,10 +30,10 @@ class Labels:
         return text
 
     def keep(self, count: int) -> None:
-        """Drop all texts if most of them belong to what is gone.
+        """Clear the cache if most of its texts are no longer used.
 
         Args:
-            count: how many are in use.
+            count: the number of texts in use.
         """
         if len(self._texts) > 2 * count + 1024:
             self._texts.clear()
@@ -42,7 +42,7 @@ class Labels:
 def family_text(name: str, kind: str, documentation: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
     """One family in Prometheus' text format.
 
-    prometheus_client would build an object and sort labels for each of 70,000 samples, which takes ten times as long.
+    prometheus_client builds an object and sorts labels for each of 70,000 samples, which takes ten times as long.
 
     Args:
         samples: label texts with values.

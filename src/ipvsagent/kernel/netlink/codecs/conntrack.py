@@ -1,7 +1,7 @@
 """Encoding and decoding ctnetlink messages (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 
 Message numbers are pyroute2's. Numbers inside are in network byte order. The kernel puts the original direction first,
-so that a flow of another protocol is told by its first attribute alone.
+so the first attribute is enough to recognise a flow of another protocol.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def encode_list(family: Family) -> bytes:
 
 
 def encode_list_answered(address: Address) -> bytes:
-    """The request that lists the TCP flows that an IPv4 address answers, or all TCP flows of IPv6.
+    """The request that lists the TCP flows whose replies come from an IPv4 address, or all TCP flows of IPv6.
 
-    Kernels before 5.8 list all flows of the family. All others compare IPv6 addresses the wrong way round (measured up
-    to 6.18): they leave out those that are asked for.
+    Kernels before 5.8 list all flows of the family. Later kernels invert the comparison of IPv6 addresses (measured up
+    to 6.18): they leave out the requested ones. So IPv6 is not filtered by address.
     """
     source_kind, _ = _IP_ATTRIBUTES[address.family]
     reply = attribute(_TUPLE_IP | NLA_F_NESTED, attribute(source_kind, address)) + attribute(
@@ -67,7 +67,7 @@ def encode_list_answered(address: Address) -> bytes:
 
 
 def decode_connection(payload: bytes, family: Family) -> Flow | None:
-    """Read one listed flow; None for any protocol but TCP, and for a flow in a zone."""
+    """Read one listed flow; None for other protocols than TCP, and for a flow in a zone."""
     top = attributes(payload, _NFGEN.size)
     state = attributes(attributes(top.get(_PROTOCOL_INFO, b"")).get(_INFO_TCP, b"")).get(_TCP_STATE)
     if state is None or any(top.get(_CT_ZONE, b"")):
@@ -78,10 +78,10 @@ def decode_connection(payload: bytes, family: Family) -> Flow | None:
 
 
 def encode_delete(flow: Flow) -> bytes:
-    """The request that removes one flow, named by both directions and its number (CT-07).
+    """The request that deletes one flow, given by both directions and its number (CT-07).
 
-    The kernel looks a flow up by one direction and compares the number, which belongs to this very flow; so one that
-    has taken its place meanwhile stays.
+    The kernel looks a flow up by one direction and compares the number, which is unique: a new flow with the same
+    addresses and ports is not deleted.
     """
     original = (flow.source, flow.source_port, flow.destination, flow.destination_port)
     reply = (flow.reply_source, flow.reply_source_port, flow.reply_destination, flow.reply_destination_port)
@@ -97,7 +97,7 @@ def decode_flow(payload: bytes, family: Family) -> Flow | None:
     """Read one listed flow.
 
     Returns:
-        None for any protocol but UDP and SCTP, and for a flow in a zone: those are not of this node's own routing.
+        None for other protocols than UDP and SCTP, and for a flow in a zone, which this node does not route itself.
     """
     (first_length,) = _ATTRIBUTE_LENGTH.unpack_from(payload, _NFGEN.size)
     first = attributes(payload[: _NFGEN.size + first_length], _NFGEN.size).get(_TUPLE_ORIGINAL, b"")
@@ -126,7 +126,7 @@ def _encode_tuple(kind: int, protocol: Protocol, ends: _Tuple) -> bytes:
 
 
 def _decode_protocol(encoded: bytes) -> Protocol | None:
-    """The protocol of one direction; None if it is none of those wanted."""
+    """The protocol of one direction; None for other protocols than UDP and SCTP."""
     number = attributes(attributes(encoded).get(_TUPLE_PROTOCOL, b"")).get(_NUMBER, b"\0")
     return _WANTED.get(number[0])
 

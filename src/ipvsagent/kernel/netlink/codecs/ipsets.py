@@ -1,7 +1,7 @@
 """Encoding and decoding ipset messages (include/uapi/linux/netfilter/ipset/ip_set.h).
 
-Attribute numbers are pyroute2's; its encoder knows no lists of entries (IPSET_ATTR_ADT), which are what makes bulk
-work two hundred times cheaper. Numbers inside are in network byte order.
+Attribute numbers are pyroute2's. Its encoder has no lists of entries (IPSET_ATTR_ADT), which make bulk work two hundred
+times cheaper. Numbers inside messages are in network byte order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def message_type(command: int) -> int:
 
 
 def header(family: Family | None = None) -> bytes:
-    """What every request begins with."""
+    """The beginning of every request."""
     return _NFGEN.pack(family or Family.IPV4, 0, 0) + attribute(_TOP["PROTOCOL"], bytes([_PROTOCOL_VERSION]))
 
 
@@ -52,7 +52,7 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_swap(first: str, second: str) -> bytes:
-    """The request that exchanges two sets; the second name stands where a type's name does otherwise."""
+    """The request that exchanges two sets; the second name is in the attribute for the type."""
     return encode_name(first) + attribute(_TOP["TYPENAME"], second.encode() + b"\0")
 
 
@@ -81,7 +81,7 @@ def encode_create(spec: SetSpec, revision: int) -> bytes:
 
 
 def encode_type_query(spec: SetSpec) -> bytes:
-    """The request for the range of revisions that the kernel has of a type."""
+    """The request for the revisions of a set type that the kernel supports."""
     family = 0 if spec.family is None else spec.family
     return (
         header()
@@ -91,12 +91,12 @@ def encode_type_query(spec: SetSpec) -> bytes:
 
 
 def decode_revision(payload: bytes) -> int:
-    """The newest revision, from the answer to `encode_type_query`; what `ipset` takes, too."""
+    """Read the newest revision from the answer to `encode_type_query`; `ipset` uses the same one."""
     return attributes(payload, _NFGEN.size)[_TOP["REVISION"]][0]
 
 
 def encode_entries(set_name: str, entries: Sequence[SetEntry]) -> bytes:
-    """Up to `ENTRIES_PER_MESSAGE` entries of one set; their line numbers are their places, counted from 1."""
+    """Encode up to `ENTRIES_PER_MESSAGE` entries of one set; their line numbers are their positions, counted from 1."""
     data = b"".join(_entries(entries))
     return (
         header()
@@ -164,7 +164,7 @@ def _decode_entry(data: dict[int, bytes], spec: SetSpec) -> SetEntry:
     other = _address(data[_DATA["IP2"]])
     if spec.type is SetType.HASH_IP_PORT_IP:
         return SetEntry(spec.name, port, protocol, address, other)
-    # The kernel leaves the length out where it is that of a single address (SET-33).
+    # The kernel leaves out the length of a single address (SET-33).
     length = data.get(_DATA["CIDR2"], bytes([other.family.bits]))[0]
     return SetEntry(spec.name, port, protocol, address, other, length)
 
@@ -174,7 +174,7 @@ def _entries(entries: Sequence[SetEntry]) -> list[bytes]:
     first = entries[0]
     if first.address is None or first.other_address is not None:
         return [_any_entry(e, line) for line, e in enumerate(entries, 1)]
-    # hash:ip and hash:ip,port, by far the most: all but the address comes ready-made
+    # hash:ip and hash:ip,port, by far the most frequent: only the address is encoded for each entry
     head = _entry_head(len(first.address), with_port=first.protocol is not None)
     if first.protocol is None:
         return [head + e.address + line for e, line in zip(entries, _LINES, strict=False)]  # type: ignore[operator]

@@ -94,7 +94,7 @@ def encode(operation: SingleIpvsOperation) -> bytes:
 
 
 def encode_real_servers(key: VirtualServerKey, servers: Sequence[RealServer]) -> Iterator[Alike]:
-    """The payloads that add each of these, as runs that differ in their addresses alone; mostly there is one.
+    """Encode the messages that add real servers, in runs that differ only in the address; usually there is one run.
 
     Args:
         servers: at least one, all of the virtual server's family.
@@ -110,7 +110,7 @@ def encode_real_servers(key: VirtualServerKey, servers: Sequence[RealServer]) ->
 
 @lru_cache(maxsize=4096)
 def _after_address(address_length: int, port: int, weight: int) -> bytes:
-    """What follows the address of a real server that is added; few differ in a cluster."""
+    """The bytes after the address of a new real server; cached, since a cluster has few different ones."""
     family = Family.IPV4 if address_length == 4 else Family.IPV6
     return (
         bytes(16 - address_length) + _NEST.pack(6, _PORT_NUMBER) + _PORT.pack(port) + bytes(2) + _rest(family, weight)
@@ -118,7 +118,7 @@ def _after_address(address_length: int, port: int, weight: int) -> bytes:
 
 
 def nested_key(key: VirtualServerKey) -> bytes:
-    """The service attribute with nothing but the key."""
+    """The service attribute with the key only."""
     return _NESTED_KEY_HEAD + _key(key)
 
 
@@ -169,7 +169,7 @@ def decode_virtual_server(payload: bytes) -> ObservedVirtualServer | None:
         key,
         found[_SVC["SCHED_NAME"]].rstrip(b"\0").decode(),
         flags & ~(FLAG_HASHED | FLAG_PERSISTENT),
-        timeout if flags & FLAG_PERSISTENT else 0,  # without the flag the kernel keeps a timeout that means nothing
+        timeout if flags & FLAG_PERSISTENT else 0,  # without the flag the kernel keeps a meaningless timeout
     )
 
 
@@ -213,7 +213,7 @@ _TWO_BYTES = bytes(2)
 
 @lru_cache(maxsize=64)
 def _key_head(address_length: int, protocol: Protocol) -> tuple[bytes, bytes]:
-    """What stands before a key's address, and between it and the port: the same for nearly all of a node."""
+    """The bytes before a key's address, and those between address and port: the same for nearly all keys of a node."""
     family = Family.IPV4 if address_length == 4 else Family.IPV6
     head = _KEY_HEAD.pack(*(6, _SVC["AF"], family), *(6, _SVC["PROTOCOL"], protocol), *(20, _SVC["ADDR"]))
     return head, bytes(16 - address_length) + _NEST.pack(6, _SVC["PORT"])
@@ -227,7 +227,7 @@ def _virtual_server(server: VirtualServer) -> bytes:
 
 @lru_cache(maxsize=64)
 def _settings(address_length: int, settings: tuple[str, int, int]) -> tuple[bytes, bytes]:
-    """What stands before a virtual server's key, and after it; few differ on a node."""
+    """The bytes before and after a virtual server's key; cached, since a node has few different ones."""
     name, flags, timeout = settings
     scheduler = name.encode() + b"\0"
     body = (

@@ -1,12 +1,12 @@
-"""Reading the kernel's counts out of listings, as little of them as will do.
+"""Reading the kernel's counts from listings, without decoding the rest.
 
-A listing of 10,000 virtual servers is 4 MB, most of it of no concern here. The key stands first in each message, and
-its bytes are the same in every listing: they lead to the key without decoding it. The counts stand last: ten 64-bit
-numbers (include/uapi/linux/ip_vs.h), of which the first five are cumulative. Where a kernel arranges them otherwise,
-the attributes are walked.
+A listing of 10,000 virtual servers is 4 MB, and most of it is not needed. The key is at the start of each message. Its
+bytes are the same in every listing, so they are looked up instead of decoded. The counts are at the end: ten 64-bit
+numbers (include/uapi/linux/ip_vs.h), of which the first five are cumulative. If a kernel arranges a message in another
+way, all of its attributes are decoded.
 
-Connections of the present moment stand in no listing of virtual servers, only with each real server, one listing a
-virtual server. ``/proc/net/ip_vs`` has them all in one file.
+A listing of virtual servers does not contain the current connections. They are in the listing of each virtual server's
+real servers, and all together in the file ``/proc/net/ip_vs``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ipvsagent.model.state import RealServerKey, VirtualServerKey
 from ipvsagent.model.statistics import Counts, RealServerStatistics
 
 STATISTICS_ATTRIBUTE = 12
-"""IPVS_SVC_ATTR_STATS64, and IPVS_DEST_ATTR_STATS64, which has the same number by chance."""
+"""IPVS_SVC_ATTR_STATS64 and IPVS_DEST_ATTR_STATS64, which happen to have the same number."""
 
 _CUMULATIVE = 5
 _NUMBERS = struct.Struct("=" + "HHQ" * 10)
@@ -48,7 +48,7 @@ def decode_counts(payloads: Iterable[bytes], known: Keys) -> tuple[dict[VirtualS
         known: what the last call returned; empty at first.
 
     Returns:
-        Counts, and the keys of this listing for the next call, so that those of removed virtual servers go.
+        The counts, and the keys of this listing for the next call; keys of removed virtual servers are not in it.
     """
     found: dict[VirtualServerKey, Counts] = {}
     keys: Keys = {}
@@ -61,7 +61,7 @@ def decode_counts(payloads: Iterable[bytes], known: Keys) -> tuple[dict[VirtualS
             observed = codec.decode_virtual_server(payload)
             key = observed.key if observed else None
             if _FIRST_KINDS.unpack_from(packed) != _FIRST:
-                packed = b""  # not arranged as we know it: never looked up by its bytes
+                packed = b""  # another arrangement: never look it up by its bytes
         if packed:
             keys[packed] = key
         if key is not None:
@@ -73,7 +73,7 @@ def decode_real_server(payload: bytes, family: Family) -> tuple[RealServerKey, R
     """Read one real server of a listing.
 
     Args:
-        family: the virtual server's; a tunnel may lead to a real server of the other one.
+        family: the virtual server's; with a tunnel the real server may be of the other family.
     """
     found = attributes(attributes(payload, _HEADER_BYTES)[2])  # IPVS_CMD_ATTR_DEST
     if _DEST_FAMILY in found:
@@ -98,7 +98,7 @@ def _counts(payload: bytes) -> Counts:
 
 
 Lines = dict[bytes, VirtualServerKey | None]
-"""Keys by the first two words of a line of ``/proc/net/ip_vs``."""
+"""The keys of virtual servers by the first two words of their lines in ``/proc/net/ip_vs``."""
 
 
 def decode_connections(text: bytes, known: Lines) -> dict[VirtualServerKey, tuple[int, int]]:
@@ -106,7 +106,7 @@ def decode_connections(text: bytes, known: Lines) -> dict[VirtualServerKey, tupl
 
     Args:
         text: ``/proc/net/ip_vs``.
-        known: keys that were found before; those found now are added.
+        known: keys that were found before; new ones are added to it.
     """
     found: dict[VirtualServerKey, tuple[int, int]] = {}
     key: VirtualServerKey | None = None
@@ -139,9 +139,9 @@ def _key_of_line(name: bytes) -> VirtualServerKey | None:
 
 
 def decode_totals(text: str) -> Counts:
-    """Add up what each CPU counted, out of ``/proc/net/ip_vs_stats_percpu``.
+    """Add up the counts of all CPUs in ``/proc/net/ip_vs_stats_percpu``.
 
-    The file's own sum is the estimator's and stands still with it; the CPUs' lines never do.
+    The file's own sum comes from the estimator and stops changing when that is off; the CPUs' lines are always current.
     """
     totals = [0] * _CUMULATIVE
     for line in text.splitlines()[2:]:  # below two lines of headings
