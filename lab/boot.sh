@@ -11,6 +11,8 @@
 # absent, also in $OUT) is the one place whose writes last. Other writes are dropped at the end or refused. The
 # environment is a plain one with IN_GUEST=qemu or uml; pass further variables with `env NAME=value COMMAND`.
 #
+# SECONDS: 600 unless given, 0 for no limit.
+#
 # Exit status: the command's; 2 for wrong usage; 124 when the time was up; 125 when there is no kernel to boot or
 # the guest died without a status. Nothing that was started outlives this script.
 set -u
