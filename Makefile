@@ -8,7 +8,7 @@ TESTS ?= tests/kernel tests/contract
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test test-all demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test test-all test-portable demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -24,6 +24,10 @@ lint: setup ## formatting, style, types, import directions
 
 test-unit: setup ## tests that need no guest, on this machine
 	$(PYTHON) -m pytest </dev/null
+
+test-portable: ## tests that need neither root, Debian nor a guest: what runs on any machine with Python and a C compiler
+	@lab/setup.sh --python-only </dev/null
+	$(PYTHON) -m pytest tests/unit tests/scenarios tests/properties tests/faults </dev/null
 
 # What is compiled here need not be compiled in the guest, at each start.
 compile: setup

@@ -196,6 +196,8 @@ boot_uml() {
     modules=$(printf '%s\n' /usr/lib/uml/modules/* | sort -V | tail -1)
     build_padding
     write_init "$modules"
+    # Its memory is a file; containers often have a small /dev/shm.
+    [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 2097152 ] 2>/dev/null || export TMPDIR=$scratch
     mkfifo "$scratch/console"
     tr -d '\r' <"$scratch/console" | grep -v --line-buffered -e '^reboot: System halted' -e '^mmapper_init' \
         -e '^Failed to initialize ubd' -e '^SELinux:' -e '^Core dump limits' -e '^Checking ' -e 'VFS: Mounted root' &

@@ -42,7 +42,7 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that run in another guest, and limit each test as the speed of the machine asks for."""
     if GUEST:
-        selection = cast(guests.Selection, config.getoption("--guest-selection"))
+        selection = cast("guests.Selection", config.getoption("--guest-selection"))
         items[:], others = guests.select(items, GUEST, selection)
         if others:
             config.hook.pytest_deselected(items=others)
