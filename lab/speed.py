@@ -2,7 +2,7 @@
 
     python -m lab.speed        # prints the factor
 
-It is measured when it is first asked for, with a fixed piece of work: programs started, system calls and bytecode. Deadlines
+It is measured when it is first asked for, with a fixed piece of work: programs, system calls and bytecode. Deadlines
 of waits for an event are multiplied by it, and so is the time after which a test counts as hanging. ``TESTS_SLOWNESS``
 replaces the measurement.
 """
@@ -17,6 +17,8 @@ from functools import cache
 REFERENCE_SECONDS = {"": 0.05, "uml": 0.2, "qemu": 1.3}
 """What the work takes on two quiet cores of 2.5 GHz: on the machine itself, and in each guest."""
 MOST = 20.0
+HANGS_AFTER_SECONDS = 150.0
+"""Time after which a test in a guest counts as hanging, on the reference machine."""
 _PROGRAMS, _CALLS, _STEPS = 15, 2000, 200_000
 
 

@@ -11,13 +11,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `lab` is a folder of the repository, not of the package
 
-from lab.speed import factor, scaled
+from lab.speed import HANGS_AFTER_SECONDS, factor, scaled
 
 import guests
 
 GUEST = os.environ.get("IN_GUEST", "")
-HANGS_AFTER_SECONDS = 150.0
-"""Time after which a test in a guest counts as hanging, on the reference machine."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +42,7 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that run in another guest, and limit each test as the speed of the machine asks for."""
     if GUEST:
-        selection = cast(guests.Selection, config.getoption("--guest-selection"))
+        selection = cast("guests.Selection", config.getoption("--guest-selection"))
         items[:], others = guests.select(items, GUEST, selection)
         if others:
             config.hook.pytest_deselected(items=others)

@@ -16,6 +16,7 @@ import pytest
 Selection = Literal["quick", "all"]
 GUESTS = ("uml", "qemu")
 NEEDS, ALSO = "needs_guest", "also_in_qemu"
+NFT_MARK = pytest.mark.needs_guest("qemu", reason="the kernel of user-mode-linux has no nf_tables")
 MARKERS = (
     f"{NEEDS}(guest, reason): runs in one guest only, `uml` or `qemu`; the reason is obligatory",
     f"{ALSO}(reason): a quick run includes it in QEMU as well; the reason is obligatory",
@@ -29,26 +30,20 @@ class Wanted:
     Attributes:
         only: the one guest that can run it; empty: any.
         also_in_qemu: a quick run includes it in QEMU, too.
-        variant: the iptables variant of this run of the test; empty where it makes no difference.
     """
 
     only: str = ""
     also_in_qemu: bool = False
-    variant: str = ""
 
     def runs_in(self, guest: str, selection: Selection) -> bool:
         """Whether a run in a guest includes the test."""
         if self.only:
             return guest == self.only
-        if self.variant == "nft":
-            return guest == "qemu"
-        if selection == "all" or guest == "uml":
-            return True
-        return self.also_in_qemu and not self.variant
+        return selection == "all" or guest == "uml" or self.also_in_qemu
 
 
 def wanted(item: pytest.Item) -> Wanted:
-    """What the markers and parameters of a test say.
+    """What the markers of a test say.
 
     Raises:
         pytest.UsageError: a marker without a reason, or with an unknown guest.
@@ -62,10 +57,12 @@ def wanted(item: pytest.Item) -> Wanted:
     for mark in (*item.iter_markers(NEEDS), *also):
         if not str(mark.kwargs.get("reason", "")).strip():
             raise pytest.UsageError(f"{item.nodeid}: {mark.name} needs a reason")
-    return Wanted(only, bool(also), _variant(item))
+    return Wanted(only, bool(also))
 
 
-def select(items: Iterable[pytest.Item], guest: str, selection: Selection) -> tuple[list[pytest.Item], list[pytest.Item]]:
+def select(
+    items: Iterable[pytest.Item], guest: str, selection: Selection
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Divide tests into those that run in a guest and the others."""
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
@@ -78,9 +75,3 @@ def _one_argument(item: pytest.Item, mark: pytest.Mark) -> object:
     if len(mark.args) != 1:
         raise pytest.UsageError(f"{item.nodeid}: {mark.name} needs the name of one guest")
     return mark.args[0]
-
-
-def _variant(item: pytest.Item) -> str:
-    """The iptables variant with which a test is parametrised: `variant`, or `firewall` such as ``nft-IPv4``."""
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return str(parameters.get("variant") or parameters.get("firewall", "")).partition("-")[0]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from lab.topology import load_modules
 
+from guests import NFT_MARK
 from kernel.node import Node, logs_of_open_nodes
 from kernel.processes import AgentServer
 
 _CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
-_HAS_NFT = os.environ.get("IN_GUEST") != "uml"
-_DEFAULT_VARIANT = "nft" if _HAS_NFT else "legacy"
+_DEFAULT_VARIANT = "legacy" if os.environ.get("IN_GUEST") == "uml" else "nft"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -42,9 +42,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `every_variant` with each iptables variant that this kernel has."""
+    """Run a test that asks for `every_variant` with each iptables variant."""
     if "every_variant" in metafunc.fixturenames:
-        metafunc.parametrize("variant", ["legacy", "nft"] if _HAS_NFT else ["legacy"])
+        metafunc.parametrize("variant", ["legacy", pytest.param("nft", marks=NFT_MARK)])
 
 
 @pytest.fixture
