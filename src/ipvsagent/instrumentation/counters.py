@@ -1,7 +1,7 @@
 """The owner thread's counters, as plain numbers; the metrics server reads them in another thread.
 
 One thread writes. Readers copy: copying a dict or a list is one step of the interpreter, because no key here has a
-comparison written in Python. So no lock is needed. A reader may see an observation in its bucket and not yet in the sum.
+comparison written in Python. So no lock is needed. A reader may see an observation in its bucket but not in the sum.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The response of `/metrics`. This module imports prometheus_client, which takes 0.1 s: import it when it is needed.
 
 The metrics server's thread reads the kernel's counts itself, with one bulk listing over separate sockets. It copies the
-owner thread's numbers, each in one step of the interpreter, so a scrape never waits for a pass, nor a pass for a scrape.
+owner thread's numbers, each in one step of the interpreter, so scrapes and passes never wait for each other.
 A response is reused for two seconds: the kernel does not update its counts more often either.
 """
 
