@@ -60,7 +60,9 @@ def wanted(item: pytest.Item) -> Wanted:
     return Wanted(only, bool(also))
 
 
-def select(items: Iterable[pytest.Item], guest: str, selection: Selection) -> tuple[list[pytest.Item], list[pytest.Item]]:
+def select(
+    items: Iterable[pytest.Item], guest: str, selection: Selection
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Divide tests into those that run in a guest and the others."""
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []

@@ -6,6 +6,7 @@ import socket
 import struct
 
 import pytest
+from lab.speed import scaled
 from lab.topology import POD_ADDRESSES
 from lab.traffic import Answer, Connection
 
@@ -17,7 +18,7 @@ VIP, NODE_PORT = "10.96.0.10", 30080
 WEB = f"{VIP}:80/tcp"
 PORTS = [port(80, node_port=NODE_PORT)]
 PORTS_USED = range(40000, 40008)  # by a client that takes the same ones again and again
-SOON_SECONDS = 60.0  # half of TIME_WAIT
+SOON_SECONDS = scaled(60.0)
 
 
 def put(node: Node, *pods: str, **spec: object) -> None:

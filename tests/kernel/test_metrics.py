@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pytest
 from lab.topology import NODE_NAME
 from prometheus_client.parser import text_string_to_metric_families
 

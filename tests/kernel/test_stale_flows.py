@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from lab.speed import scaled
 from lab.topology import NODE_ADDRESS, NODE_ADDRESS_6, POD_ADDRESSES, POD_ADDRESSES_6
 from lab.traffic import Connection, Protocol
 
@@ -12,7 +13,7 @@ from kernel.manifests import Manifest, endpoint_slice, port, service
 from kernel.node import REFUSED, SHORT_SECONDS, Node
 from kernel.processes import SLOW_GUEST, wait_for
 
-MOVE_SECONDS = 30.0 if SLOW_GUEST else 5.0  # a stale flow would last as long as its client keeps sending
+MOVE_SECONDS = scaled(30.0 if SLOW_GUEST else 5.0)  # a stale flow would last as long as its client keeps sending
 SOURCE_PORT = 40000
 
 
