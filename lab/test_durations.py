@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,10 +20,11 @@ KINDS = ("uml", "qemu")
 
 def load(kind: str, path: Path = RECORD) -> dict[str, float]:
     """Return the seconds that each file takes in a kind of guest, by its path from the root of the repository."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for name, value in _tests(kind, path).items():
-        seconds[name.partition("::")[0]] += value
-    return dict(seconds)
+        file = name.partition("::")[0]
+        seconds[file] = round(seconds.get(file, 0.0) + value, 1)
+    return seconds
 
 
 def load_tests(kind: str, path: Path = RECORD) -> dict[str, float]:

@@ -108,7 +108,7 @@ def become(request: dict[str, object], namespace: int, stdout: int, stderr: int)
 
 def _look_often() -> None:
     """Shorten the periods in which the agent looks at its files: tests change them and wait all the time."""
-    ConfigurationWatcher.__init__.__kwdefaults__["poll_seconds"] = _POLL_SECONDS
+    ConfigurationWatcher.__init__.__kwdefaults__ = {"poll_seconds": _POLL_SECONDS}
     ManifestSource.__init__.__defaults__ = (_POLL_SECONDS,)
 
 
