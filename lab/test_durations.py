@@ -19,17 +19,11 @@ KINDS = ("uml", "qemu")
 
 
 def load(kind: str, path: Path = RECORD) -> dict[str, float]:
-    """Return the seconds that each file takes in a kind of guest, by its path from the root of the repository."""
-    seconds: dict[str, float] = {}
-    for name, value in _tests(kind, path).items():
-        file = name.partition("::")[0]
-        seconds[file] = round(seconds.get(file, 0.0) + value, 1)
-    return seconds
-
-
-def load_tests(kind: str, path: Path = RECORD) -> dict[str, float]:
-    """Return the seconds that each test takes, by its identifier in pytest."""
-    return dict(_tests(kind, path))
+    """Return the seconds that each test takes, by its identifier in pytest; nothing where there is no record."""
+    if not path.exists():
+        return {}
+    record: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    return record.get(kind, {})
 
 
 def read_report(text: str) -> dict[str, float]:
@@ -47,19 +41,12 @@ def merge(record: Mapping[str, float], report: Mapping[str, float]) -> dict[str,
     return dict(sorted({**record, **report}.items()))
 
 
-def _tests(kind: str, path: Path) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    record: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-    return record.get(kind, {})
-
-
 def main(words: list[str]) -> int:
     """Merge reports into the record; the exit code is 2 for wrong usage."""
     if len(words) < 2 or words[0] not in KINDS:
         print(f"usage: python -m lab.test_durations {'|'.join(KINDS)} REPORT...", file=sys.stderr)
         return 2
-    record = {kind: _tests(kind, RECORD) for kind in KINDS}
+    record = {kind: load(kind) for kind in KINDS}
     for name in words[1:]:
         record[words[0]] = merge(record[words[0]], read_report(Path(name).read_text(encoding="utf-8")))
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
