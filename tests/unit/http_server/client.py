@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
+from lab.speed import scaled
+
 from ipvsagent.http_server.connection import Limits
 from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
 from ipvsagent.http_server.listeners import Endpoint, Listen
 from ipvsagent.http_server.server import HttpServer
 from unit.reconciler.node import SilentLogger
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = scaled(20.0)
 GET = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
 
 
