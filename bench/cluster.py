@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipvsagent.collection import without_collections
+from ipvsagent.garbage_collection import without_collections
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind, KubernetesObject
 from ipvsagent.source.decode import Usable, decode_json

@@ -28,9 +28,9 @@ from ipvsagent.kernel.netlink import NetlinkSocket
 from ipvsagent.model.address import Family
 from ipvsagent.reconciler import loop
 from ipvsagent.reconciler.loop import Reconciler
-from ipvsagent.reconciler.planning import Planning
-from ipvsagent.reconciler.prepare import ensure_dummy, ensure_sets
-from ipvsagent.reconciler.writer import Writer
+from ipvsagent.reconciler.node.preparation import ensure_dummy, ensure_sets
+from ipvsagent.reconciler.plans.replanning import Planning
+from ipvsagent.reconciler.writing.writer import Writer
 
 PROGRAMMING = ("compare and encode", "kernel")
 """The stages that bring differences to the kernel."""

@@ -37,8 +37,7 @@ from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
 from ipvsagent.reconciler.loop import Reconciler
-from ipvsagent.reconciler.patience import patiently
-from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.reconciler.node.preparation import load_ipvs, needed_from_node
 from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.serve.health import Sources
 from ipvsagent.serve.serving import Serving
@@ -46,6 +45,7 @@ from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
+from ipvsagent.transient_errors import patiently
 
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
 _LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for telling why

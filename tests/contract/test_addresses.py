@@ -8,7 +8,7 @@ from contract.hosts import Host
 from ipvsagent.errors import AlreadyExists, NotFound
 from ipvsagent.model.address import Address
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.transient_errors import patiently
 
 DUMMY, OTHER = "kube-ipvs0", "eth7"
 V4, V4_2 = Address.parse("10.96.0.10"), Address.parse("10.96.0.11")

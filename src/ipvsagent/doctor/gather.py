@@ -28,9 +28,9 @@ from ipvsagent.kernel.ipvs import IpvsDriver
 from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
-from ipvsagent.reconciler.adopt import list_entries, read_kernel
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.reconciler.adoption import list_entries, read_kernel
 from ipvsagent.source.transport import KubernetesTransport
+from ipvsagent.transient_errors import patiently
 
 _AS_ROOT = "run as root, or with the capability NET_ADMIN"
 _SEE_REASON = "see the reason; the other checks are not affected"

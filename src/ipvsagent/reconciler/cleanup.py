@@ -16,9 +16,9 @@ from ipvsagent.model.ops import RemoveAddress, RemoveVirtualServer
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.reconciler.adopt import read_kernel
-from ipvsagent.reconciler.ledger import Ledger
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.reconciler.adoption import read_kernel
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.transient_errors import patiently
 
 
 class Cleanup:

@@ -17,7 +17,7 @@ from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.events import Event
 from ipvsagent.model.objects import NodeNotice
-from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node, with_usable_scheduler
+from ipvsagent.reconciler.node.preparation import load_ipvs, needed_from_node, with_usable_scheduler
 
 
 class Reconfigure(Struct, frozen=True):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from ipvsagent.collection import spared_by_collections
 from ipvsagent.config.types import Settings
+from ipvsagent.garbage_collection import spared_by_collections
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
@@ -36,27 +36,27 @@ from ipvsagent.model.status import Progress, Status
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.reconciler import tasks
-from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
-from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.adoption import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
 from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
-from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.estimation import Estimation
-from ipvsagent.reconciler.failures import Failures
-from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.reconciler.ledger.verification import Verification
 from ipvsagent.reconciler.mailbox import Mailbox
-from ipvsagent.reconciler.node import NodeWork
-from ipvsagent.reconciler.planning import Planning
-from ipvsagent.reconciler.prepare import (
+from ipvsagent.reconciler.node.preparation import (
     ensure_dummy,
     restore_sysctls,
     write_sysctls,
 )
-from ipvsagent.reconciler.programming import Programming
-from ipvsagent.reconciler.schedulers import Schedulers
+from ipvsagent.reconciler.node.rate_estimation import Estimation
+from ipvsagent.reconciler.node.upkeep import NodeWork
+from ipvsagent.reconciler.objects.cache import ObjectCache
+from ipvsagent.reconciler.objects.departed_endpoints import Departures
+from ipvsagent.reconciler.plans.replanning import Planning
+from ipvsagent.reconciler.plans.schedulers import Schedulers
 from ipvsagent.reconciler.timing import Timing
-from ipvsagent.reconciler.verify import Verification
-from ipvsagent.reconciler.writer import Writer
+from ipvsagent.reconciler.writing.apply import Programming
+from ipvsagent.reconciler.writing.failures import Failures
+from ipvsagent.reconciler.writing.writer import Writer
 
 
 class Reconciler:

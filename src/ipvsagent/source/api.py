@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ipvsagent.collection import without_collections
 from ipvsagent.errors import SourceError
+from ipvsagent.garbage_collection import without_collections
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 from ipvsagent.source.backoff import Backoff

@@ -12,13 +12,13 @@ from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.reconciler import tasks
-from ipvsagent.reconciler.conntrack import StaleFlows
-from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.drain import Drain
-from ipvsagent.reconciler.failures import Failures
-from ipvsagent.reconciler.prepare import grow_set
-from ipvsagent.reconciler.verify import count_repairs
-from ipvsagent.reconciler.writer import Item, Outcome, Writer
+from ipvsagent.reconciler.ledger.verification import count_repairs
+from ipvsagent.reconciler.node.preparation import grow_set
+from ipvsagent.reconciler.objects.departed_endpoints import Departures
+from ipvsagent.reconciler.writing.draining import Drain
+from ipvsagent.reconciler.writing.failures import Failures
+from ipvsagent.reconciler.writing.stale_flows import StaleFlows
+from ipvsagent.reconciler.writing.writer import Item, Outcome, Writer
 
 
 class Programming:

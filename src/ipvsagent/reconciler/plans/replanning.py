@@ -11,10 +11,10 @@ from ipvsagent.model.objects import ObjectKey, Service
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
 from ipvsagent.planner.services import plan_service
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.names import PortNames
-from ipvsagent.reconciler.order import first_sync_order
-from ipvsagent.reconciler.schedulers import Schedulers
+from ipvsagent.reconciler.objects.cache import ObjectCache
+from ipvsagent.reconciler.plans.order import first_sync_order
+from ipvsagent.reconciler.plans.port_names import PortNames
+from ipvsagent.reconciler.plans.schedulers import Schedulers
 
 SERVICES_PER_STEP = 256
 """Services planned and written together; in a first sync the first step reaches the kernel before the next."""

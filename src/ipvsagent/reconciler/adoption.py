@@ -17,7 +17,7 @@ from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.state import DUMMY_INTERFACE, SetEntry, SetSpec, SetType, VirtualServerKey
 from ipvsagent.planner import sets
 from ipvsagent.planner.facts import usable_node_addresses
-from ipvsagent.reconciler.ledger import Ledger, from_observed
+from ipvsagent.reconciler.ledger.ledger import Ledger, from_observed
 
 
 def read_kernel(

@@ -28,8 +28,8 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 from ipvsagent.planner.facts import is_infrastructure
-from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.reports import Reports
+from ipvsagent.reconciler.objects.departed_endpoints import Departures
+from ipvsagent.reconciler.objects.problems import Reports
 
 ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses | NodePresence
 

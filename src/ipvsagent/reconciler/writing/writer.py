@@ -30,9 +30,9 @@ from ipvsagent.model.ops import (
 )
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
-from ipvsagent.reconciler.adopt import is_excluded
-from ipvsagent.reconciler.diff import diff_virtual_server, while_draining
-from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.adoption import is_excluded
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.reconciler.writing.diff import diff_virtual_server, while_draining
 
 Item = VirtualServerKey | Address | SetEntry
 """What is written, retried and reported by itself."""

@@ -26,8 +26,7 @@ from ipvsagent.model.ops import (
 )
 from ipvsagent.model.rules import Chain, RuleSet, Table
 from ipvsagent.model.state import RealServer, SetEntry, VirtualServer, VirtualServerKey
-from ipvsagent.reconciler.loop import Reconfigure
-from ipvsagent.reconciler.verify import (
+from ipvsagent.reconciler.ledger.verification import (
     RULES_REST_SECONDS,
     RULES_SETTLE_SECONDS,
     TICK_SECONDS,
@@ -35,6 +34,7 @@ from ipvsagent.reconciler.verify import (
     TICKS_PER_RULE_CHECK,
     VIRTUAL_SERVERS_PER_TICK,
 )
+from ipvsagent.reconciler.loop import Reconfigure
 from unit.reconciler.node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)

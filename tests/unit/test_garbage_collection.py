@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from ipvsagent.collection import spared_by_collections, without_collections
+from ipvsagent.garbage_collection import spared_by_collections, without_collections
 
 Quiet = Callable[[], AbstractContextManager[None]]
 

@@ -12,7 +12,7 @@ from ipvsagent.model.objects import ObjectKey, Service
 from ipvsagent.model.state import Frontend, FrontendKind, ServicePlan, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.planner.desired import Desired
-from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
 class PortNames:

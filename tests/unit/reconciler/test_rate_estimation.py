@@ -13,8 +13,8 @@ from ipvsagent.model.counters import Counters
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.estimation import plan_estimation
-from ipvsagent.reconciler.estimation import ROUND_SECONDS, RUN_ESTIMATION, SECONDS_BETWEEN_ROUNDS, Estimation
 from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.node.rate_estimation import ROUND_SECONDS, RUN_ESTIMATION, SECONDS_BETWEEN_ROUNDS, Estimation
 from unit.reconciler.node import FakeNode, SilentLogger, new_kernel
 
 MANY = ESTIMATION_OFF_ABOVE + 1

@@ -11,7 +11,7 @@ from ipvsagent.errors import KernelError
 from ipvsagent.model.events import Changed, Listed
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.planner.desired import Origin
-from ipvsagent.reconciler.reports import Reports
+from ipvsagent.reconciler.objects.problems import Reports
 from unit.reconciler.node import FakeNode
 
 SHARED = "198.51.100.7"

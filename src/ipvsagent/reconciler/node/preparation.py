@@ -23,7 +23,7 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE, IpvsTimeouts, ObservedSet, SetSpec
 from ipvsagent.planner.sets import set_specs
 from ipvsagent.planner.sysctls import IPV6_FORWARDING, Sysctl, plan_sysctls, plan_timeouts
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.transient_errors import patiently
 
 _KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
 _TEMPORARY_SET = "KUBE-IPVSAGENT-TEMP"

@@ -10,9 +10,9 @@ from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey
 from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.facts import NodeFacts
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.planning import SERVICES_PER_STEP, Planning
-from ipvsagent.reconciler.schedulers import Schedulers
+from ipvsagent.reconciler.objects.cache import ObjectCache
+from ipvsagent.reconciler.plans.replanning import SERVICES_PER_STEP, Planning
+from ipvsagent.reconciler.plans.schedulers import Schedulers
 from unit.reconciler.node import Clock, FakeNode, SilentLogger
 
 

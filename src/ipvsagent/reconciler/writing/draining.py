@@ -16,9 +16,9 @@ from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
-from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.inactive import Draining, Inactive
-from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.reconciler.objects.departed_endpoints import Departures
+from ipvsagent.reconciler.writing.closed_connections import Draining, Inactive
 
 TICK_SECONDS = 1.0
 

@@ -21,8 +21,8 @@ from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.state import RealServer, SetSpec, VirtualServer, VirtualServerKey
 from ipvsagent.planner.desired import Touched
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, list_entries
-from ipvsagent.reconciler.ledger import Ledger, from_observed
+from ipvsagent.reconciler.adoption import addresses_on_dummy, is_excluded, list_entries
+from ipvsagent.reconciler.ledger.ledger import Ledger, from_observed
 
 TICK_SECONDS = 1.0
 VIRTUAL_SERVERS_PER_TICK = 64

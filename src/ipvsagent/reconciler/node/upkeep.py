@@ -11,9 +11,9 @@ from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.facts import own_node, read_facts
-from ipvsagent.reconciler.prepare import ensure_rules, ensure_sets, prepare_node
+from ipvsagent.reconciler.node.facts import own_node, read_facts
+from ipvsagent.reconciler.node.preparation import ensure_rules, ensure_sets, prepare_node
+from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
 class NodeWork:

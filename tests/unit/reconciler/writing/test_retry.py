@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipvsagent.reconciler.retry import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, RetrySchedule
+from ipvsagent.reconciler.writing.retry import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, RetrySchedule
 
 
 class _Naive:

@@ -6,7 +6,7 @@ import pytest
 
 from ipvsagent.errors import DumpInterrupted, KernelError, NotPermitted
 from ipvsagent.model.state import Link
-from ipvsagent.reconciler.patience import DELAYS_SECONDS, patiently
+from ipvsagent.transient_errors import DELAYS_SECONDS, patiently
 from unit.reconciler.node import FakeNode, new_kernel
 
 

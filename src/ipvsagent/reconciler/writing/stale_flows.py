@@ -14,7 +14,7 @@ from ipvsagent.kernel.api import Conntrack
 from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import VirtualServer, VirtualServerKey
 from ipvsagent.planner.conntrack import CLEANED_PROTOCOLS, Place, stale_flows
-from ipvsagent.reconciler.ledger import Ledger
+from ipvsagent.reconciler.ledger.ledger import Ledger
 
 Held = dict[VirtualServerKey, frozenset[Place]]
 """UDP and SCTP frontends with the real servers that the kernel held."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ipvsagent.errors import AgentError, KernelError, NodeUnusable
 from ipvsagent.log import Logger
-from ipvsagent.reconciler.retry import RetrySchedule
-from ipvsagent.reconciler.writer import Item
+from ipvsagent.reconciler.writing.retry import RetrySchedule
+from ipvsagent.reconciler.writing.writer import Item
 
 Failing = Item | str
 """An item that is written by itself, or the name of a task that concerns the whole node."""

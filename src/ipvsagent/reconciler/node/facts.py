@@ -17,7 +17,7 @@ from ipvsagent.planner.facts import (
     node_ips,
     usable_node_addresses,
 )
-from ipvsagent.reconciler.cache import ObjectCache
+from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
 def own_node(cache: ObjectCache, node_name: str) -> Node | None:
