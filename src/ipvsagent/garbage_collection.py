@@ -1,6 +1,6 @@
-"""Keeping Python's garbage collector off the hot path of bulk work.
+"""Disabling Python's garbage collector during bulk work.
 
-Values are flat and frozen, so bulk work leaves no cycles, and the collector would walk all of them again and again.
+Values are flat and frozen, so bulk work creates no cycles, and the collector would scan all of them again and again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """Make no look for cycles inside the block, in any thread."""
+def without_garbage_collection() -> Iterator[None]:
+    """Disable garbage collection inside the block, in all threads."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -23,9 +23,9 @@ def without_collections() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def spared_by_collections() -> Iterator[None]:
-    """As `without_collections`; and what lives after the block is never looked through again."""
-    with without_collections():
+def without_garbage_collection_then_freeze() -> Iterator[None]:
+    """As `without_garbage_collection`; objects that exist after the block are never scanned again."""
+    with without_garbage_collection():
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Repeating what the kernel could not do just now, where there is no loop yet that would."""
+"""Retrying kernel calls that fail for a moment, where no owner thread runs that would retry them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 T = TypeVar("T")
 
 
-def patiently(action: Callable[[], T], *, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Do something that may be repeated, again after a listing that changed meanwhile, a busy object or a lost answer.
+def retry_transient(action: Callable[[], T], *, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Call an action that may be repeated; retry it after an interrupted listing, a busy object or a lost answer.
 
-    Other errors, and the last of these, come through.
+    Other errors are raised at once, and these after the last attempt.
     """
     for delay in DELAYS_SECONDS:
         try:

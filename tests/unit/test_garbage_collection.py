@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from ipvsagent.garbage_collection import spared_by_collections, without_collections
+from ipvsagent.garbage_collection import without_garbage_collection, without_garbage_collection_then_freeze
 
 Quiet = Callable[[], AbstractContextManager[None]]
 
@@ -23,7 +23,7 @@ def collector() -> Iterator[None]:
     (gc.enable if was_enabled else gc.disable)()
 
 
-@pytest.mark.parametrize("quiet", [without_collections, spared_by_collections])
+@pytest.mark.parametrize("quiet", [without_garbage_collection, without_garbage_collection_then_freeze])
 def test_it_is_on_again_after_bulk_work_that_failed(quiet: Quiet) -> None:
     """Whatever happens inside the block."""
     with pytest.raises(ValueError, match="False"), quiet():
@@ -33,7 +33,7 @@ def test_it_is_on_again_after_bulk_work_that_failed(quiet: Quiet) -> None:
 
 def test_blocks_of_two_threads_may_overlap_in_any_order() -> None:
     """A list is decoded while another thread synchronises; in the end it is on."""
-    first, second = without_collections(), spared_by_collections()
+    first, second = without_garbage_collection(), without_garbage_collection_then_freeze()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -44,9 +44,9 @@ def test_blocks_of_two_threads_may_overlap_in_any_order() -> None:
 def test_what_a_first_synchronisation_leaves_is_not_looked_through_again() -> None:
     """What a list leaves is: it may be replaced by the next one."""
     gc.unfreeze()
-    with without_collections():
+    with without_garbage_collection():
         pass
     assert not gc.get_freeze_count()
-    with spared_by_collections():
+    with without_garbage_collection_then_freeze():
         pass
     assert gc.get_freeze_count()

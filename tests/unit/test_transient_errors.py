@@ -6,7 +6,7 @@ import pytest
 
 from ipvsagent.errors import DumpInterrupted, KernelError, NotPermitted
 from ipvsagent.model.state import Link
-from ipvsagent.transient_errors import DELAYS_SECONDS, patiently
+from ipvsagent.transient_errors import DELAYS_SECONDS, retry_transient
 from unit.reconciler.node import FakeNode, new_kernel
 
 
@@ -21,7 +21,7 @@ def test_an_interrupted_listing_is_repeated() -> None:
     """Design, section 3: a dump that the kernel marks as interrupted is repeated."""
     errors: list[KernelError] = [DumpInterrupted("list"), DumpInterrupted("list")]
     waits: list[float] = []
-    assert patiently(lambda: failing(errors), sleep=waits.append) == "done"
+    assert retry_transient(lambda: failing(errors), sleep=waits.append) == "done"
     assert waits == list(DELAYS_SECONDS[:2])
 
 
@@ -30,7 +30,7 @@ def test_patience_ends() -> None:
     errors: list[KernelError] = [DumpInterrupted("list") for _ in range(50)]
     waits: list[float] = []
     with pytest.raises(DumpInterrupted):
-        patiently(lambda: failing(errors), sleep=waits.append)
+        retry_transient(lambda: failing(errors), sleep=waits.append)
     assert waits == list(DELAYS_SECONDS)
 
 
@@ -38,7 +38,7 @@ def test_other_errors_come_through_at_once() -> None:
     """What will not change is not repeated."""
     errors: list[KernelError] = [NotPermitted("list")]
     with pytest.raises(NotPermitted):
-        patiently(lambda: failing(errors), sleep=lambda _: pytest.fail("waited"))
+        retry_transient(lambda: failing(errors), sleep=lambda _: pytest.fail("waited"))
 
 
 def test_a_node_whose_interfaces_change_while_they_are_listed_is_prepared_all_the_same(

@@ -1,4 +1,6 @@
-"""Reading the kernel into a ledger: at start, and again when it turned out to differ.
+"""Reading the kernel into a ledger: at the start, and again when it turned out to differ.
+
+A door, because cleanup and the doctor must tell our virtual servers from others exactly as a running agent does.
 
 What was made by this agent (or by kube-proxy in IPVS mode) is told from what others made by traces that both
 leave in the kernel: a virtual server is ours if its address is on the dummy interface, or if one of our sets has
@@ -40,17 +42,17 @@ def read_kernel(
     ledger = Ledger()
     for family in families:
         for spec in sets.set_specs(family):
-            ledger.entries.replace(spec.name, list_entries(ip_sets, spec))
+            ledger.replace_entries(spec.name, list_entries(ip_sets, spec))
     listed = addresses.list_addresses()
     on_dummy = {a.address for a in listed if a.link_name == DUMMY_INTERFACE}
-    ledger.addresses = {a for a in on_dummy if not is_excluded(a, exclude)}
+    ledger.replace_addresses(a for a in on_dummy if not is_excluded(a, exclude))
     node_addresses = usable_node_addresses(a.address for a in listed if a.link_name != DUMMY_INTERFACE)
     traces = _Traces(on_dummy, ledger.entries, node_addresses)
     for observed in ipvs.list_virtual_servers():
         key = observed.key
         ledger.hold(from_observed(observed))
         if is_excluded(key.address, exclude) or key not in traces:
-            ledger.foreign.add(key)
+            ledger.mark_foreign(key)
     return ledger
 
 

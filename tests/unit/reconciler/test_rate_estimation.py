@@ -13,8 +13,13 @@ from ipvsagent.model.counters import Counters
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.estimation import plan_estimation
-from ipvsagent.reconciler.loop import Reconfigure
-from ipvsagent.reconciler.node.rate_estimation import ROUND_SECONDS, RUN_ESTIMATION, SECONDS_BETWEEN_ROUNDS, Estimation
+from ipvsagent.reconciler.mailbox import Reconfigure
+from ipvsagent.reconciler.node.rate_estimation import (
+    ROUND_SECONDS,
+    RUN_ESTIMATION,
+    SECONDS_BETWEEN_ROUNDS,
+    RateEstimation,
+)
 from unit.reconciler.node import FakeNode, SilentLogger, new_kernel
 
 MANY = ESTIMATION_OFF_ABOVE + 1
@@ -29,7 +34,7 @@ class Scene:
         self.log = SilentLogger()
         self.counters = Counters()
         self.now = 100.0
-        self.estimation = Estimation(self.kernel.sysctls, self.counters, self.log)
+        self.estimation = RateEstimation(self.kernel.sysctls, self.counters, self.log)
 
     def tick(self, mode: str = "auto", virtual_servers: int = 10, after: float = 0.0) -> str:
         """Let time pass; answer what the kernel has then."""
@@ -141,7 +146,7 @@ def test_a_setting_that_cannot_be_written_is_told_of_once_and_its_counts_are_not
     log, counters = SilentLogger(), Counters()
     sysctls = _ReadOnly(Journal())
     sysctls.values[RUN_ESTIMATION] = "0"
-    estimation = Estimation(sysctls, counters, log)
+    estimation = RateEstimation(sysctls, counters, log)
     for now in (1.0, 2.0, 3.0):
         estimation.ask()
         estimation.tick("off", 10, now)
@@ -160,7 +165,7 @@ def test_a_reload_applies_it_live_and_the_size_of_the_node_counts() -> None:
     assert values[RUN_ESTIMATION] == "1"
     node.hear(Reconfigure(Settings(estimation="off")))
     assert values[RUN_ESTIMATION] == "0"
-    node.reconciler.ask_for_counts()
+    node.reconciler.request_counters()
     node.hear(Changed(service("shop/web", ports=[port(81)])))
     assert values[RUN_ESTIMATION] == "1"
     node.settle()

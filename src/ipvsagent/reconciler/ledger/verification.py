@@ -174,14 +174,14 @@ class Verification:
     def _compare_entries(self, spec: SetSpec, ledger: Ledger, touched: Touched) -> None:
         held, found = ledger.entries.of(spec.name), set(list_entries(self._drivers.ip_sets, spec))
         touched.entries.update(dict.fromkeys(sorted(held ^ found, key=str)))
-        ledger.entries.replace(spec.name, found)
+        ledger.replace_entries(spec.name, found)
 
     # -- addresses ---------------------------------------------------------------------------------------------
 
     def _compare_addresses(self, ledger: Ledger, touched: Touched, exclude: Sequence[Network]) -> None:
         found = {a for a in addresses_on_dummy(self._drivers.addresses) if not is_excluded(a, exclude)}
         differing = ledger.addresses ^ found
-        ledger.addresses = found
+        ledger.replace_addresses(found)
         touched.addresses.update(dict.fromkeys(sorted(differing, key=lambda a: a.sort_key)))
 
 

@@ -1,4 +1,4 @@
-"""What the planner has to know of this node, from the objects heard of and the kernel's addresses."""
+"""What the planner must know about this node, from the objects of the cluster and the addresses in the kernel."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ipvsagent.planner.facts import (
 from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
-def own_node(cache: ObjectCache, node_name: str) -> Node | None:
+def own_node(objects: ObjectCache, node_name: str) -> Node | None:
     """This node's object, if it was heard of."""
-    return cache.nodes.get(ObjectKey("", node_name))
+    return objects.nodes.get(ObjectKey("", node_name))
 
 
 def read_facts(
-    addresses: Addresses, cache: ObjectCache, *, node_name: str, families: tuple[Family, ...], settings: Settings
+    addresses: Addresses, objects: ObjectCache, *, node_name: str, families: tuple[Family, ...], settings: Settings
 ) -> NodeFacts:
     """Put the facts together (SYN-03, NP-01 to NP-07).
 
@@ -36,10 +36,10 @@ def read_facts(
     listed = addresses.list_addresses()
     present = [a.address for a in listed if a.link_name != DUMMY_INTERFACE]
     usable = usable_node_addresses(present)
-    node = own_node(cache, node_name)
+    node = own_node(objects, node_name)
     internal = node_ips(node.addresses if node else (), settings.bind_address)
-    others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
-    others |= {a for name, found in cache.cluster_addresses.items() if name != node_name for a in found}
+    others = {a for n in objects.nodes.values() if n is not node for a in n.addresses}
+    others |= {a for name, found in objects.cluster_addresses.items() if name != node_name for a in found}
     return NodeFacts(
         name=node_name,
         zone=node.zone if node else "",
@@ -53,6 +53,6 @@ def read_facts(
         ),
         internal_addresses=internal,
         other_node_addresses=frozenset(others),
-        api_server_addresses=api_server_addresses(cache.slices_of(KUBERNETES_API)),
-        infrastructure_addresses=infrastructure_addresses(cache.infrastructure.values()),
+        api_server_addresses=api_server_addresses(objects.slices_of(KUBERNETES_API)),
+        infrastructure_addresses=infrastructure_addresses(objects.infrastructure.values()),
     )

@@ -1,4 +1,4 @@
-"""Letting the kernel's rate estimator run, or not, or only for whoever asks for counts.
+"""The kernel's rate estimation: on, off, or on for a moment when metrics are scraped.
 
 The counts that the kernel lists for a virtual server are those that its estimator added up last, over all CPUs, every
 two seconds; with the estimator off they stand still. So where it is off, it is let run for one round when metrics
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_ROUNDS = 30.0
 _ON, _OFF = "1", "0"
 
 
-class Estimation:
+class RateEstimation:
     """Keeps the setting as it should be; all but `ask` belongs to the owner thread."""
 
     def __init__(self, sysctls: Sysctls, counters: Counters, log: Logger) -> None:
@@ -40,11 +40,11 @@ class Estimation:
         self._warned = ""
 
     def ask(self) -> None:
-        """Want counts that are up to date; from any thread."""
+        """Request current counters; may be called from any thread."""
         self._asked = True
 
     def look_again(self) -> None:
-        """Trust no longer what the kernel had: somebody may have changed it."""
+        """Read the kernel's setting at the next tick: somebody may have changed it."""
         self._present = ""
 
     def next_time(self) -> float | None:

@@ -5,7 +5,7 @@ Memory holds each object once. An event that changes nothing that is used marks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import (
@@ -28,8 +28,8 @@ from ipvsagent.model.objects import (
     kind_of,
 )
 from ipvsagent.planner.facts import is_infrastructure
-from ipvsagent.reconciler.objects.departed_endpoints import Departures
-from ipvsagent.reconciler.objects.problems import Reports
+from ipvsagent.reconciler.objects.departed_endpoints import DepartedEndpoints
+from ipvsagent.reconciler.objects.problems import ProblemTable
 
 ObjectEvent = Listed | Changed | Deleted | Rejected | SourceProblems | ClusterNodeAddresses | NodePresence
 
@@ -39,33 +39,33 @@ class ObjectCache:
 
     Args:
         own_node: this node's name.
+        ask_for_node: asks whether the cluster has a node; the answer comes as `NodePresence`.
 
     Attributes:
         services: by key.
         nodes: by key; all that were heard of, this one among them.
         cluster_addresses: of nodes whose objects were not heard of, by name; this node may be among them.
-        dirty: Services whose plan may have changed since this was last emptied; a dict as an ordered set.
+        dirty: Services whose plan may have changed since `take_dirty`; a dict as an ordered set.
         infrastructure: those of the Services that every pod depends on.
-        infrastructure_changed: whether one of them changed since this was last set to False.
-        reports: what is wrong with the objects and their source, as last reported, by object or source.
-        nodes_changed: whether a Node changed since this was last set to False.
-        departures: endpoints and nodes that left.
+        infrastructure_changed: whether one of them changed since `infrastructure_read`.
+        problems: what is wrong with the objects and their source, as last reported, by object or source.
+        departed: endpoints and nodes that left.
     """
 
-    def __init__(self, own_node: str = "") -> None:
+    def __init__(self, own_node: str = "", ask_for_node: Callable[[str], None] = lambda _name: None) -> None:
         self.services: dict[ObjectKey, Service] = {}
         self.nodes: dict[ObjectKey, Node] = {}
         self.cluster_addresses: Mapping[str, tuple[Address, ...]] = {}
         self.dirty: dict[ObjectKey, None] = {}
-        self.nodes_changed = False
+        self._nodes_changed = False
         self.infrastructure: dict[ObjectKey, Service] = {}
         self.infrastructure_changed = False
         self._slices: dict[ObjectKey, EndpointSlice] = {}
         self._slices_of: dict[ObjectKey, list[ObjectKey]] = {}
         self._listed: set[Kind] = set()
         self._troubled: dict[tuple[Kind, ObjectKey], None] = {}  # objects with problems
-        self.reports = Reports()
-        self.departures = Departures(own_node, self.slices_of)
+        self.problems = ProblemTable()
+        self.departed = DepartedEndpoints(own_node, self.slices_of, ask_for_node)
 
     @property
     def complete(self) -> bool:
@@ -75,6 +75,20 @@ class ObjectCache:
     def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
         """All slices of a Service."""
         return [self._slices[key] for key in self._slices_of.get(service, ())]
+
+    def take_dirty(self) -> dict[ObjectKey, None]:
+        """The Services to be planned; the next call returns those that changed after this one."""
+        dirty, self.dirty = self.dirty, {}
+        return dirty
+
+    def take_nodes_changed(self) -> bool:
+        """Whether a Node changed since the last call."""
+        changed, self._nodes_changed = self._nodes_changed, False
+        return changed
+
+    def infrastructure_read(self) -> None:
+        """Note that the facts about the node take the present infrastructure Services into account."""
+        self.infrastructure_changed = False
 
     def apply(self, event: ObjectEvent) -> None:
         """Take one event in."""
@@ -91,13 +105,13 @@ class ObjectCache:
             case Rejected():
                 self._note(event.kind, event.key, event.problems)
             case ClusterNodeAddresses(addresses):
-                self.departures.nodes_listed(self.cluster_addresses, addresses)
-                self.nodes_changed |= addresses != self.cluster_addresses
+                self.departed.nodes_listed(self.cluster_addresses, addresses)
+                self._nodes_changed |= addresses != self.cluster_addresses
                 self.cluster_addresses = addresses
             case NodePresence(name, present):
-                (self.departures.node_present if present else self.departures.node_gone)(name)
+                (self.departed.node_present if present else self.departed.node_gone)(name)
             case SourceProblems():
-                self.reports.replace(event.origin, event.problems)
+                self.problems.replace(event.origin, event.problems)
 
     def _replace_all(self, event: Listed) -> None:
         present = {o.key for o in event.objects} | set(event.rejected)
@@ -125,7 +139,7 @@ class ObjectCache:
         self._troubled.pop((kind, key), None)
         if problems:
             self._troubled[kind, key] = None
-        self.reports.replace((kind, key), problems)
+        self.problems.replace((kind, key), problems)
 
     def _store(self, item: KubernetesObject) -> None:
         match item:
@@ -137,10 +151,10 @@ class ObjectCache:
             case EndpointSlice():
                 self._store_slice(item)
             case Node():
-                self.departures.node_present(item.name)
+                self.departed.node_present(item.name)
                 if self.nodes.get(item.key) != item:
                     self.nodes[item.key] = item
-                    self.nodes_changed = True
+                    self._nodes_changed = True
 
     def _note_infrastructure(self, key: ObjectKey, service: Service | None) -> None:
         self.infrastructure_changed |= self.infrastructure.pop(key, None) != service
@@ -157,7 +171,7 @@ class ObjectCache:
         if known is None:
             self._slices_of.setdefault(item.service, []).append(item.key)
         else:
-            self.departures.note(known, item)
+            self.departed.note(known, item)
         self._slices[item.key] = item
         self.dirty[item.service] = None
 
@@ -167,12 +181,12 @@ class ObjectCache:
             self.dirty[key] = None
             self._note_infrastructure(key, None)
         elif kind is Kind.NODE and key in self.nodes:
-            self.departures.node_gone(self.nodes.pop(key).name)
-            self.nodes_changed = True
+            self.departed.node_gone(self.nodes.pop(key).name)
+            self._nodes_changed = True
         elif kind is Kind.ENDPOINT_SLICE:
             known = self._slices.pop(key, None)
             if known is not None:
-                self.departures.note(known, None)
+                self.departed.note(known, None)
                 keys = self._slices_of[known.service]
                 keys.remove(key)
                 if not keys:

@@ -1,6 +1,6 @@
-"""Endpoints that left their slices, and whether their pods are known to be over: then there is nothing to drain.
+"""Endpoints that left their slices, and whether their pods have ended for certain: then there is nothing to drain.
 
-Two things tell. The node of an endpoint is gone from the cluster: whatever ran on it is cut off. Or the endpoint was
+Two things show it. The node of an endpoint is gone from the cluster: whatever ran on it is cut off. Or the endpoint was
 terminating when it left: its pod's grace period has ended, and its connections with it.
 """
 
@@ -20,7 +20,7 @@ ASK_AGAIN_SECONDS = 30.0
 _MOST_GONE = 4096
 
 
-class Departure(Struct):
+class DepartedEndpoint(Struct):
     """An endpoint that left; times are those of a monotonic clock in seconds."""
 
     service: ObjectKey
@@ -30,30 +30,35 @@ class Departure(Struct):
     asked_at: float | None = None
 
 
-class Departures:
+class DepartedEndpoints:
     """Endpoints that left and whose real servers may still drain, and nodes that left.
 
     Args:
         own_node: this node's name: it is there, whatever the cluster says.
         slices_of: the slices that a Service has now.
-
-    Attributes:
-        ask: asks whether the cluster has a node; the answer comes as `NodePresence`.
+        ask_for_node: asks whether the cluster has a node; the answer comes as `NodePresence`.
     """
 
-    def __init__(self, own_node: str, slices_of: Callable[[ObjectKey], Iterable[EndpointSlice]]) -> None:
+    def __init__(
+        self,
+        own_node: str,
+        slices_of: Callable[[ObjectKey], Iterable[EndpointSlice]],
+        ask_for_node: Callable[[str], None],
+    ) -> None:
         self._own_node = own_node
         self._slices_of = slices_of
-        self._departures: dict[Address, Departure] = {}
+        self._departed: dict[Address, DepartedEndpoint] = {}
         self._gone: dict[str, None] = {}  # an ordered set
-        self.ask: Callable[[str], None] = lambda _: None
+        self._ask_for_node = ask_for_node
 
     def note(self, before: EndpointSlice, after: EndpointSlice | None) -> None:
         """Note what a slice has lost."""
         kept = {e.address for e in after.endpoints} if after else set()
         for endpoint in before.endpoints:
             if endpoint.address not in kept:
-                self._departures[endpoint.address] = Departure(before.service, endpoint.node_name, endpoint.terminating)
+                self._departed[endpoint.address] = DepartedEndpoint(
+                    before.service, endpoint.node_name, endpoint.terminating
+                )
 
     def node_gone(self, name: str) -> None:
         """Note that the cluster has a node no longer."""
@@ -73,30 +78,30 @@ class Departures:
         for name in [name for name in self._gone if name in after]:
             self.node_present(name)
 
-    def is_over(self, address: Address, now: float) -> bool:
+    def has_ended(self, address: Address, now: float) -> bool:
         """Whether what ran behind an address has ended for certain."""
-        departure = self._departures.get(address)
-        if departure is None:
+        departed = self._departed.get(address)
+        if departed is None:
             return False
-        if any(e.address == address for s in self._slices_of(departure.service) for e in s.endpoints):
-            del self._departures[address]  # it is back, or was in another slice all the time
+        if any(e.address == address for s in self._slices_of(departed.service) for e in s.endpoints):
+            del self._departed[address]  # it is back, or was in another slice all the time
             return False
-        if departure.seen_at is None:
-            departure.seen_at = now
-        if departure.node_name in self._gone:
+        if departed.seen_at is None:
+            departed.seen_at = now
+        if departed.node_name in self._gone:
             return True
-        return departure.terminated and now - departure.seen_at >= MARGIN_SECONDS
+        return departed.terminated and now - departed.seen_at >= MARGIN_SECONDS
 
     def inquire(self, address: Address, now: float) -> None:
-        """Ask for the node of an endpoint that left, if it was not asked for lately."""
-        departure = self._departures.get(address)
-        if departure is None or departure.node_name in ("", self._own_node):
+        """Ask whether the node of an endpoint that left still exists, unless that was asked a moment ago."""
+        departed = self._departed.get(address)
+        if departed is None or departed.node_name in ("", self._own_node):
             return
-        if departure.asked_at is None or now - departure.asked_at >= ASK_AGAIN_SECONDS:
-            departure.asked_at = now
-            self.ask(departure.node_name)
+        if departed.asked_at is None or now - departed.asked_at >= ASK_AGAIN_SECONDS:
+            departed.asked_at = now
+            self._ask_for_node(departed.node_name)
 
     def keep(self, draining: Collection[Address]) -> None:
         """Forget the endpoints whose real servers do not drain."""
-        if self._departures:
-            self._departures = {a: d for a, d in self._departures.items() if a in draining}
+        if self._departed:
+            self._departed = {a: d for a, d in self._departed.items() if a in draining}

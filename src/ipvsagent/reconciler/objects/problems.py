@@ -11,10 +11,10 @@ from collections.abc import Hashable
 from ipvsagent.model.objects import Problem
 
 _FEW = 64
-"""So many changes are put into their places one by one; with more, sorting all anew is cheaper."""
+"""So many changes are put into their places one by one; with more, sorting all of them again is cheaper."""
 
 
-class Reports:
+class ProblemTable:
     """Problems by origin.
 
     Invariant: `every` is what all origins have now, sorted, each problem once.
@@ -30,7 +30,7 @@ class Reports:
         self._every: tuple[Problem, ...] = ()
 
     def replace(self, origin: Hashable, problems: tuple[Problem, ...]) -> None:
-        """Put an origin's problems in the place of its earlier ones; none removes it."""
+        """Replace an origin's problems; without any, the origin is forgotten."""
         old = self._by_origin.pop(origin, ())
         if problems:
             self._by_origin[origin] = problems
@@ -53,7 +53,7 @@ class Reports:
         return self._every
 
     def take_new(self) -> list[Problem]:
-        """Those that are there now and were not when this was last asked, sorted."""
+        """The problems that exist now and did not at the last call, sorted."""
         touched, self._unreported = self._unreported, {}
         new = [p for p in touched if p in self._counts and p not in self._reported]
         self._reported.difference_update(p for p in touched if p not in self._counts)

@@ -21,8 +21,8 @@ class PortNames:
     Invariant: the keys are those of the desired virtual servers.
     """
 
-    def __init__(self, cache: ObjectCache, desired: Desired) -> None:
-        self._cache = cache
+    def __init__(self, objects: ObjectCache, desired: Desired) -> None:
+        self._objects = objects
         self._desired = desired
         self._names: dict[VirtualServerKey, ServicePortName] = {}
 
@@ -48,7 +48,7 @@ class PortNames:
                 self._name_frontends(owner)
 
     def _name_frontends(self, key: ObjectKey) -> None:
-        plan, service = self._desired.plan(key), self._cache.services.get(key)
+        plan, service = self._desired.plan(key), self._objects.services.get(key)
         if plan is None or service is None:
             return
         for frontend in plan.frontends:

@@ -14,18 +14,18 @@ from ipvsagent.kernel.api import Modules
 from ipvsagent.log import Logger
 
 SECONDS_BETWEEN_TRIES = 60.0
-"""How long a scheduler that cannot be had is believed missing: looking for it starts a program."""
+"""How long a scheduler that could not be loaded counts as missing: looking for it starts a program."""
 
 _LASTING = (NotFound, NotPermitted, ToolMissing)
 """Errors that only an administrator ends; others, such as a lack of memory, may pass by themselves."""
 
 
 class Schedulers:
-    """Loads schedulers and remembers those that cannot be had.
+    """Loads schedulers and remembers those that are missing.
 
     Args:
         clock: monotonic seconds.
-        failed: told of an error that may pass; `try_again` is to be called later.
+        failed: called with an error that may pass; `try_again` is to be called later.
 
     Attributes:
         missing: schedulers that virtual servers must not have.
@@ -77,7 +77,7 @@ class Schedulers:
             self._load(name)
 
     def forget(self) -> None:
-        """Believe nothing to be missing any more; what is needed is loaded, or found missing, when it is planned."""
+        """Forget which are missing; what is needed is loaded, or found missing, when it is planned."""
         self.missing = frozenset()
         self._not_before.clear()
         self._passing.clear()

@@ -1,4 +1,4 @@
-"""From desired state and ledger to the operations that are needed, and to no others.
+"""From what the kernel holds and what it should hold to the operations that are needed, and to no others.
 
 Invariant: make before break. Within a virtual server, real servers are added before others are drained or removed;
 settings change in place, never by removing and adding (design, section 2).
@@ -9,6 +9,8 @@ and taken back when nothing drains any more. A flag alone leaves the scheduler a
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -23,37 +25,50 @@ from ipvsagent.model.ops import (
     RemoveRealServer,
     RemoveVirtualServer,
 )
-from ipvsagent.model.state import FLAG_SCHEDULER_1, RealServer, VirtualServer
+from ipvsagent.model.state import FLAG_SCHEDULER_1, RealServer, VirtualServer, VirtualServerKey
 
 _FALL_BACK = FLAG_SCHEDULER_1
 _CAN_FALL_BACK = frozenset({"sh", "mh"})
 
 
+class ServerChange(NamedTuple):
+    """What one virtual server needs.
+
+    Args:
+        before: what the kernel holds; None: no such virtual server.
+        after: what it holds once the operations are carried out; None: no such virtual server.
+        operations: empty if the kernel holds it already.
+        draining: the real servers that drain then.
+    """
+
+    key: VirtualServerKey
+    before: VirtualServer | None
+    after: VirtualServer | None
+    operations: list[IpvsOperation]
+    draining: tuple[RealServer, ...] = ()
+
+
 def diff_virtual_server(
-    held: VirtualServer | None, wanted: VirtualServer | None
-) -> tuple[list[IpvsOperation], tuple[RealServer, ...]]:
+    key: VirtualServerKey, held: VirtualServer | None, wanted: VirtualServer | None
+) -> ServerChange:
     """Compare what the kernel holds with what it should hold under one key.
 
     A surplus real server of a TCP virtual server gets weight 0 and stays until it is idle (GT-03); those of UDP and
-    SCTP go at once (GT-02).
+    SCTP are removed at once (GT-02).
 
     Args:
         held: None: the kernel has no such virtual server.
         wanted: None: it should have none.
-
-    Returns:
-        The operations, and the real servers that drain once they are carried out.
     """
     if held is wanted:
-        return [], ()
+        return ServerChange(key, held, wanted, [])
     if wanted is None:
-        return ([RemoveVirtualServer(held.key)] if held else []), ()
-    key = wanted.key
+        return ServerChange(key, held, None, [RemoveVirtualServer(key)])
     if held is None:
         adding: list[IpvsOperation] = [AddVirtualServer(wanted)]
         if wanted.real_servers:
             adding.append(AddRealServers(key, wanted.real_servers))
-        return adding, ()
+        return ServerChange(key, None, wanted, adding)
     operations: list[IpvsOperation] = []
     surplus = {(s.address, s.port): s for s in held.real_servers}
     for server in wanted.real_servers:
@@ -64,16 +79,17 @@ def diff_virtual_server(
             operations.append(ChangeRealServer(key, server))
     if key.protocol is not Protocol.TCP:
         operations += [RemoveRealServer(key, address, port) for address, port in surplus]
-        return _with_settings(operations, held, wanted), ()
+        return ServerChange(key, held, wanted, _with_settings(operations, held, wanted))
     draining = tuple(RealServer(s.address, s.port, 0) for s in surplus.values())
     operations += [
         ChangeRealServer(key, quiet) for quiet, s in zip(draining, surplus.values(), strict=True) if s.weight
     ]
-    return _with_settings(operations, held, while_draining(wanted, draining)), draining
+    after = _while_draining(wanted, draining)
+    return ServerChange(key, held, after, _with_settings(operations, held, after), draining)
 
 
-def while_draining(wanted: VirtualServer, draining: tuple[RealServer, ...]) -> VirtualServer:
-    """What the kernel holds in the place of a desired virtual server as long as these real servers drain."""
+def _while_draining(wanted: VirtualServer, draining: tuple[RealServer, ...]) -> VirtualServer:
+    """What the kernel holds for a desired virtual server as long as these real servers drain."""
     if not draining:
         return wanted
     flags = wanted.flags

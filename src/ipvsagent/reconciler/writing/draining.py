@@ -1,7 +1,7 @@
-"""Real servers that are on their way out: weight 0 until idle or at their deadline (rules GT, DEV-18, DEV-19).
+"""Real servers that drain: weight 0 until they are idle or reach their deadline (rules GT, DEV-18, DEV-19).
 
-What drains is told by the difference of two things that are known anyway: the kernel holds it, the desired state does
-not. This class adds only since when, and looks at connection counts of the virtual servers concerned, and of no others.
+A real server drains if the ledger holds it and the desired state does not. This class adds only since when, and reads
+the connection counts of the virtual servers concerned, and of no others.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired
 from ipvsagent.reconciler.ledger.ledger import Ledger
-from ipvsagent.reconciler.objects.departed_endpoints import Departures
-from ipvsagent.reconciler.writing.closed_connections import Draining, Inactive
+from ipvsagent.reconciler.objects.departed_endpoints import DepartedEndpoints
+from ipvsagent.reconciler.writing.closed_connections import ClosedConnections, DrainingServer
 
 TICK_SECONDS = 1.0
 
 
-class Drain:
+class DrainingServers:
     """All real servers that drain; times are those of a monotonic clock in seconds."""
 
     def __init__(self, counters: Counters | None = None) -> None:
         self._counters = counters or Counters()
-        self._since: dict[Draining, float] = {}
-        self._fresh: list[Draining] = []  # not looked at yet
+        self._since: dict[DrainingServer, float] = {}
+        self._fresh: list[DrainingServer] = []  # not looked at yet
         self._next_tick: float | None = None
-        self._inactive = Inactive()
+        self._closed_connections = ClosedConnections()
 
     def __len__(self) -> int:
         return len(self._since)
 
     def addresses(self) -> set[Address]:
-        """Those of all real servers that drain."""
+        """The addresses of all real servers that drain."""
         return {d.address for d in self._since}
 
     def begin(self, key: VirtualServerKey, servers: Iterable[RealServer], now: float) -> None:
         """Note real servers that were given weight 0; one that drains already keeps its time."""
         for server in servers:
-            item = Draining(key, server.address, server.port)
+            item = DrainingServer(key, server.address, server.port)
             if item not in self._since:
                 self._since[item] = now
                 self._fresh.append(item)
@@ -62,13 +62,13 @@ class Drain:
         *,
         now: float,
         limit_seconds: float,
-        departures: Departures,
+        departed: DepartedEndpoints,
     ) -> tuple[list[VirtualServerKey], list[KernelError]]:
         """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
 
         Args:
             limit_seconds: how long a real server may drain at most.
-            departures: knows behind which addresses everything has ended, so that nothing can drain.
+            departed: knows behind which addresses everything has ended, so that nothing can drain.
 
         Returns:
             Virtual servers that lost a real server, and errors that say that the kernel differs from the ledger.
@@ -80,12 +80,12 @@ class Drain:
         for item in [d for d in looked_at if not _still_drains(d, desired, ledger)]:
             del self._since[item]
         looked_at = [d for d in looked_at if d in self._since]
-        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or departures.is_over(d.address, now)]
+        finished = [d for d in looked_at if now - self._since[d] >= limit_seconds or departed.has_ended(d.address, now)]
         if due:
             over = set(finished)
             waiting = [d for d in looked_at if d not in over]
             with contextlib.suppress(KernelError):  # the counts come with the next tick
-                finished += self._idle(drivers, waiting, departures, now)
+                finished += self._idle(drivers, waiting, departed, now)
         operations = [RemoveRealServer(*d) for d in finished]
         results = drivers.ipvs.apply(operations) if operations else []
         self._counters.note_operations(operations, results)
@@ -104,18 +104,20 @@ class Drain:
             self._next_tick = now + TICK_SECONDS
         return drained, errors
 
-    def _idle(self, drivers: Drivers, waiting: list[Draining], departures: Departures, now: float) -> list[Draining]:
-        """Those without a connection that is not over; about the nodes of the others is asked."""
+    def _idle(
+        self, drivers: Drivers, waiting: list[DrainingServer], departed: DepartedEndpoints, now: float
+    ) -> list[DrainingServer]:
+        """Choose the real servers that have only closed connections; ask about the nodes of the others."""
         connections = _connections(drivers.ipvs, waiting)
         inactive = {d: count for d, (active, count) in connections.items() if count and not active}
         idle = {d for d, counts in connections.items() if counts == (0, 0)}
-        idle.update(self._inactive.over(drivers, inactive, now))
+        idle.update(self._closed_connections.all_closed(drivers, inactive, now))
         for address in {d.address for d in waiting if d not in idle}:
-            departures.inquire(address, now)
+            departed.inquire(address, now)
         return [d for d in waiting if d in idle]
 
 
-def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
+def _still_drains(item: DrainingServer, desired: Desired, ledger: Ledger) -> bool:
     held, wanted = ledger.virtual_servers.get(item.key), desired.virtual_servers.get(item.key)
     if held is None or wanted is None:
         return False
@@ -125,12 +127,12 @@ def _still_drains(item: Draining, desired: Desired, ledger: Ledger) -> bool:
     }
 
 
-def _connections(ipvs: Ipvs, waiting: list[Draining]) -> dict[Draining, tuple[int, int]]:
-    """Active and inactive connections of each; none of one that is gone, which its removal will tell."""
+def _connections(ipvs: Ipvs, waiting: list[DrainingServer]) -> dict[DrainingServer, tuple[int, int]]:
+    """Active and inactive connections of each; a real server that is gone has none, and its removal will fail."""
     found = dict.fromkeys(waiting, (0, 0))
     for key in dict.fromkeys(d.key for d in waiting):
         for server in ipvs.list_real_servers(key):
-            item = Draining(key, server.address, server.port)
+            item = DrainingServer(key, server.address, server.port)
             if item in found:
                 found[item] = server.active_connections, server.inactive_connections
     return found

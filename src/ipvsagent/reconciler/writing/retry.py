@@ -1,4 +1,4 @@
-"""When to try a failed item again: each by itself, with exponential delays."""
+"""When to retry a failed item: each by itself, with exponential delays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RetrySchedule(Generic[T]):
             heapify(self._queue)
 
     def succeeded(self, items: Iterable[T]) -> None:
-        """Forget items that are well."""
+        """Forget items that do not fail any more."""
         for item in items:
             self._failing.pop(item, None)
 

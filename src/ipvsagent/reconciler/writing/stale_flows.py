@@ -13,11 +13,9 @@ from ipvsagent.errors import NotFound
 from ipvsagent.kernel.api import Conntrack
 from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import VirtualServer, VirtualServerKey
-from ipvsagent.planner.conntrack import CLEANED_PROTOCOLS, Place, stale_flows
+from ipvsagent.planner.conntrack import CLEANED_PROTOCOLS, AddressAndPort, stale_flows
 from ipvsagent.reconciler.ledger.ledger import Ledger
-
-Held = dict[VirtualServerKey, frozenset[Place]]
-"""UDP and SCTP frontends with the real servers that the kernel held."""
+from ipvsagent.reconciler.writing.diff import ServerChange
 
 
 class StaleFlows:
@@ -31,16 +29,17 @@ class StaleFlows:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def held(self, keys: Iterable[VirtualServerKey], ledger: Ledger) -> Held:
-        """What `note` compares with; to be called before writing."""
-        return {k: _places(ledger.virtual_servers.get(k)) for k in keys if k.protocol in CLEANED_PROTOCOLS}
+    def note(self, changes: Iterable[ServerChange], ledger: Ledger) -> None:
+        """Mark the frontends that lost a real server, were removed or got their first real server.
 
-    def note(self, before: Held, ledger: Ledger) -> None:
-        """Mark the frontends that lost a real server, went away or got their first one; to be called after writing."""
-        for key, places in before.items():
-            now = _places(ledger.virtual_servers.get(key))
-            if places - now or (now and not places):
-                self._pending[key] = None
+        Args:
+            ledger: after the changes were written.
+        """
+        for change in changes:
+            if change.key.protocol in CLEANED_PROTOCOLS and change.operations:
+                before, now = _addresses(change.before), _addresses(ledger.virtual_servers.get(change.key))
+                if before - now or (now and not before):
+                    self._pending[change.key] = None
 
     def note_all(self, ledger: Ledger) -> None:
         """Mark every frontend: an earlier run may have ended between its writes and its cleaning."""
@@ -55,7 +54,7 @@ class StaleFlows:
         Raises:
             KernelError: something could not be listed or deleted; the frontends stay marked.
         """
-        frontends = {k: _places(ledger.virtual_servers.get(k)) for k in self._pending if k not in ledger.foreign}
+        frontends = {k: _addresses(ledger.virtual_servers.get(k)) for k in self._pending if k not in ledger.foreign}
         families = dict.fromkeys(k.address.family for k in frontends)
         stale = [flow for family in families for flow in stale_flows(self._conntrack.list_flows(family), frontends)]
         results = self._conntrack.delete(stale) if stale else []
@@ -70,5 +69,5 @@ class StaleFlows:
         return results.count(None)
 
 
-def _places(server: VirtualServer | None) -> frozenset[Place]:
+def _addresses(server: VirtualServer | None) -> frozenset[AddressAndPort]:
     return frozenset((s.address, s.port) for s in server.real_servers) if server else frozenset()

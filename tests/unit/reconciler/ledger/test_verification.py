@@ -34,7 +34,7 @@ from ipvsagent.reconciler.ledger.verification import (
     TICKS_PER_RULE_CHECK,
     VIRTUAL_SERVERS_PER_TICK,
 )
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from unit.reconciler.node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)

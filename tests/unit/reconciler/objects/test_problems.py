@@ -11,8 +11,10 @@ from ipvsagent.errors import KernelError
 from ipvsagent.model.events import Changed, Listed
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.planner.desired import Origin
-from ipvsagent.reconciler.objects.problems import Reports
-from unit.reconciler.node import FakeNode
+from ipvsagent.reconciler.objects.problems import ProblemTable
+from ipvsagent.reconciler.tasks import Task
+from ipvsagent.reconciler.writing.failures import Failures
+from unit.reconciler.node import Clock, FakeNode, SilentLogger
 
 SHARED = "198.51.100.7"
 
@@ -25,7 +27,7 @@ def test_what_is_reported_is_what_all_origins_have_and_each_is_new_once(
     changes: list[tuple[str, tuple[Problem, ...], bool]], many_first: bool
 ) -> None:
     """Invariant: `every` is what all origins have now, sorted, each problem once."""
-    reports = Reports()
+    reports = ProblemTable()
     origins: dict[str, tuple[Problem, ...]] = {}
     if many_first:
         origins["bulk"] = tuple(Problem("Service", f"s{i}", "", "x") for i in range(100))
@@ -43,7 +45,7 @@ def test_what_is_reported_is_what_all_origins_have_and_each_is_new_once(
 
 def test_the_same_problems_are_the_same_value() -> None:
     """An origin that says the same again, and a problem that goes and comes back at once, change nothing."""
-    reports = Reports()
+    reports = ProblemTable()
     held = (Problem("Service", "shop/web", "", "is wrong"),)
     reports.replace("web", held)
     before, new = reports.every(), reports.take_new()
@@ -67,7 +69,7 @@ def test_a_pass_looks_at_the_problems_that_it_changed(count: int, monkeypatch: p
     node = crowded(count)
     assert len(node.status().problems) == count - 1
     asked: list[Origin] = []
-    desired = node.reconciler._desired
+    desired = node.reconciler.state.desired
     problems_of = desired.problems_of
 
     def remember(origin: Origin) -> tuple[Problem, ...]:
@@ -88,14 +90,14 @@ def test_a_pass_looks_at_the_problems_that_it_changed(count: int, monkeypatch: p
 
 def test_the_texts_of_failures_are_made_when_one_changes() -> None:
     """The same error again is the same value; another one, or the end of it, is not."""
-    failures = FakeNode().reconciler._failures
-    failures.failed("write rules", KernelError("write rules"))
+    failures = Failures(SilentLogger(), Clock())
+    failures.failed(Task.WRITE_RULES, KernelError("write rules"))
     first = failures.texts()
-    failures.failed("write rules", KernelError("write rules"))
+    failures.failed(Task.WRITE_RULES, KernelError("write rules"))
     assert failures.texts() is first
-    failures.failed("write rules", KernelError("write other rules"))
+    failures.failed(Task.WRITE_RULES, KernelError("write other rules"))
     assert failures.texts() != first
-    failures.well("write rules")
+    failures.succeeded(Task.WRITE_RULES)
     assert failures.texts() == ()
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from builders import endpoint_slice, key, service
+from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey
-from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.reconciler.objects.cache import ObjectCache
-from ipvsagent.reconciler.plans.replanning import SERVICES_PER_STEP, Planning
+from ipvsagent.reconciler.plans.replanning import SERVICES_PER_STEP, Replanning
 from ipvsagent.reconciler.plans.schedulers import Schedulers
+from ipvsagent.reconciler.state import State
 from unit.reconciler.node import Clock, FakeNode, SilentLogger
 
 
@@ -46,7 +47,7 @@ def _cache(count: int) -> CountingCache:
 def test_default_kubernetes_is_a_step_of_its_own_before_any_other_service_is_looked_at(count: int) -> None:
     """Design, section 2: how long it takes does not depend on the size of the cluster."""
     cache = _cache(count)
-    steps = Planning(cache, Desired(), NodeFacts("node-1"), schedulers()).first_steps()
+    steps = Replanning(State(Settings(), cache, NodeFacts("node-1")), schedulers()).first_steps()
     assert next(steps) == [key("default/kubernetes")]
     assert cache.asked == 0
 
@@ -54,7 +55,7 @@ def test_default_kubernetes_is_a_step_of_its_own_before_any_other_service_is_loo
 def test_every_service_is_in_one_step_of_a_first_sync() -> None:
     """No Service is left out or written twice; steps are bounded."""
     cache = _cache(600)
-    steps = list(Planning(cache, Desired(), NodeFacts("node-1"), schedulers()).first_steps())
+    steps = list(Replanning(State(Settings(), cache, NodeFacts("node-1")), schedulers()).first_steps())
     assert sorted(k for step in steps for k in step) == sorted(cache.services)
     assert max(map(len, steps)) <= SERVICES_PER_STEP
     assert not cache.dirty

@@ -15,7 +15,7 @@ from ipvsagent.kernel.fake import FakeKernel
 from ipvsagent.model.events import Changed, Rejected
 from ipvsagent.model.objects import Kind, Problem, Scheduling, Service
 from ipvsagent.model.ops import AddVirtualServer, ChangeVirtualServer, IpvsOperation
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from ipvsagent.source.announce import describe
 from unit.reconciler.node import FakeNode
 

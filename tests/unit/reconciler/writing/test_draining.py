@@ -221,7 +221,6 @@ REMOVED = [f"set weight 0 of real server {OLD} of {WEB}", f"remove real server {
 def node_with_endpoint_on(node_name: str, *, terminating: bool = False) -> FakeNode:
     """A node with an endpoint on another one, whose real server has a connection; the questions are kept."""
     node = FakeNode()
-    node.reconciler.departures.ask = node.log.lines.append
     stays = endpoint("10.244.0.12")
     node.hear_all([service()], [endpoint_slice(endpoint("10.244.0.11", node=node_name), stays)], [Node("node-3")])
     node.kernel.set_connections(WEB, OLD, active=1, inactive=0)
@@ -258,9 +257,9 @@ def test_a_node_that_a_listing_lacks_is_gone_and_one_that_it_has_is_not() -> Non
 def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
     """Design section 4: the answer decides; no answer leaves the drain as it is."""
     node = node_with_endpoint_on("node-9")
-    node.log.lines.clear()
+    node.asked.clear()
     node.hear(Changed(endpoint_slice("10.244.0.12")))
-    questions = node.log.lines
+    questions = node.asked
     assert questions == []
     pass_seconds(node, 2)
     assert questions == ["node-9"]
@@ -281,7 +280,7 @@ def test_this_node_is_never_gone() -> None:
     node.hear(NodePresence("node-1", present=False))
     pass_seconds(node, 20)
     assert [o for o in node.operations() if "real server" in o] == REMOVED[:1]
-    assert "node-1" not in node.log.lines
+    assert "node-1" not in node.asked
 
 
 def test_a_pod_that_terminated_has_had_its_grace_period() -> None:

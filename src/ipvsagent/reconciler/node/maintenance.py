@@ -1,4 +1,4 @@
-"""What concerns the node as a whole: its facts, the constant rules, sets and kernel settings."""
+"""Maintaining what the node needs whatever Services exist: its facts, the constant rules, and ipsets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.node.facts import own_node, read_facts
-from ipvsagent.reconciler.node.preparation import ensure_rules, ensure_sets, prepare_node
+from ipvsagent.reconciler.node.preparation import ensure_rules, prepare_node
+from ipvsagent.reconciler.node.sets import ensure_sets
 from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
-class NodeWork:
-    """Plans and writes it; the settings are given each time, as they may change.
+class NodeMaintenance:
+    """Keeps rules, ipsets and facts of the node in step; the settings are passed with each call, as they may change.
 
     Args:
         name: of this node (EP-09).
@@ -31,7 +32,7 @@ class NodeWork:
     def __init__(
         self,
         drivers: Drivers,
-        cache: ObjectCache,
+        objects: ObjectCache,
         counters: Counters,
         log: Logger,
         *,
@@ -40,7 +41,7 @@ class NodeWork:
         random_fully: bool,
     ) -> None:
         self._drivers = drivers
-        self._cache = cache
+        self._objects = objects
         self._counters = counters
         self._log = log
         self._name = name
@@ -63,18 +64,18 @@ class NodeWork:
 
     def changed(self, settings: Settings) -> bool:
         """Take a changed Node object in; answer whether it needs other rules."""
-        node = own_node(self._cache, self._name)
+        node = own_node(self._objects, self._name)
         if node is not None:  # a deleted Node keeps its last known object (HC-03)
             self.eligible = takes_traffic(node)
         return self._plan_rules(settings) != self._rules
 
     def check_families(self, settings: Settings) -> None:
-        """See to it that the primary family is among those that this node serves, as soon as it is known.
+        """Check that this node serves its primary family, as soon as that is known.
 
         Raises:
             NodeUnusable: it is not (SYN-01, SYN-02).
         """
-        node = own_node(self._cache, self._name)
+        node = own_node(self._objects, self._name)
         known = node_ips(node.addresses if node else (), settings.bind_address)
         primary = primary_family(known)
         if known and primary not in self._families:
@@ -90,11 +91,11 @@ class NodeWork:
             KernelError: the addresses could not be listed.
         """
         return read_facts(
-            self._drivers.addresses, self._cache, node_name=self._name, families=self._families, settings=settings
+            self._drivers.addresses, self._objects, node_name=self._name, families=self._families, settings=settings
         )
 
     def write_rules(self, settings: Settings) -> None:
-        """Bring the rules of all families in step.
+        """Write the rules of all families where the kernel differs.
 
         Raises:
             KernelError: some could not be read or written.
@@ -125,13 +126,13 @@ class NodeWork:
         """Create the sets that are missing.
 
         Raises:
-            KernelError, NodeUnusable: some could not be had.
+            KernelError, NodeUnusable: some could not be created.
         """
         for rules in self._rules:
             ensure_sets(self._drivers, rules)
 
     def _plan_rules(self, settings: Settings) -> tuple[RuleSet, ...]:
-        node = own_node(self._cache, self._name)
+        node = own_node(self._objects, self._name)
         return plan_rule_sets(settings, node, self._families, random_fully=self._random_fully)
 
     def _ensure(self, rules: RuleSet) -> bool:
