@@ -223,8 +223,8 @@ def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
     handle, reconcile = reconciler.handle, reconciler.reconcile
     heard: list[float] = []
 
-    def counting_handle(events: Any) -> None:
-        known = list(events)
+    def counting_handle(messages: Any) -> None:
+        known = list(messages)
         depths.append(len(known))
         heard.extend(waiting.popleft() for e in known if isinstance(e, Changed))
         handle(known)
