@@ -1,7 +1,7 @@
 """Removing from a node what this agent, or kube-proxy in IPVS mode, made, and nothing else.
 
 Order: virtual servers, dummy interface, rules, sets. The traces that tell our virtual servers from those of others
-(see `reconciler.adopt`) go last, so that an interrupted cleanup can be repeated.
+(see `reconciler.adoption`) go last, so that an interrupted cleanup can be repeated.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Cleanup:
         self.failed: list[str] = []
 
     def run(self) -> None:
-        """Do it; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
+        """Remove everything of ours; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
         self._remove_virtual_servers()
         self._remove_dummy()
         for driver in self._rules:

@@ -208,7 +208,7 @@ class Reconciler:
                 self._first_sync()
             if self._rooms.applier.stale_flows and Task.CLEAN_FLOWS not in self._failures:
                 self.actions.attempt(Task.CLEAN_FLOWS)
-            self._timing.pass_done(began, take_arrivals=self._mailbox.take_arrivals, well=not self._failures)
+            self._timing.pass_done(began, take_arrivals=self._mailbox.take_arrivals, nothing_fails=not self._failures)
             virtual_servers = len(self.state.desired.virtual_servers)
             self._rooms.estimation.tick(self.state.settings.estimation, virtual_servers, self._clock())
         self._publish()

@@ -48,13 +48,13 @@ class Timing:
         ):
             self._triggers.append(event.triggered_at)
 
-    def pass_done(self, began: float, *, take_arrivals: Callable[[], Iterable[float]], well: bool) -> None:
+    def pass_done(self, began: float, *, take_arrivals: Callable[[], Iterable[float]], nothing_fails: bool) -> None:
         """Count a pass that was asked for; one that only looked for drift does not count (MET-01, MET-03, MET-10).
 
         Args:
             began: monotonic seconds.
             take_arrivals: returns when the changes arrived that were written, and forgets them.
-            well: whether nothing is left undone.
+            nothing_fails: whether nothing is left undone.
         """
         if not self._due:
             return
@@ -67,5 +67,5 @@ class Timing:
         for at in self._triggers:
             counters.programming.observe(max(0.0, wall - at))
         self._triggers.clear()
-        if well:
+        if nothing_fails:
             counters.synchronised_at = wall

@@ -84,7 +84,7 @@ class Verification:
         self._rules_compared = -math.inf
 
     def begin(self, ledger: Ledger, now: float) -> None:
-        """Begin to verify, or begin anew: the ledger has just been read from the kernel."""
+        """Begin to verify, or begin again: the ledger was just read from the kernel."""
         self._uncounted = self._drivers.ipvs.count_virtual_servers() - ledger.counted
         self._next_tick = now + TICK_SECONDS
 

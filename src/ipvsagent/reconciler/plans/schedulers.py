@@ -92,7 +92,7 @@ class Schedulers:
             self._modules.load(f"ip_vs_{name}")
         except KernelError as error:
             if name not in self.missing:
-                self._log.warning("scheduler that a Service asks for cannot be had", scheduler=name, error=error)
+                self._log.warning("scheduler that a Service asks for is unavailable", scheduler=name, error=error)
             self.missing |= {name}
             self._not_before[name] = self._clock() + SECONDS_BETWEEN_TRIES
             if not isinstance(error, _LASTING):
