@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import addresses, endpoint, endpoint_slice, key, port, service
@@ -90,7 +91,7 @@ class Running:
 
     def wait(self, condition: Callable[[Progress], object]) -> None:
         """Wait until the progress is such."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + scaled(20)
         while not condition(self.progress()):
             assert time.monotonic() < deadline, self.progress()
             time.sleep(0.005)
