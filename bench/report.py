@@ -78,7 +78,7 @@ def page(results: Figures) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench`; the raw figures are in `bench/results.json`. Absolute times are those of the machine",
+        "`make bench` writes this page; the raw figures are in `bench/results.json`. Absolute times are those of the machine",
         f"below; ratios within one run are what counts. Guest: {machine['guest']}, kernel {machine['kernel']}, Python",
         f"{machine['python']}, {machine['cpus']} CPUs, emulation: {machine['emulation']}.",
         "What is marked native runs on the host, on a stand-in kernel.",

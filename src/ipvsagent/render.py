@@ -1,7 +1,7 @@
 """State as text, in the syntax of the tools that a network engineer knows.
 
 Everything here works from `model.state` alone and sorts nothing: the state is sorted already. The formats are a
-stable contract (design, section 5).
+stable contract (CLI-02).
 """
 
 from __future__ import annotations

@@ -346,7 +346,7 @@ def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, c
 
 
 def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, cluster: Cluster) -> None:
-    """Design section 4: asked for by name once an endpoint of it is gone, and not before."""
+    """DEV-42: asked for by name once an endpoint of it is gone, and not before."""
     question = "includeObject=None&resourceVersion=0&fieldSelector=metadata.name%3Dnode-2"
     for last in (2, 3):
         cluster.node.kernel.set_connections("10.96.0.2:80/TCP", f"10.244.1.{last}:8080", active=1, inactive=0)

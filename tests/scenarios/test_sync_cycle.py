@@ -1,4 +1,4 @@
-"""When a node's kernel is brought in step, and what a failure keeps back (section 0 of the specification)."""
+"""When a node's kernel is brought in step, and what a failure keeps back (SYN rules)."""
 
 from __future__ import annotations
 

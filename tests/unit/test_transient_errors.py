@@ -18,7 +18,7 @@ def failing(errors: list[KernelError]) -> str:
 
 
 def test_an_interrupted_listing_is_repeated() -> None:
-    """Design, section 3: a dump that the kernel marks as interrupted is repeated."""
+    """DEV-49: a dump that the kernel marks as interrupted is repeated."""
     errors: list[KernelError] = [DumpInterrupted("list"), DumpInterrupted("list")]
     waits: list[float] = []
     assert retry_transient(lambda: failing(errors), sleep=waits.append) == "done"

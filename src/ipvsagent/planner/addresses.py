@@ -18,7 +18,7 @@ from ipvsagent.planner.facts import NodeFacts
 
 
 class AddressPolicy(Struct, frozen=True):
-    """What is allowed in one field of a Service (design, section 4).
+    """What is allowed in one field of a Service (DEV-36).
 
     Args:
         field: path of the field, for problems.

@@ -1,4 +1,4 @@
-"""Which kernel settings a node needs (section 8 of the specification)."""
+"""Which kernel settings a node needs (SYS rules)."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_a_setting_that_cannot_be_written_is_told_of_once_and_its_counts_are_not
 
 
 def test_a_reload_applies_it_live_and_the_size_of_the_node_counts() -> None:
-    """Design section 1: the owner thread alone writes it."""
+    """DEV-45: the owner thread alone writes it."""
     node = FakeNode()
     web = service("shop/web", ports=[port(80)])
     node.hear_all([web], [endpoint_slice("10.244.0.11")])

@@ -45,7 +45,7 @@ def _cache(count: int) -> CountingCache:
 
 @pytest.mark.parametrize("count", [1, 600])
 def test_default_kubernetes_is_a_step_of_its_own_before_any_other_service_is_looked_at(count: int) -> None:
-    """Design, section 2: how long it takes does not depend on the size of the cluster."""
+    """DEV-06: how long it takes does not depend on the size of the cluster."""
     cache = _cache(count)
     steps = Replanning(State(Settings(), cache, NodeFacts("node-1")), schedulers()).first_steps()
     assert next(steps) == [key("default/kubernetes")]

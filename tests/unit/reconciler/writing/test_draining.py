@@ -72,7 +72,7 @@ def test_a_hash_may_fall_back_while_a_real_server_drains_and_only_then(scheduler
 
 
 def test_an_endpoint_that_returns_takes_new_clients_before_falling_back_ends() -> None:
-    """DEV-16, DEV-18: so that no client is refused in between."""
+    """DEV-41, DEV-18: so that no client is refused in between."""
     node = draining_node(Settings(scheduler="sh"))
     node.kernel.clear_log()
     node.hear(Changed(endpoint_slice("10.244.0.11", "10.244.0.12")))
@@ -80,7 +80,7 @@ def test_an_endpoint_that_returns_takes_new_clients_before_falling_back_ends() -
 
 
 def test_a_hash_that_may_fall_back_anyway_and_one_without_another_real_server_are_left_alone() -> None:
-    """DEV-16: what a Service or the configuration asks for stays; with nobody to fall back to there is no need."""
+    """DEV-41: what a Service or the configuration asks for stays; with nobody to fall back to there is no need."""
     node = draining_node(Settings(scheduler="sh", scheduler_flags=0x8))
     assert node.operations() == [f"set weight 0 of real server {OLD} of {WEB}"]
     node = FakeNode(settings=Settings(scheduler="sh"))
@@ -232,7 +232,7 @@ def node_with_endpoint_on(node_name: str, *, terminating: bool = False) -> FakeN
 
 
 def test_an_endpoint_whose_node_is_gone_is_removed_at_once() -> None:
-    """Design section 4: without a drain; the node was deleted before its endpoints were."""
+    """DEV-42: without a drain; the node was deleted before its endpoints were."""
     node = node_with_endpoint_on("node-3")
     node.hear(Deleted(Kind.NODE, Node("node-3").key))
     assert node.operations() == []
@@ -242,7 +242,7 @@ def test_an_endpoint_whose_node_is_gone_is_removed_at_once() -> None:
 
 
 def test_a_node_that_a_listing_lacks_is_gone_and_one_that_it_has_is_not() -> None:
-    """Design section 4: known from listings of all nodes, too; one that no listing had may be newer than they are."""
+    """DEV-42: known from listings of all nodes, too; one that no listing had may be newer than they are."""
     node = node_with_endpoint_on("node-2")
     node.hear(ClusterNodeAddresses({"node-1": (), "node-2": ()}), ClusterNodeAddresses({"node-1": ()}))
     node.hear(ClusterNodeAddresses({"node-1": (), "node-2": ()}))
@@ -255,7 +255,7 @@ def test_a_node_that_a_listing_lacks_is_gone_and_one_that_it_has_is_not() -> Non
 
 
 def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
-    """Design section 4: the answer decides; no answer leaves the drain as it is."""
+    """DEV-42: the answer decides; no answer leaves the drain as it is."""
     node = node_with_endpoint_on("node-9")
     node.asked.clear()
     node.hear(Changed(endpoint_slice("10.244.0.12")))
@@ -273,7 +273,7 @@ def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
 
 
 def test_this_node_is_never_gone() -> None:
-    """Design section 4: what drains on it drains, whatever the cluster says of its Node."""
+    """DEV-42: what drains on it drains, whatever the cluster says of its Node."""
     node = node_with_endpoint_on("node-1")
     node.hear(Changed(endpoint_slice("10.244.0.12")))
     pass_seconds(node, 2)
