@@ -77,7 +77,7 @@ def render_addresses(state: DesiredState) -> Iterator[str]:
 
 
 def render_table(state: DesiredState) -> Iterator[str]:
-    """Return a table for people: virtual servers with their real servers, then addresses, sets, rules and problems."""
+    """Return a table: virtual servers with their real servers, then addresses, sets, rules and problems."""
     rows = [("VIRTUAL SERVER", "SCHEDULER", "REAL SERVERS")]
     for server in state.virtual_servers:
         persistent = f" {server.persistence_timeout_seconds}s" if server.persistence_timeout_seconds else ""
