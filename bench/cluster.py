@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipvsagent.collection import without_collections
+from ipvsagent.garbage_collection import without_garbage_collection
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind, KubernetesObject
 from ipvsagent.source.decode import Usable, decode_json
@@ -66,7 +66,7 @@ class Cluster:
         return made
 
 
-@without_collections()
+@without_garbage_collection()
 def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
     """What a source hands on once it has listed a kind to the end, made as it makes it."""
     found: list[KubernetesObject] = []

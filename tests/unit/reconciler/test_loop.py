@@ -16,7 +16,7 @@ from ipvsagent.model.events import (
     Rejected,
 )
 from ipvsagent.model.objects import Kind, Problem
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from unit.reconciler.node import FakeNode
 
 
