@@ -27,7 +27,7 @@ class Cluster:
     """So many Services with so many endpoints each, the API server and the cluster's DNS among them.
 
     Attributes:
-        services: encoded, each by itself.
+        services: each encoded separately.
         slices: encoded; the same order, one a Service.
     """
 
@@ -83,7 +83,7 @@ def node_list() -> Listed:
     return decode(Kind.NODE, [_encode(_objects().node(NODE))])
 
 
-def _objects() -> Any:  # the tests' generator has types of its own
+def _objects() -> Any:  # the tests' generator has its own types
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
         from apiserver import objects

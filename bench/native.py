@@ -44,7 +44,7 @@ Done = list[KernelError | None]
 
 
 class SharingKernel(FakeKernel):
-    """A kernel that keeps references to what it was told, and nothing else of its own."""
+    """A simulated kernel that keeps only references to the operations that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ def import_seconds(module: str) -> float:
 
 
 def measure(sizes: Sequence[int], idle_seconds: float) -> Figures:
-    """All of it; each size in a process of its own."""
+    """Measure all sizes, each in a separate process."""
     nodes = []
     for size in sizes:
         seconds = idle_seconds if size == max(sizes) else 0.0

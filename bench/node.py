@@ -1,4 +1,4 @@
-"""A node to measure on: a network namespace of its own, real drivers, and the owner thread's work call by call."""
+"""A node for measurements: a separate network namespace, real drivers, and the owner thread's work, call by call."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def prepare_for_replay() -> None:
 
 
 def in_fresh_namespace(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Do something in a process and a network namespace of its own; return what it returns, by way of JSON.
+    """Run a function in a separate process and network namespace; return its result, as JSON.
 
     Raises:
         RuntimeError: it failed.

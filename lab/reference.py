@@ -39,14 +39,15 @@ _ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that be
 _HEAD = """\
 # kube-proxy's configuration, distribution by distribution
 
-This page shows how each field is converted that a distribution sets to a value other than the zero value. The files are in
-`tests/data/kube-proxy/`. They were written from the documented defaults, with IPVS mode enabled as each distribution documents it.
-Only kubespray uses IPVS mode by default; all other modes are rejected. `ipvsagent config check` and `ipvsagent config convert`
-read these files directly. `run --config` reads a `KubeProxyConfiguration` or the output of `convert`.
+This page shows how each field is converted that a distribution sets to a value other than the zero value. The files
+are in `tests/data/kube-proxy/`. They were written from the documented defaults, with IPVS mode enabled as each
+distribution documents it. Only kubespray uses IPVS mode by default; all other modes are rejected. `ipvsagent config
+check` and `ipvsagent config convert` read these files directly. `run --config` reads a `KubeProxyConfiguration` or
+the output of `convert`.
 
-k3s and RKE2 configure kube-proxy with flags and not with a file. `convert` reads their configuration file with `kube-proxy-arg` and
-adds the flags that they set themselves. It also reads the Pod of kube-proxy, as in kOps. Without a file, kube-proxy's
-`minSyncPeriod` is 1s, so `convert` writes this value for flags (CFG-53).
+k3s and RKE2 configure kube-proxy with flags and not with a file. `convert` reads their configuration file with
+`kube-proxy-arg` and adds the flags that they set themselves. It also reads the Pod of kube-proxy, as in kOps. Without
+a file, kube-proxy's `minSyncPeriod` is 1s, so `convert` writes this value for flags (CFG-53).
 
 `make reference` generates this page.
 """

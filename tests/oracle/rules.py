@@ -36,7 +36,7 @@ COMMENTS = {
     ),
     "KUBE-HEALTH-CHECK-NODE-PORT": "Kubernetes health check node port",
 }
-"""Section 6, by IPv4 name."""
+"""Comments of the SET rules, by IPv4 name."""
 
 RULES = """
 nat PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES

@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     # Each command imports what it needs: `plan` runs where there is no pyroute2, `version` imports nothing.
     match options.command:
         case "run":
-            # The first process of a container receives only signals that it handles. Without this handler, SIGTERM during
-            # the imports would have no effect. Nothing has been done yet; the agent replaces this handler.
+            # The first process of a container receives only signals that it handles. Without this handler, SIGTERM
+            # during the imports would have no effect. Nothing has been done yet; the agent replaces this handler.
             signal.signal(signal.SIGTERM, _end)
             from ipvsagent.cli import run
 

@@ -231,7 +231,7 @@ def test_help_tells_what_a_command_does(command: str, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert out.startswith(f"usage: ipvsagent {command}".rstrip())
     if command != "version":
-        assert "exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration" in " ".join(out.split())
+        assert "exit codes: 0 done, 1 failed, 2 wrong usage or configuration" in " ".join(out.split())
 
 
 def test_version_is_printed(capsys: Capture) -> None:

@@ -124,7 +124,7 @@ def _schedulers_of(services: Iterable[Service]) -> set[str]:
 
 
 def first_sync_order(services: Iterable[tuple[Service, Sequence[EndpointSlice]]], node_name: str) -> list[ObjectKey]:
-    """Sort: the API server, cluster DNS, Services with endpoints on this node, the rest (design, section 2)."""
+    """Sort: the API server, cluster DNS, Services with endpoints on this node, the rest (DEV-06)."""
     ranked = sorted((_rank(service, slices, node_name), service.key) for service, slices in services)
     return [key for _, key in ranked]
 

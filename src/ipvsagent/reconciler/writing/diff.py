@@ -1,7 +1,7 @@
 """From what the kernel holds and what it should hold to the operations that are needed, and to no others.
 
 Invariant: make before break. Within a virtual server, real servers are added before others are drained or removed;
-settings change in place, never by removing and adding (design, section 2).
+settings change in place, never by removing and adding (DEV-47).
 
 A scheduler that hashes goes on choosing a real server that drains, and its weight of 0 refuses the client. So while one
 drains, and only then, the virtual server may fall back to the others (DEV-16): the flag is set before the weight goes

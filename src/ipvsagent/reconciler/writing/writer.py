@@ -1,6 +1,6 @@
 """Carrying out differences: in the right order, in batches, with errors kept to the object they belong to.
 
-Order of writes (design, section 2): set entries, virtual servers with their real servers, addresses; then what is
+Order of writes (DEV-06): set entries, virtual servers with their real servers, addresses; then what is
 removed: virtual servers, addresses, set entries. So a VIP never answers before it can forward, and refuses at once
 when it is gone.
 """

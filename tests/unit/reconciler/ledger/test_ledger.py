@@ -30,7 +30,7 @@ ENTRY = SetEntry("KUBE-CLUSTER-IP", 80, Protocol.TCP, address("10.96.0.10"))
 
 
 def test_operations_are_recorded_in_the_order_in_which_they_were_carried_out() -> None:
-    """Design, section 2: what the kernel acknowledged, and nothing else."""
+    """DEV-01: what the kernel acknowledged, and nothing else."""
     ledger = Ledger()
     ledger.acknowledge(
         [

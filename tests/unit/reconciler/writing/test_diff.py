@@ -1,4 +1,4 @@
-"""Which operations one virtual server needs (design, section 2: make before break)."""
+"""Which operations one virtual server needs (DEV-04: make before break)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_real_servers_of_udp_are_removed_at_once() -> None:
 
 
 def test_settings_and_weights_change_in_place_and_settings_come_first() -> None:
-    """Design, section 2: never by removing and adding."""
+    """DEV-47: never by removing and adding."""
     wanted = web(replace(ONE, weight=5), scheduler="wrr")
     assert diff(web(ONE), wanted).operations == [
         ChangeVirtualServer(wanted),

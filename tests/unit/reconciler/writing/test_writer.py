@@ -74,7 +74,7 @@ def test_what_was_written_is_in_the_ledger_and_shares_the_desired_values() -> No
 
 
 def test_what_is_not_desired_is_removed_in_the_opposite_order() -> None:
-    """Design, section 2: the traces that tell our virtual servers from others go last."""
+    """DEV-40: the traces that tell our virtual servers from others go last."""
     node = Prepared()
     node.want(PLAN)
     node.write()
