@@ -166,7 +166,7 @@ def load_balancer_entries(world: World, service: Service, port: ServicePort, vip
     if counts_external_local(service):
         yield set_named("KUBE-LOAD-BALANCER-LOCAL", family), portal(vip, port)
     ranges = [r for r in service.source_ranges if r.family is family]
-    if not ranges or any(r.prefix_length == 0 for r in ranges):  # SVC-10
+    if any(r.prefix_length == 0 for r in ranges) or not (ranges or service.source_ranges_unread):  # SVC-10, DEV-60
         return
     yield set_named("KUBE-LOAD-BALANCER-FW", family), portal(vip, port)
     for network in ranges:
@@ -309,12 +309,14 @@ def node_ip(world: World, family: Family) -> Address | None:
 
 
 def node_port_addresses(world: World, family: Family) -> list[Address]:
-    """NP-01 to NP-05 with DEV-10."""
+    """NP-01 to NP-05 with DEV-10 and DEV-60."""
     chosen = world.settings.node_port_addresses
     networks = [str(n) for n in chosen.networks if n.family is family]
     if chosen.primary:
         own = node_ip(world, family)
         networks = [str(own)] if own is not None else []
+        if all(node_ip(world, f) is None for f in Family):
+            return []
     every = addresses_of_node(world, family)
     if not networks or any(n.endswith("/0") for n in networks):
         return every

@@ -281,6 +281,17 @@ def test_no_range_of_the_family_or_a_zero_one_leaves_the_vip_open(ranges: list[s
     assert entries(plan(web), "KUBE-LOAD-BALANCER-FW") == []
 
 
+def test_load_balancer_addresses_that_let_nobody_in_are_reported() -> None:
+    """DEV-60: on the object, besides the range that could not be read."""
+    web = replace(service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"]), source_ranges_unread=True)
+    (problem,) = plan(web).problems
+    assert str(problem) == (
+        "Service shop/web: spec.loadBalancerSourceRanges has no IPv4 range that can be read;"
+        " IPv4 load balancer addresses let no client in"
+    )
+    assert plan(replace(web, load_balancer_ips=())).problems == ()
+
+
 def test_ranges_of_the_other_family_alone_are_reported() -> None:
     """SVC-10, DEV-26: the VIP stays open, as with kube-proxy, but somebody is told."""
     web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["fd00::/8"])

@@ -45,7 +45,7 @@ class _Context(Struct, frozen=True):
     cluster_ip: Address
     external_ips: tuple[Address, ...]
     load_balancer_ips: tuple[Address, ...]
-    source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
+    source_ranges: tuple[Network, ...] | None  # None: unrestricted (SVC-10); empty: closed (DEV-60)
     scheduler: str
     scheduler_flags: int
     node: NodeFacts
@@ -143,20 +143,13 @@ def _context(
     if service.load_balancer_ips:
         policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
         balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
-    ranges = tuple([r for r in service.source_ranges if r.family is family])
-    if balancer_ips and service.source_ranges and not ranges:  # DEV-26
-        what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
-        field = "spec.loadBalancerSourceRanges"
-        problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
-    if ranges and any(r.prefix_length == 0 for r in ranges):
-        ranges = ()
     return _Context(
         service,
         family,
         cluster_ip,
         external_ips,
         balancer_ips,
-        ranges,
+        _source_ranges(service, family, problems) if balancer_ips else None,
         *scheduling,
         node,
         settings,
@@ -164,6 +157,28 @@ def _context(
         external_local=service.external_policy is _LOCAL
         and (service.type is not ServiceType.CLUSTER_IP or bool(service.external_ips)),
     )
+
+
+def _source_ranges(service: Service, family: Family, problems: list[Problem]) -> tuple[Network, ...] | None:
+    """Return the ranges that may use the load balancer addresses of a family; None if everybody may (SVC-10).
+
+    A range that could not be read keeps the restriction in force, for it may have been of this family (DEV-60).
+    """
+    ranges = tuple([r for r in service.source_ranges if r.family is family])
+    if any(r.prefix_length == 0 for r in ranges):
+        return None
+    if ranges:
+        return ranges
+    if not service.source_ranges_unread and not service.source_ranges:
+        return None
+    field, addresses = "spec.loadBalancerSourceRanges", f"{family.label} load balancer addresses"
+    if service.source_ranges_unread:
+        what = f"has no {family.label} range that can be read; {addresses} let no client in"
+        problems.append(Problem("Service", str(service.key), field, what))
+        return ()
+    what = f"has no {family.label} range; {addresses} are open to every client"  # DEV-26
+    problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
+    return None
 
 
 def _health_check_port(service: Service) -> int:
@@ -276,7 +291,7 @@ def _load_balancer_ip(
     if context.external_local:
         bases.append(sets.LOAD_BALANCER_LOCAL)
     more: list[SetEntry] = []
-    if context.source_ranges:  # LB-01 to LB-03
+    if context.source_ranges is not None:  # LB-01 to LB-03
         bases.append(sets.LOAD_BALANCER_FW)
         name = context.set_name(sets.LOAD_BALANCER_SOURCE_CIDR)
         more += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import NodePortAddresses, Settings
 from ipvsagent.kernel.api import Addresses
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Node, ObjectKey
@@ -38,6 +38,11 @@ def read_facts(
     usable = usable_node_addresses(present)
     node = own_node(cache, node_name)
     internal = node_ips(node.addresses if node else (), settings.bind_address)
+    # `primary` closes all NodePorts of a node without an object. One that was not listed yet may well have an object,
+    # and a restart must not remove what an earlier agent served.
+    answering = settings.node_port_addresses
+    if answering.primary and not internal and not cache.nodes_listed:
+        answering = NodePortAddresses()
     others = {a for n in cache.nodes.values() if n is not node for a in n.addresses}
     others |= {a for name, found in cache.cluster_addresses.items() if name != node_name for a in found}
     return NodeFacts(
@@ -45,11 +50,9 @@ def read_facts(
         zone=node.zone if node else "",
         families=families,
         addresses=usable,
-        node_port_addresses=choose_node_port_addresses(
-            settings.node_port_addresses, usable, internal_addresses=internal
-        ),
+        node_port_addresses=choose_node_port_addresses(answering, usable, internal_addresses=internal),
         health_check_addresses=health_check_addresses(
-            settings.node_port_addresses, present, internal_addresses=internal, families=families
+            answering, present, internal_addresses=internal, families=families
         ),
         internal_addresses=internal,
         other_node_addresses=frozenset(others),

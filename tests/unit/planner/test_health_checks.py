@@ -131,12 +131,12 @@ def test_where_health_check_ports_listen(setting: list[str], expected: tuple[str
     [
         (("192.168.60.1", "fd00:60::1"), ("192.168.60.1", "fd00:60::1")),
         (("192.168.60.1",), ("192.168.60.1", "::")),
-        ((), ("0.0.0.0", "::")),
-        (("127.0.0.1",), ("0.0.0.0", "::")),
+        ((), ()),
+        (("127.0.0.1",), ()),
     ],
 )
 def test_primary_is_the_nodes_address(internal: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """HC-11, NP-05: a family without a known address is not restricted."""
+    """HC-11, NP-05, DEV-60: a family without a known address is not restricted, unless nothing is known of the node."""
     found = health_check_addresses(
         NodePortAddresses(primary=True),
         PRESENT,
