@@ -67,6 +67,13 @@ class _Context(Struct, frozen=True):
         """The name of one of our sets in this family."""
         return sets.set_name(base, self.family)
 
+    def keeps_clients(self, address: Address) -> bool:
+        """Whether traffic from outside to an address is not masqueraded, since all its endpoints are on this node.
+
+        A Service's own cluster IP that is an external address, too, has the endpoints of the cluster IP (DEV-63).
+        """
+        return self.external_local and (self.internal_local or address != self.cluster_ip)
+
     def binds(self, address: Address) -> bool:
         """Whether an external or load balancer IP belongs on the dummy interface (ADR-04)."""
         return address not in self.node.addresses
@@ -182,8 +189,8 @@ def _source_ranges(service: Service, family: Family, problems: list[Problem]) ->
 
 
 def _health_check_port(service: Service) -> int:
-    """The health check node port in force, 0 if there is none (SVC-15)."""
-    if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
+    """The health check node port in force, 0 if there is none (SVC-15); none without a port to check (DEV-62)."""
+    if service.ports and service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
 
@@ -279,7 +286,7 @@ def _external_ip(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
-    base = sets.EXTERNAL_IP_LOCAL if context.external_local else sets.EXTERNAL_IP  # SET-03, SET-04
+    base = sets.EXTERNAL_IP_LOCAL if context.keeps_clients(address) else sets.EXTERNAL_IP  # SET-03, SET-04
     return _vip(context, FrontendKind.EXTERNAL_IP, server, (base,), bind=context.binds(address))
 
 
@@ -288,7 +295,7 @@ def _load_balancer_ip(
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
     bases = [sets.LOAD_BALANCER]
-    if context.external_local:
+    if context.keeps_clients(address):
         bases.append(sets.LOAD_BALANCER_LOCAL)
     more: list[SetEntry] = []
     if context.source_ranges is not None:  # LB-01 to LB-03
