@@ -97,6 +97,7 @@ def plan_service(
     no_local: dict[NoLocalEndpoints, None] = {}
     any_local = service.internal_policy is _LOCAL or service.external_policy is _LOCAL
     scheduling = choose_scheduling(service, node, settings, problems)
+    reached = False
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
@@ -105,6 +106,7 @@ def plan_service(
         local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
+            reached = reached or bool(endpoints)
             here = local_endpoints(endpoints, node.name)
             if here:
                 # A health check counts ready endpoints; standing in is not enough (HC-14).
@@ -120,6 +122,8 @@ def plan_service(
         if health_port := _health_check_port(service):
             entries[SetEntry(context.set_name(sets.HEALTH_CHECK_NODE_PORT), port=health_port)] = None
             health_checks.append(HealthCheck(family, health_port, len(local)))
+    if not reached:
+        problems += _unmatched(service, slices, node.families)
     return ServicePlan(
         service.key,
         service.created_at,
@@ -164,6 +168,16 @@ def _context(
         external_local=service.external_policy is _LOCAL
         and (service.type is not ServiceType.CLUSTER_IP or bool(service.external_ips)),
     )
+
+
+def _unmatched(service: Service, slices: Sequence[EndpointSlice], families: Sequence[Family]) -> Iterator[Problem]:
+    """Yield a problem if a Service has endpoints, but none of its ports is among theirs (EP-06, DEV-61)."""
+    served = [a.family for a in service.cluster_ips if a.family in families]
+    usable = [s for s in slices if s.endpoints and s.family in served]
+    if usable and service.ports:
+        words = ", ".join(sorted({f"`{p.name}`/{p.protocol.name}" for s in usable for p in s.ports})) or "none"
+        reason = f"match no port of its EndpointSlices by name and protocol, which are: {words}; they have no endpoints"
+        yield Problem("Service", str(service.key), "spec.ports", reason, "UnmatchedPorts")
 
 
 def _source_ranges(service: Service, family: Family, problems: list[Problem]) -> tuple[Network, ...] | None:
