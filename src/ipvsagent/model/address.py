@@ -98,7 +98,7 @@ class Address(bytes):
 
     @property
     def is_link_local_ipv6(self) -> bool:
-        """fe80::/10: every interface has one of its own, which is no address of the node (ADR-06)."""
+        """fe80::/10: each interface has one; it is not an address of the node (ADR-06)."""
         return len(self) == 16 and self.is_link_local
 
     @property
