@@ -32,7 +32,7 @@ from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
-from ipvsagent.model.objects import NodeNotice
+from ipvsagent.model.objects import NodeNotice, ObjectKey
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
@@ -63,6 +63,12 @@ def choose_node_name(option: str, settings: Settings, environment: Mapping[str, 
     if not name:
         raise ConfigurationError(["the node has no name: give `--node-name`"])
     return name
+
+
+def own_pod(environment: Mapping[str, str]) -> ObjectKey | None:
+    """The agent's pod, if the variables `POD_NAMESPACE` and `POD_NAME` name it."""
+    namespace, name = environment.get("POD_NAMESPACE", ""), environment.get("POD_NAME", "")
+    return ObjectKey(namespace, name) if namespace and name else None
 
 
 def open_drivers(settings: Settings, log: Logger) -> Drivers:
@@ -196,7 +202,7 @@ class Agent:
             self._requests = transport.requests
             self._source = ApiSource(transport, name, self.reconciler.put)
             self.reconciler.departures.ask = self._source.ask_for_node
-            self._announcer = Announcer(transport, name, log)
+            self._announcer = Announcer(transport, name, log, pod=own_pod(os.environ))
             self.reconciler.announce = self._announcer.announce
         self.health_responses = HealthResponseCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None

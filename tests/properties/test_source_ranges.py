@@ -31,7 +31,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text[:at] + new + text[at + draw(st.integers(0, 2)) :]
 
 
-RANGES = st.lists(
+RANGES: st.SearchStrategy[list[object]] = st.lists(
     st.one_of(
         st.sampled_from(GOOD + OPEN),
         mutated(),

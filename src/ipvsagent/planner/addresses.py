@@ -65,8 +65,8 @@ class AddressPolicy(Struct, frozen=True):
             return "is an address of another node"
         if address in node.api_server_addresses:
             return "is an address of the API server"
-        network = self._pod_network_around(address)
-        return f"lies in the cluster CIDR {network}" if network and not self._holds_nodes(network) else ""
+        around = self._pod_network_around(address)
+        return f"lies in the cluster CIDR {around}" if around and not self._holds_nodes(around) else ""
 
     def _doubt(self, address: Address) -> str:
         """What speaks against serving an address without proving anything; empty if nothing does."""

@@ -17,12 +17,20 @@ from ipvsagent.planner.facts import (
     node_ips,
     usable_node_addresses,
 )
+from ipvsagent.planner.node_name import unknown_node
 from ipvsagent.reconciler.cache import ObjectCache
 
 
 def own_node(cache: ObjectCache, node_name: str) -> Node | None:
     """This node's object, if it was heard of."""
     return cache.nodes.get(ObjectKey("", node_name))
+
+
+def unknown_own_node(cache: ObjectCache, node_name: str) -> str:
+    """Say that the cluster does not know this node, and which one is probably meant; empty if it does (DEV-65)."""
+    if not cache.nodes_listed:
+        return ""
+    return unknown_node(node_name, {*cache.cluster_addresses, *(n.name for n in cache.nodes.values())})
 
 
 def read_facts(

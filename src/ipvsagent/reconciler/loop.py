@@ -391,6 +391,7 @@ class Reconciler:
             problems=reports.every(),
             prepared=self._first_sync_done,
             node_eligible=self._node.eligible,
+            node_unknown=self._node.unknown,
             health_checks=self._desired.health_checks,
             health_check_addresses=self._planning.facts.health_check_addresses,
             no_local_endpoints=self._desired.no_local_endpoints.copy(),
