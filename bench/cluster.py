@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipvsagent.collection import without_collections
+from ipvsagent.garbage_collection import without_garbage_collection
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind, KubernetesObject
 from ipvsagent.source.decode import Usable, decode_json
@@ -27,7 +27,7 @@ class Cluster:
     """So many Services with so many endpoints each, the API server and the cluster's DNS among them.
 
     Attributes:
-        services: encoded, each by itself.
+        services: each encoded separately.
         slices: encoded; the same order, one a Service.
     """
 
@@ -66,7 +66,7 @@ class Cluster:
         return made
 
 
-@without_collections()
+@without_garbage_collection()
 def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
     """What a source hands on once it has listed a kind to the end, made as it makes it."""
     found: list[KubernetesObject] = []
@@ -83,7 +83,7 @@ def node_list() -> Listed:
     return decode(Kind.NODE, [_encode(_objects().node(NODE))])
 
 
-def _objects() -> Any:  # the tests' generator has types of its own
+def _objects() -> Any:  # the tests' generator has its own types
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
         from apiserver import objects

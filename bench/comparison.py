@@ -47,7 +47,7 @@ def _table(results: Figures) -> str:
             f"{steady['change']['median_seconds'] * 1000:.2f} ms",
         ),
         (
-            "first synchronisation; of this, what the kernel takes by itself",
+            "first synchronisation; the kernel's share of it",
             "not measured",
             f"{median(runs, largest, 'total_seconds'):.1f} s; {median(runs, largest, 'floor_seconds'):.1f} s",
         ),

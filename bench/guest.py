@@ -35,6 +35,8 @@ from ipvsagent.model.events import Changed, Stop
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.facts import KUBERNETES_API
 from ipvsagent.reconciler.loop import Reconciler
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.published import Published
 from ipvsagent.source.decode import Usable, decode_json
 
 Figures = dict[str, Any]
@@ -63,8 +65,8 @@ def first_sync(cluster: Cluster) -> Figures:
     sends = node.recording.end()
     stages.unwrap()
     del events
-    if not node.reconciler.status.synchronised:
-        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    if not node.published.status.synchronised:
+        raise RuntimeError(f"not in step: {node.published.status.failures[:3]}")
     api_server = _acknowledged_at(sends, node.reconciler)
     rules_after = node.rules()
     gc.collect()
@@ -78,7 +80,7 @@ def first_sync(cluster: Cluster) -> Figures:
     programming = seconds["compare and encode"] + seconds["kernel"]
     return {
         "services": services,
-        "virtual_servers": node.reconciler.status.virtual_servers,
+        "virtual_servers": node.published.status.virtual_servers,
         "messages": sum(len(s.messages()) for s in sends),
         "sends": len(sends),
         "floor_seconds": floor,
@@ -107,9 +109,9 @@ def own_pages(cluster: Cluster) -> None:
     small = Cluster(20)
     fake = FakeKernel()
     fake.add_link("eth0")
-    reconciler = Reconciler(
-        fake.drivers(), settings=Settings(), node_name=NODE, families=(Family.IPV4, Family.IPV6), log=Quiet()
-    )
+    families = (Family.IPV4, Family.IPV6)
+    mailbox, published = Mailbox(time.monotonic), Published(Settings())
+    reconciler = Reconciler(fake.drivers(), mailbox, published, node_name=NODE, families=families, log=Quiet())
     reconciler.start()
     reconciler.handle([decode(Kind.SERVICE, small.services), decode(Kind.ENDPOINT_SLICE, small.slices), node_list()])
     reconciler.reconcile()
@@ -118,7 +120,7 @@ def own_pages(cluster: Cluster) -> None:
 
 def _acknowledged_at(sends: Iterable[Send], reconciler: Any) -> float:
     """When the address of default/kubernetes, which is written last of it, was in the kernel."""
-    plan = reconciler._desired.plan(KUBERNETES_API)
+    plan = reconciler.state.desired.plan(KUBERNETES_API)
     address = bytes(plan.frontends[0].virtual_server.key.address)
     return next(s.at for s in sends if s.protocol == NETLINK_ROUTE and address in s.data)
 
@@ -140,8 +142,8 @@ def _programmed(cluster: Cluster, clock: Callable[[], float] = time.monotonic) -
         [decode(Kind.SERVICE, cluster.services), decode(Kind.ENDPOINT_SLICE, cluster.slices), node_list()]
     )
     node.reconciler.reconcile()
-    if not node.reconciler.status.synchronised:
-        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    if not node.published.status.synchronised:
+        raise RuntimeError(f"not in step: {node.published.status.failures[:3]}")
     return node
 
 
@@ -221,8 +223,8 @@ def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
     handle, reconcile = reconciler.handle, reconciler.reconcile
     heard: list[float] = []
 
-    def counting_handle(events: Any) -> None:
-        known = list(events)
+    def counting_handle(messages: Any) -> None:
+        known = list(messages)
         depths.append(len(known))
         heard.extend(waiting.popleft() for e in known if isinstance(e, Changed))
         handle(known)
@@ -252,12 +254,12 @@ def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
         result = decode_json(Kind.ENDPOINT_SLICE, data)
         assert isinstance(result, Usable)
         waiting.append(time.perf_counter())
-        reconciler.put(Changed(result.object))
+        node.mailbox.put(Changed(result.object))
     offered = time.perf_counter() - began
     deadline = time.monotonic() + seconds
     while len(latencies) < total and time.monotonic() < deadline:
         time.sleep(0.01)
-    reconciler.put(Stop())
+    node.mailbox.put(Stop())
     owner.join()
     if len(latencies) != total:
         raise RuntimeError(f"{total - len(latencies)} changes were not acknowledged {seconds:g} s after the last")

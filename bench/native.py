@@ -36,13 +36,15 @@ from ipvsagent.model.state import (
     VirtualServerKey,
 )
 from ipvsagent.reconciler.loop import Reconciler
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.published import Published
 
 Figures = dict[str, Any]
 Done = list[KernelError | None]
 
 
 class SharingKernel(FakeKernel):
-    """A kernel that keeps references to what it was told, and nothing else of its own."""
+    """A simulated kernel that keeps only references to the operations that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,9 +122,9 @@ def large_node(services: int, idle_seconds: float) -> Figures:
     gc.collect()
     imported = resident_mebibytes()
     kernel = SharingKernel()
-    reconciler = Reconciler(
-        kernel.drivers(), settings=Settings(), node_name=NODE, families=(Family.IPV4, Family.IPV6), log=_Silent()
-    )
+    mailbox, published = Mailbox(time.monotonic), Published(Settings())
+    families = (Family.IPV4, Family.IPV6)
+    reconciler = Reconciler(kernel.drivers(), mailbox, published, node_name=NODE, families=families, log=_Silent())
     reconciler.start()
     size = sum(len(d) for part in encoded for d in part) / 2**20
     reconciler.handle([decode(Kind.SERVICE, encoded[0]), decode(Kind.ENDPOINT_SLICE, encoded[1]), node_list()])
@@ -135,7 +137,7 @@ def large_node(services: int, idle_seconds: float) -> Figures:
         "imported_mebibytes": imported - size,
         "indexed_mebibytes": indexed - size,
         "programmed_mebibytes": programmed - size,
-        "synchronised": reconciler.status.synchronised,
+        "synchronised": published.status.synchronised,
     }
     if idle_seconds:
         owner = threading.Thread(target=reconciler.run)
@@ -144,7 +146,7 @@ def large_node(services: int, idle_seconds: float) -> Figures:
         used = cpu_seconds()
         time.sleep(idle_seconds)
         figures["idle_cpu_percent"] = (cpu_seconds() - used) / idle_seconds * 100
-        reconciler.put(Stop())
+        mailbox.put(Stop())
         owner.join()
     return figures
 
@@ -164,7 +166,7 @@ def import_seconds(module: str) -> float:
 
 
 def measure(sizes: Sequence[int], idle_seconds: float) -> Figures:
-    """All of it; each size in a process of its own."""
+    """Measure all sizes, each in a separate process."""
     nodes = []
     for size in sizes:
         seconds = idle_seconds if size == max(sizes) else 0.0

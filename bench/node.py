@@ -1,4 +1,4 @@
-"""A node to measure on: a network namespace of its own, real drivers, and the owner thread's work call by call."""
+"""A node for measurements: a separate network namespace, real drivers, and the owner thread's work, call by call."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from pyroute2.netlink import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
 
 from bench.cluster import NODE
 from bench.stages import Recording, Send, Stages
-from ipvsagent.agent import open_drivers
 from ipvsagent.config.types import Settings
+from ipvsagent.drivers import open_drivers
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.netlink.addresses import AddressDriver
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.kernel.netlink.sockets import NetlinkSocket
 from ipvsagent.model.address import Family
-from ipvsagent.reconciler import loop
+from ipvsagent.reconciler import actions
 from ipvsagent.reconciler.loop import Reconciler
-from ipvsagent.reconciler.planning import Planning
-from ipvsagent.reconciler.prepare import ensure_dummy, ensure_sets
-from ipvsagent.reconciler.writer import Writer
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.node.preparation import ensure_dummy
+from ipvsagent.reconciler.node.sets import ensure_sets
+from ipvsagent.reconciler.plans.replanning import Replanning
+from ipvsagent.reconciler.published import Published
+from ipvsagent.reconciler.writing.apply import Applier
 
 PROGRAMMING = ("compare and encode", "kernel")
 """The stages that bring differences to the kernel."""
@@ -69,8 +72,9 @@ class BenchNode:
         log = Quiet()
         self.drivers = open_drivers(Settings(), log)
         families = tuple(self.drivers.rules)
+        self.mailbox, self.published = Mailbox(clock), Published(Settings())
         self.reconciler = Reconciler(
-            self.drivers, settings=Settings(), node_name=NODE, families=families, log=log, clock=clock
+            self.drivers, self.mailbox, self.published, node_name=NODE, families=families, log=log, clock=clock
         )
         self.reconciler.start()
         self.prepare_seconds = time.perf_counter() - began
@@ -98,10 +102,10 @@ def measure_stages(stages: Stages) -> None:
     """Take the time of each part of a pass."""
     stages.wrap(Reconciler, "handle", "index")
     stages.wrap(Reconciler, "reconcile", "other")
-    stages.wrap(Planning, "first_steps", "order")
-    stages.wrap(Planning, "plan", "plan")
-    stages.wrap(loop, "read_kernel", "read the kernel")
-    stages.wrap(Writer, "write", "compare and encode")
+    stages.wrap(Replanning, "first_steps", "order")
+    stages.wrap(Replanning, "plan", "plan")
+    stages.wrap(actions, "read_kernel", "read the kernel")
+    stages.wrap(Applier, "apply", "compare and encode")
     stages.wrap(NetlinkSocket, "_transmit", "read the kernel")
     stages.wrap(_recorder(), "send", "kernel")
 
@@ -158,7 +162,7 @@ def prepare_for_replay() -> None:
 
 
 def in_fresh_namespace(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Do something in a process and a network namespace of its own; return what it returns, by way of JSON.
+    """Run a function in a separate process and network namespace; return its result, as JSON.
 
     Raises:
         RuntimeError: it failed.

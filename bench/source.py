@@ -105,7 +105,7 @@ def client(port: str) -> None:
 
     bare = (cpu_seconds(), resident_mebibytes())
     from ipvsagent.model.events import Event, Listed
-    from ipvsagent.reconciler.cache import ObjectCache
+    from ipvsagent.reconciler.objects.cache import ObjectCache
     from ipvsagent.source.api import ApiSource
     from ipvsagent.source.transport import KubernetesTransport
 

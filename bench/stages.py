@@ -32,7 +32,7 @@ class Stages:
         self._undo: list[Callable[[], None]] = []
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset all stages."""
         self.seconds.clear()
 
     def wrap(self, owner: Any, name: str, stage: str) -> None:

@@ -4,7 +4,7 @@
         192.168.60.2             192.168.60.3, 10.244.1.11
         fd00:60::2               fd00:60::3, fd00:244:1::11
              |                        |
-           --+---- a switch ----------+--   a namespace of its own: the node does not see what crosses it
+           --+---- a switch ----------+--   a separate namespace: the node does not see its traffic
                        |
                       ext0                  192.168.60.1 / fd00:60::1
                        node                 its own namespace; the agent's work happens here
@@ -13,7 +13,7 @@
             p1 .11       p2 .12      p3 .13      (10.244.0.x, fd00:244::x)
 
 Every pod serves port 8080 (see `lab.traffic`). IPVS state, sysctls below net, ipsets, rules, connection tracking and
-addresses all belong to a namespace, so each topology is a machine of its own as far as the agent can tell.
+addresses all belong to a namespace, so for the agent each topology is a separate machine.
 """
 
 from __future__ import annotations

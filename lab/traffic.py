@@ -118,7 +118,7 @@ def ask(
     timeout: float = TIMEOUT_SECONDS,
     source_port: int = 0,
 ) -> Answer:
-    """Send one request over a socket of its own; raises OSError as `Connection` does."""
+    """Send one request over a new socket; raises OSError like `Connection`."""
     with Connection(where, protocol, address, port, timeout=timeout, source_port=source_port) as connection:
         return connection.ask()
 

@@ -54,7 +54,7 @@ def test_flow_is_listed_and_deleted_but_not_under_another_number(family: Family,
 def test_a_connection_is_open_until_both_sides_have_ended_it(
     family: Family, program: str, host: str, other: str
 ) -> None:
-    """GT-03: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
+    """GT-03, DEV-43: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "address", "add", "fd00::2/128", "dev", "lo", "nodad"], check=True)
     subprocess.run([program, "-w", "60", *_MATCH], check=True)

@@ -204,7 +204,7 @@ def entries_without_address(world: World, service: Service, family: Family) -> I
 
 
 def set_named(name: str, family: Family) -> str:
-    """Section 6: the first KUBE- becomes KUBE-6-, and 31 characters is the longest name."""
+    """SET rules: the first KUBE- becomes KUBE-6-, and 31 characters is the longest name."""
     return name if family is Family.IPV4 else ("KUBE-6-" + name.removeprefix("KUBE-"))[:31]
 
 

@@ -1,4 +1,4 @@
-"""On which addresses a node port answers (section 9 of the specification)."""
+"""On which addresses a node port answers (NP rules)."""
 
 from __future__ import annotations
 

@@ -280,6 +280,17 @@ def test_nothing_of_other_modes_and_variants_is_among_the_rules() -> None:
         }
 
 
+def test_a_family_without_a_cluster_cidr_has_no_local_detection_and_the_other_family_has() -> None:
+    """LOC-01, CFG-55: CIDRs of one family say nothing about the other one."""
+    settings = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"),)))
+    ipv4, ipv6 = (
+        [line for line in lines(settings, family) if "masquerade purpose" in line and "CLUSTER-IP" in line]
+        for family in (Family.IPV4, Family.IPV6)
+    )
+    assert [line for line in ipv4 if "! -s 10.244.0.0/16" in line] == ipv4 != []
+    assert [line for line in ipv6 if "-s" not in line.split() and "CLUSTER-IP src,dst" in line] == ipv6 != []
+
+
 def test_a_cluster_cidr_that_holds_everything_masquerades_nobody() -> None:
     """LOC-01: a match that could never hold is not written, since iptables-nft refuses it."""
     networks = (Network.parse("0.0.0.0/0"), Network.parse("::/0"))
@@ -288,7 +299,7 @@ def test_a_cluster_cidr_that_holds_everything_masquerades_nobody() -> None:
 
 
 def test_a_vips_port_that_equals_a_node_port_is_left_alone() -> None:
-    """IPT-29 with its deviation: node port rules are for node addresses, not for VIPs."""
+    """IPT-29, DEV-44: node port rules are for node addresses, not for VIPs."""
     busy = service("shop/node-port", "10.96.0.20", type="NodePort", ports=[port(80, node_port=30080)])
     tracer = node(service(ports=[port(30080)]), busy)
     assert tracer.trace(Packet(OTHER_POD, CLUSTER_IP, 30080)) == ACCEPTED

@@ -115,7 +115,7 @@ def test_hairpin_entries_of_every_local_endpoint_whatever_its_state() -> None:
 
 
 def test_ipv6_uses_the_sets_of_its_family() -> None:
-    """SVC-04, section 6: set names of IPv6."""
+    """SVC-04, SET-02: set names of IPv6."""
     state = plan(service("shop/web", "fd00:96::10"), endpoint_slice(endpoint("fd00:244::11", node="node-1")))
     assert sets_in_use(state) == {
         "KUBE-6-CLUSTER-IP": ["fd00:96::10,tcp:80"],
@@ -162,7 +162,7 @@ def test_external_ip_that_is_a_node_address_is_served_but_not_bound() -> None:
 def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_reported(
     address: str, words: str, field: str
 ) -> None:
-    """Design, section 4: taking it would cut this node off from its owner."""
+    """DEV-36: taking it would cut this node off from its owner."""
     node = NodeFacts(
         name="node-1",
         other_node_addresses=frozenset(addresses("192.168.60.3")),
@@ -275,7 +275,7 @@ def test_a_range_that_holds_the_loopback_placeholder_lets_no_node_in_that_has_no
 )
 @pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
 def test_a_cluster_ip_is_no_external_address_even_where_this_node_has_it(address: str, words: str, field: str) -> None:
-    """Design, section 4 (CVE-2020-8554): a DNS cache on the node has the cluster DNS's address on an interface."""
+    """DEV-36 (CVE-2020-8554): a DNS cache on the node has the cluster DNS's address on an interface."""
     node = NodeFacts(
         name="node-1",
         addresses=frozenset(addresses("10.96.0.53", "10.96.7.7")),
@@ -291,7 +291,7 @@ def test_a_cluster_ip_is_no_external_address_even_where_this_node_has_it(address
 
 
 def test_external_addresses_can_be_limited_to_ranges_each_kind_to_its_own() -> None:
-    """Design, section 4 (CVE-2020-8554): an address outside is refused, of a family without a range, too."""
+    """DEV-36 (CVE-2020-8554): an address outside is refused, of a family without a range, too."""
     web = service(
         "shop/web",
         "10.96.0.10",
@@ -437,7 +437,7 @@ def test_a_cluster_ip_goes_before_an_older_external_ip() -> None:
 
 
 def test_order_of_real_servers_differs_between_nodes_but_not_between_runs() -> None:
-    """Design, section 4: shuffled per node by a stable seed."""
+    """DEV-39: shuffled per node by a stable seed."""
     from ipvsagent.planner.services import plan_service
 
     piece = endpoint_slice(*(f"10.244.0.{i}" for i in range(1, 40)))

@@ -57,7 +57,7 @@ def decoded(kind: Kind, tree: dict[str, Any]) -> KubernetesObject:
 
 
 def test_addresses_in_old_spellings_are_served(tmp_path: Path) -> None:
-    """TXT-01: leading zeros, IPv4-mapped and long IPv6 addresses in every field that has addresses."""
+    """SVC-20: leading zeros, IPv4-mapped and long IPv6 addresses in every field that has addresses."""
     (tmp_path / "all.yaml").write_text(MANIFEST)
     objects, found = read_objects([tmp_path])
     assert found == []
@@ -79,7 +79,7 @@ def test_addresses_in_old_spellings_are_served(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["192.168.060.002", "::ffff:192.168.60.2", "192.168.60.2"])
 def test_an_address_of_another_node_is_refused_in_any_spelling(address: str) -> None:
-    """TXT-01, ADR-04: another spelling is no way around the check."""
+    """SVC-20, ADR-04: another spelling is no way around the check."""
     tree = {
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}], "externalIPs": [address]},
@@ -116,7 +116,7 @@ def test_an_address_of_another_node_is_refused_in_any_spelling(address: str) -> 
     ids=str,
 )
 def test_the_restriction_stays_in_force_for_what_can_be_read(ranges: list[str], let_in: list[str]) -> None:
-    """DEV-60, TXT-01: with no range that can be read, no client enters."""
+    """DEV-60, SVC-20: with no range that can be read, no client enters."""
     web = decoded(
         Kind.SERVICE,
         {

@@ -97,7 +97,7 @@ def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Addre
 
 
 def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[str, ...]]:
-    """The Services that ask for a scheduler of their own, by its name (DEV-15); unknown words are left out.
+    """Return the Services that request a scheduler, by scheduler (DEV-15); leave out unknown schedulers.
 
     Raises:
         SourceError: the API server did not tell.

@@ -27,7 +27,7 @@ def networkd_owner(files: Iterable[ConfigurationFile], interface: str) -> Config
 
 
 def leaves_dummy_alone(files: Iterable[ConfigurationFile], interface: str) -> bool:
-    """Whether NetworkManager is told that a dummy interface is not its own."""
+    """Return whether NetworkManager is configured to ignore the dummy interface."""
     for file in files:
         settings = list(_settings(file.text))
         for section, key, value in settings:

@@ -112,7 +112,7 @@ class Permission(Struct, frozen=True):
     group: str  # empty for the core group
     resource: str
     verb: str
-    needed: bool = True  # False: only told of, not served with
+    needed: bool = True  # False: used for reports only, not to serve traffic
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
@@ -136,7 +136,7 @@ class NodeSnapshot(Struct, frozen=True):
         api_seconds: how long one request took; None without access to an API server.
         api_error: why the API server does not answer; empty if it does, or is not known.
         nodes: addresses by node name.
-        service_schedulers: the Services that ask for a scheduler of their own, by its name.
+        service_schedulers: the Services that request a scheduler, by scheduler.
         in_pod: whether this process is a container's in a cluster.
     """
 

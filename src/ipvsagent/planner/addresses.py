@@ -1,11 +1,11 @@
 """Which external addresses a Service may claim on this node.
 
-External IPs and load balancer addresses come from whoever may write Services (the class of CVE-2020-8554): taking an
-address that belongs to somebody else would cut this node off from it, or its traffic would go to the claimant.
+Everybody who may write Services can set external IPs and load balancer addresses (CVE-2020-8554). If the agent took an
+address of another machine, this node could not reach that machine, or its traffic would go to the Service. Addresses
+that no Service can have, such as loopback addresses, are refused when objects are decoded.
 
 Addresses of nodes and API servers are facts. The cluster CIDR is a guess: in flat networks it holds nodes and internal
 load balancers, too. Where node addresses show that, an address inside is served and reported (DEV-64).
-Addresses that no Service can have at all, such as loopback ones, are refused when objects are decoded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ipvsagent.planner.facts import NodeFacts
 
 
 class AddressPolicy(Struct, frozen=True):
-    """What is allowed in one field of a Service (design, section 4).
+    """What is allowed in one field of a Service (DEV-36).
 
     Args:
         field: path of the field, for problems.
@@ -34,7 +34,7 @@ class AddressPolicy(Struct, frozen=True):
     settings: Settings
 
     def takeable(self, service: Service, addresses: Iterable[Address], problems: list[Problem]) -> tuple[Address, ...]:
-        """The addresses that may be served; a problem is added for each of the others."""
+        """Return the addresses that may be served; add a problem for each of the others."""
         usable = []
         for address in addresses:
             objection = self._objection(address)
@@ -49,9 +49,9 @@ class AddressPolicy(Struct, frozen=True):
         return tuple(usable)
 
     def _objection(self, address: Address) -> str:
-        """Why an address may not be taken; empty if it may. What is no VIP of others, this node may always serve."""
+        """Return why an address may not be served, or an empty text."""
         node = self.node
-        # A cluster IP stays one where a node has it on an interface of its own, as a DNS cache on the node does.
+        # A cluster IP remains a cluster IP if another interface of the node has it, as with a DNS cache on the node.
         if address in node.infrastructure_addresses:
             return "is the cluster IP of the API server or the cluster DNS"
         for network in self.settings.service_networks:

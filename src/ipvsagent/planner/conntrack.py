@@ -15,11 +15,11 @@ from ipvsagent.model.state import VirtualServerKey
 CLEANED_PROTOCOLS = (Protocol.UDP, Protocol.SCTP)
 """Protocols without a connection that ends when its other side goes; TCP flows are never touched."""
 
-Place = tuple[Address, int]
+AddressAndPort = tuple[Address, int]
 """Address and port (host byte order) of a real server."""
 
 
-def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Collection[Place]]) -> list[Flow]:
+def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Collection[AddressAndPort]]) -> list[Flow]:
     """Choose the flows to certain frontends that lead elsewhere than to one of their real servers.
 
     A frontend is matched by its exact address, port and protocol, node ports included: they are virtual servers on

@@ -19,7 +19,7 @@ class NodeFacts(Struct, frozen=True):
         zone: zone label, empty if there is none (EP-22).
         families: those that this node can serve (SYN-01).
         addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
-        node_port_addresses: those on which NodePorts answer, sorted (section 9).
+        node_port_addresses: those on which NodePorts answer, sorted (NP rules).
         internal_addresses: this node's IP of each family, as `node_ips` chooses it (SYN-03, LB-03).
         health_check_addresses: those on which health check node ports listen, sorted; an unspecified one stands
             for all of its family (HC-11).

@@ -1,4 +1,4 @@
-"""Checking Services (section 1 of the specification)."""
+"""Checking Services (SVC rules)."""
 
 from __future__ import annotations
 

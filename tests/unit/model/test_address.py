@@ -17,7 +17,7 @@ def test_text_and_bytes_agree_with_the_standard_library(
 ) -> None:
     """An address survives the way to text and back, and its kind is what `ipaddress` says."""
     parsed = Address.parse(str(value))
-    meant = getattr(value, "ipv4_mapped", None) or value  # an IPv4-mapped address is the IPv4 address (TXT-01)
+    meant = getattr(value, "ipv4_mapped", None) or value  # an IPv4-mapped address is the IPv4 address (SVC-20)
     assert parsed == meant.packed
     assert Address.parse(str(parsed)) == parsed
     assert parsed.family is (Family.IPV4 if meant.version == 4 else Family.IPV6)
@@ -45,7 +45,7 @@ def test_text_and_bytes_agree_with_the_standard_library(
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    """TXT-01: zones, blanks, prefix lengths, other digits and hexadecimal IPv4 are no addresses."""
+    """SVC-20: zones, blanks, prefix lengths, other digits and hexadecimal IPv4 are no addresses."""
     with pytest.raises(ValueError, match="is not an IP address"):
         Address.parse(text)
 
@@ -67,7 +67,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     ],
 )
 def test_older_spellings_are_read_as_kube_proxy_reads_them(text: str, meant: str) -> None:
-    """TXT-01: leading zeros are decimal, never octal; an IPv4-mapped address is the IPv4 address."""
+    """SVC-20: leading zeros are decimal, never octal; an IPv4-mapped address is the IPv4 address."""
     assert str(Address.parse(text)) == meant
     assert Address.parse(text) == Address.parse(meant)
 
@@ -76,7 +76,7 @@ def test_older_spellings_are_read_as_kube_proxy_reads_them(text: str, meant: str
 def test_leading_zeros_never_change_an_address(
     value: ipaddress.IPv4Address | ipaddress.IPv6Address, data: st.DataObject
 ) -> None:
-    """TXT-01: whatever number they stand before."""
+    """SVC-20: whatever number they stand before."""
     separator = "." if value.version == 4 else ":"
     numbers = value.exploded.split(separator)
     padded = separator.join("0" * data.draw(st.integers(0, 5)) + number for number in numbers)
@@ -95,7 +95,7 @@ def test_leading_zeros_never_change_an_address(
     ],
 )
 def test_older_spellings_of_ranges_are_read_as_kube_proxy_reads_them(text: str, meant: str) -> None:
-    """TXT-01: the length of an IPv4-mapped range counts from the first of 128 bits."""
+    """SVC-20: the length of an IPv4-mapped range counts from the first of 128 bits."""
     assert str(Network.parse(text)) == meant
 
 

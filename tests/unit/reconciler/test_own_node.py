@@ -34,7 +34,7 @@ def test_an_unknown_name_is_logged_announced_and_published() -> None:
     """DEV-65."""
     node = FakeNode()
     node.hear(*listed(), CLUSTER)
-    assert node.reconciler.status.node_unknown == WORDS
+    assert node.status().node_unknown == WORDS
     assert node.announced == [Problem("Node", "node-1", "", WORDS, "NodeUnknown")]
     assert [line for line in node.log.lines if "did you mean `node-1.example.org`?" in line]
 
@@ -44,29 +44,29 @@ def test_a_node_that_registers_later_ends_the_report() -> None:
     node = FakeNode()
     node.hear(*listed(), CLUSTER)
     node.hear(Changed(Node("node-1", addresses("192.168.60.1"))))
-    assert node.reconciler.status.node_unknown == ""
-    assert node.reconciler.status.problems == ()
+    assert node.status().node_unknown == ""
+    assert node.status().problems == ()
 
 
 def test_nothing_is_said_before_nodes_are_listed_or_while_no_node_is_known() -> None:
     """DEV-65: a folder of manifests need not hold any Node."""
     node = FakeNode()
     node.hear(CLUSTER)
-    assert node.reconciler.status.node_unknown == ""
+    assert node.status().node_unknown == ""
     other = FakeNode()
     other.hear(*listed())
-    assert other.reconciler.status.node_unknown == ""
+    assert other.status().node_unknown == ""
 
 
 def test_primary_opens_no_node_port_once_it_is_known_that_there_is_no_node() -> None:
     """DEV-60, NP-05: until then what an earlier agent served stays, since the Node may only be late."""
     node = FakeNode(settings=Settings(node_port_addresses=NodePortAddresses(primary=True)))
     node.hear(*(e for e in listed() if e.kind is not Kind.NODE))
-    assert tuple(map(str, node.reconciler.status.health_check_addresses)) == ("0.0.0.0", "::")
+    assert tuple(map(str, node.status().health_check_addresses)) == ("0.0.0.0", "::")
     node.hear(Listed(Kind.NODE, ()))
-    assert node.reconciler.status.health_check_addresses == ()
+    assert node.status().health_check_addresses == ()
     node.hear(Changed(Node("node-1", addresses("192.168.60.1", "fd00:60::1"))))
-    assert tuple(map(str, node.reconciler.status.health_check_addresses))[:1] == ("192.168.60.1",)
+    assert tuple(map(str, node.status().health_check_addresses))[:1] == ("192.168.60.1",)
 
 
 def test_the_event_is_on_the_pod_where_that_is_known() -> None:

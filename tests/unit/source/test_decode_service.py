@@ -246,7 +246,7 @@ def test_a_service_without_source_ranges_is_open(ranges: object) -> None:
 
 
 def test_older_spellings_are_read_in_every_field_with_addresses() -> None:
-    """TXT-01, SVC-04, SVC-08 to SVC-10."""
+    """SVC-20, SVC-04, SVC-08 to SVC-10."""
     made = service(
         {
             "clusterIP": "010.096.000.010",

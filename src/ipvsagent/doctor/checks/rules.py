@@ -85,7 +85,7 @@ def kube_proxy(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def processes_visible(node: NodeSnapshot) -> Iterator[Trouble]:
-    """In a process namespace of its own, doctor sees no other program."""
+    """In a separate process namespace, doctor cannot see other programs."""
     if not node.host_processes_visible:
         yield warn(
             "the host's processes are not visible: kube-proxy, MetalLB and network managers are not looked for",
