@@ -27,7 +27,7 @@ from ipvsagent.kernel.netlink.statistics import StatisticsReader
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
-from ipvsagent.model.objects import Announced, NodeNotice
+from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Listeners, Reconciler
@@ -56,6 +56,12 @@ def choose_node_name(option: str, settings: Settings, environment: Mapping[str, 
     if not name:
         raise ConfigurationError(["the node has no name: give `--node-name`"])
     return name
+
+
+def own_pod(environment: Mapping[str, str]) -> ObjectKey | None:
+    """The agent's pod, if the variables `POD_NAMESPACE` and `POD_NAME` name it."""
+    namespace, name = environment.get("POD_NAMESPACE", ""), environment.get("POD_NAME", "")
+    return ObjectKey(namespace, name) if namespace and name else None
 
 
 class Agent:
@@ -106,7 +112,7 @@ class Agent:
             transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._requests = transport.requests
             self._source = ApiSource(transport, name, self._mailbox.put)
-            self._announcer = Announcer(transport, name, log)
+            self._announcer = Announcer(transport, name, log, pod=own_pod(os.environ))
         self.health_responses = HealthResponseCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
         self._serving = self._make_serving(flags or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from builders import endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
@@ -324,6 +325,14 @@ def test_source_ranges_bind_outside_clients_and_pods(source: str, outcome: Outco
     """LB-02, IPT-60 to IPT-63."""
     tracer = node(everything(source_ranges=("198.51.100.0/24",)))
     assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80)) == outcome
+
+
+@pytest.mark.parametrize("source", [CLIENT, POD, OTHER_POD, NODE_ADDRESS])
+def test_ranges_of_which_none_can_be_read_let_nobody_in(source: str) -> None:
+    """DEV-60."""
+    tracer = node(replace(everything(), source_ranges_unread=True))
+    assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80)) == DROPPED
+    assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80, in_interface="")) == DROPPED
 
 
 def test_source_ranges_hold_for_open_connections_too() -> None:

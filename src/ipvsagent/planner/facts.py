@@ -104,7 +104,8 @@ def health_check_addresses(
     """Choose the addresses on which health check node ports listen (HC-11).
 
     A family without restriction has its unspecified address. A restricted one has the addresses that NodePorts
-    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10.
+    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10. While no IP of
+    this node is known, ``primary`` means none (DEV-60).
 
     Args:
         addresses: of all interfaces but the dummy interface.
@@ -112,17 +113,18 @@ def health_check_addresses(
     """
     present = list(addresses)
     usable = usable_node_addresses(present)
+    internal = [a for a in internal_addresses if not a.is_loopback]
     chosen: list[Address] = []
     for family in families:
         networks = [n for n in setting.networks if n.family is family]
         if setting.primary:
-            restricted = any(a.family is family and not a.is_loopback for a in internal_addresses)
+            restricted = not internal or any(a.family is family for a in internal)
         else:
             restricted = bool(networks) and all(n.prefix_length for n in networks)
         if not restricted:
             chosen.append(Address(bytes(family.bits // 8)))
             continue
-        own = choose_node_port_addresses(setting, usable, internal_addresses=internal_addresses)
+        own = choose_node_port_addresses(setting, usable, internal_addresses=internal)
         chosen += [a for a in own if a.family is family]
         chosen += [a for a in present if a.is_loopback and any(a in n for n in networks)]
     return tuple(sorted(dict.fromkeys(chosen), key=lambda a: a.sort_key))
@@ -144,7 +146,8 @@ def choose_node_port_addresses(
     """Choose the node addresses on which NodePorts answer.
 
     A family without a CIDR in the list, or with a /0, uses all its addresses (NP-01 to NP-03); CIDR mode
-    leaves out the same addresses as NP-01 does (DEV-10).
+    leaves out the same addresses as NP-01 does (DEV-10). While no IP of this node is known, ``primary`` means none:
+    a restriction that cannot be applied yet must not open all addresses (DEV-60).
 
     Args:
         addresses: node addresses as `usable_node_addresses` leaves them.
@@ -155,6 +158,8 @@ def choose_node_port_addresses(
     """
     chosen: list[Address] = []
     internal = [a for a in internal_addresses if not a.is_loopback]
+    if setting.primary and not internal:
+        return ()
     for family in Family:
         present = [a for a in addresses if a.family is family]
         networks = [n for n in setting.networks if n.family is family]

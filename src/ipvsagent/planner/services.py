@@ -45,7 +45,7 @@ class _Context(Struct, frozen=True):
     cluster_ip: Address
     external_ips: tuple[Address, ...]
     load_balancer_ips: tuple[Address, ...]
-    source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
+    source_ranges: tuple[Network, ...] | None  # None: unrestricted (SVC-10); empty: closed (DEV-60)
     scheduler: str
     scheduler_flags: int
     node: NodeFacts
@@ -66,6 +66,13 @@ class _Context(Struct, frozen=True):
     def set_name(self, base: str) -> str:
         """The name of one of our sets in this family."""
         return sets.set_name(base, self.family)
+
+    def keeps_clients(self, address: Address) -> bool:
+        """Whether traffic from outside to an address is not masqueraded, since all its endpoints are on this node.
+
+        A Service's own cluster IP that is an external address, too, has the endpoints of the cluster IP (DEV-63).
+        """
+        return self.external_local and (self.internal_local or address != self.cluster_ip)
 
     def binds(self, address: Address) -> bool:
         """Whether an external or load balancer IP belongs on the dummy interface (ADR-04)."""
@@ -90,6 +97,7 @@ def plan_service(
     no_local: dict[NoLocalEndpoints, None] = {}
     any_local = service.internal_policy is _LOCAL or service.external_policy is _LOCAL
     scheduling = choose_scheduling(service, node, settings, problems)
+    reached = False
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
@@ -98,6 +106,7 @@ def plan_service(
         local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
+            reached = reached or bool(endpoints)
             here = local_endpoints(endpoints, node.name)
             if here:
                 # A health check counts ready endpoints; standing in is not enough (HC-14).
@@ -113,6 +122,8 @@ def plan_service(
         if health_port := _health_check_port(service):
             entries[SetEntry(context.set_name(sets.HEALTH_CHECK_NODE_PORT), port=health_port)] = None
             health_checks.append(HealthCheck(family, health_port, len(local)))
+    if not reached:
+        problems += _unmatched(service, slices, node.families)
     return ServicePlan(
         service.key,
         service.created_at,
@@ -143,20 +154,13 @@ def _context(
     if service.load_balancer_ips:
         policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
         balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
-    ranges = tuple([r for r in service.source_ranges if r.family is family])
-    if balancer_ips and service.source_ranges and not ranges:  # DEV-26
-        what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
-        field = "spec.loadBalancerSourceRanges"
-        problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
-    if ranges and any(r.prefix_length == 0 for r in ranges):
-        ranges = ()
     return _Context(
         service,
         family,
         cluster_ip,
         external_ips,
         balancer_ips,
-        ranges,
+        _source_ranges(service, family, problems) if balancer_ips else None,
         *scheduling,
         node,
         settings,
@@ -166,9 +170,41 @@ def _context(
     )
 
 
+def _unmatched(service: Service, slices: Sequence[EndpointSlice], families: Sequence[Family]) -> Iterator[Problem]:
+    """Yield a problem if a Service has endpoints, but none of its ports is among theirs (EP-06, DEV-61)."""
+    served = [a.family for a in service.cluster_ips if a.family in families]
+    usable = [s for s in slices if s.endpoints and s.family in served]
+    if usable and service.ports:
+        words = ", ".join(sorted({f"`{p.name}`/{p.protocol.name}" for s in usable for p in s.ports})) or "none"
+        reason = f"match no port of its EndpointSlices by name and protocol, which are: {words}; they have no endpoints"
+        yield Problem("Service", str(service.key), "spec.ports", reason, "UnmatchedPorts")
+
+
+def _source_ranges(service: Service, family: Family, problems: list[Problem]) -> tuple[Network, ...] | None:
+    """Return the ranges that may use the load balancer addresses of a family; None if everybody may (SVC-10).
+
+    A range that could not be read keeps the restriction in force, for it may have been of this family (DEV-60).
+    """
+    ranges = tuple([r for r in service.source_ranges if r.family is family])
+    if any(r.prefix_length == 0 for r in ranges):
+        return None
+    if ranges:
+        return ranges
+    if not service.source_ranges_unread and not service.source_ranges:
+        return None
+    field, addresses = "spec.loadBalancerSourceRanges", f"{family.label} load balancer addresses"
+    if service.source_ranges_unread:
+        what = f"has no {family.label} range that can be read; {addresses} let no client in"
+        problems.append(Problem("Service", str(service.key), field, what))
+        return ()
+    what = f"has no {family.label} range; {addresses} are open to every client"  # DEV-26
+    problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
+    return None
+
+
 def _health_check_port(service: Service) -> int:
-    """The health check node port in force, 0 if there is none (SVC-15)."""
-    if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
+    """The health check node port in force, 0 if there is none (SVC-15); none without a port to check (DEV-62)."""
+    if service.ports and service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
 
@@ -264,7 +300,7 @@ def _external_ip(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
-    base = sets.EXTERNAL_IP_LOCAL if context.external_local else sets.EXTERNAL_IP  # SET-03, SET-04
+    base = sets.EXTERNAL_IP_LOCAL if context.keeps_clients(address) else sets.EXTERNAL_IP  # SET-03, SET-04
     return _vip(context, FrontendKind.EXTERNAL_IP, server, (base,), bind=context.binds(address))
 
 
@@ -273,10 +309,10 @@ def _load_balancer_ip(
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
     bases = [sets.LOAD_BALANCER]
-    if context.external_local:
+    if context.keeps_clients(address):
         bases.append(sets.LOAD_BALANCER_LOCAL)
     more: list[SetEntry] = []
-    if context.source_ranges:  # LB-01 to LB-03
+    if context.source_ranges is not None:  # LB-01 to LB-03
         bases.append(sets.LOAD_BALANCER_FW)
         name = context.set_name(sets.LOAD_BALANCER_SOURCE_CIDR)
         more += [

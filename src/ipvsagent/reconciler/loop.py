@@ -324,6 +324,7 @@ class Reconciler:
             problems=problems.every(),
             prepared=self._first_sync_done,
             node_eligible=rooms.node.eligible,
+            node_unknown=rooms.node.unknown,
             health_checks=state.desired.health_checks,
             health_check_addresses=state.facts.health_check_addresses,
             no_local_endpoints=state.desired.no_local_endpoints.copy(),

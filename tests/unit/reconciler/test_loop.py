@@ -321,7 +321,7 @@ def test_the_loser_of_a_conflict_takes_over_when_the_winner_leaves() -> None:
 def test_an_external_address_goes_when_the_api_server_turns_out_to_own_it() -> None:
     """DEV-36: the endpoints of default/kubernetes are followed live."""
     node = FakeNode()
-    api = service("default/kubernetes", "10.96.0.1", ports=[port(443, name="https")])
+    api = service("default/kubernetes", "10.96.0.1", ports=[port(443)])
     node.hear_all(
         [api, service(external_ips=["198.51.100.7"])], [endpoint_slice("192.168.60.9", of="default/kubernetes")]
     )

@@ -8,10 +8,11 @@ from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
+from ipvsagent.model.objects import Problem
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.reconciler.node.facts import own_node, read_facts
+from ipvsagent.reconciler.node.facts import own_node, read_facts, unknown_own_node
 from ipvsagent.reconciler.node.preparation import ensure_rules, prepare_node
 from ipvsagent.reconciler.node.sets import ensure_sets
 from ipvsagent.reconciler.objects.cache import ObjectCache
@@ -27,6 +28,7 @@ class NodeMaintenance:
 
     Attributes:
         eligible: whether load balancers may send new traffic here (HC-03).
+        unknown: why the cluster does not know this node; empty if it does (DEV-65).
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class NodeMaintenance:
         self._rules_checked = 0
         self._suspected: set[Family] = set()
         self.eligible = False
+        self.unknown = ""
 
     def prepare(self, settings: Settings) -> None:
         """Make the node ready.
@@ -67,6 +70,9 @@ class NodeMaintenance:
         node = own_node(self._objects, self._name)
         if node is not None:  # a deleted Node keeps its last known object (HC-03)
             self.eligible = takes_traffic(node)
+        self.unknown = unknown_own_node(self._objects, self._name)
+        problem = Problem("Node", self._name, "", self.unknown, "NodeUnknown")
+        self._objects.problems.replace("own node", (problem,) if self.unknown else ())
         return self._plan_rules(settings) != self._rules
 
     def check_families(self, settings: Settings) -> None:

@@ -72,6 +72,11 @@ class ObjectCache:
         """Whether Services and EndpointSlices were both listed to the end (SYN-04)."""
         return {Kind.SERVICE, Kind.ENDPOINT_SLICE} <= self._listed
 
+    @property
+    def nodes_listed(self) -> bool:
+        """Whether Nodes were listed to the end: this one does not exist, then, if it is not in `nodes`."""
+        return Kind.NODE in self._listed
+
     def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
         """All slices of a Service."""
         return [self._slices[key] for key in self._slices_of.get(service, ())]
@@ -124,6 +129,7 @@ class ObjectCache:
             self._note(event.kind, key, problems)
         for item in event.objects:
             self._store(item)
+        self._nodes_changed |= event.kind is Kind.NODE and not self.nodes_listed
         self._listed.add(event.kind)
 
     def _known(self, kind: Kind) -> Mapping[ObjectKey, KubernetesObject]:
