@@ -109,6 +109,8 @@ class Actions:
     def retry_due(self) -> None:
         """Retry what is due: tasks at once, items with the next write."""
         due = self._rooms.failures.take_due()
+        if not due:
+            return
         self.pending.touched.update(items_touched(i for i in due if not isinstance(i, Task)))
         for task in (i for i in due if isinstance(i, Task)):
             if self.attempt(task):
@@ -116,7 +118,9 @@ class Actions:
 
     def take_pending(self) -> Pending:
         """What the tasks left for the next write."""
-        pending, self.pending = self.pending, Pending()
+        pending = self.pending
+        if pending:
+            self.pending = Pending()
         return pending
 
     # -- the node ----------------------------------------------------------------------------------------------

@@ -248,20 +248,21 @@ class Reconciler:
         """Replan, compare and write, follow up."""
         pending = self.actions.take_pending()
         touched = self._rooms.replanning.replan()
-        touched.update(pending.touched)
+        if pending:
+            touched.update(pending.touched)
         self._write(touched, drifted=pending.drifted)
         self._follow_up()
 
     def _write(self, touched: Touched, *, drifted: Touched | None = None) -> None:
-        exclude = self.state.settings.exclude_networks
-        self._rooms.applier.apply(touched, drifted=drifted or Touched(), exclude=exclude)
+        self._rooms.applier.apply(touched, drifted=drifted, exclude=self.state.settings.exclude_networks)
 
     def _follow_up(self) -> None:
         """Retry what is due, drain, search for drift; what is to be written then is left for the next pass."""
         actions = self.actions
         actions.retry_due()
         limit = self.state.settings.drain_timeout_seconds
-        actions.pending.touched.update(self._rooms.applier.drain(self.state.objects.departed, limit_seconds=limit))
+        drained = self._rooms.applier.drain(self.state.objects.departed, limit_seconds=limit)
+        actions.pending.touched.virtual_servers.update(dict.fromkeys(drained))
         if Task.VERIFY not in self._failures:
             actions.attempt(Task.VERIFY)
 

@@ -36,7 +36,12 @@ class _Row(NamedTuple):
 
 
 class Task(Enum):
-    """The tasks."""
+    """The tasks.
+
+    Attributes:
+        label: as in `_Row`.
+        is_stage: as in `_Row`.
+    """
 
     READ_KERNEL = _Row("read the kernel", lambda a: a.read_kernel(), follow_up=lambda a: a.everything())
     CHECK_FAMILIES = _Row("serve the primary address family", lambda a: a.check_families())
@@ -54,13 +59,23 @@ class Task(Enum):
     RECONFIGURE = _Row("apply the configuration", lambda a: a.reconfigure(), is_stage=False)
     LOAD_SCHEDULERS = _Row("load schedulers", lambda a: a.load_schedulers(), is_stage=False)
 
-    def __str__(self) -> str:
-        return self.value.label
+    # Members are compared by identity, so this hash will do; Enum's own is a function in Python.
+    __hash__ = object.__hash__
 
-    @property
-    def is_stage(self) -> bool:
-        """Whether the node does not serve its Services as it should while this task fails (HC-02)."""
-        return self.value.is_stage
+    def __init__(
+        self,
+        label: str,
+        action: Callable[[Actions], None],
+        follow_up: Callable[[Actions], Touched],
+        is_stage: bool,
+    ) -> None:
+        self.label = label
+        self.is_stage = is_stage
+        self._action = action
+        self._follow_up = follow_up
+
+    def __str__(self) -> str:
+        return self.label
 
     def run(self, actions: Actions) -> None:
         """Do the task.
@@ -68,8 +83,8 @@ class Task(Enum):
         Raises:
             KernelError, NodeUnusable: it failed.
         """
-        self.value.action(actions)
+        self._action(actions)
 
     def follow_up(self, actions: Actions) -> Touched:
         """What has to be compared and written once the task is done."""
-        return self.value.follow_up(actions)
+        return self._follow_up(actions)

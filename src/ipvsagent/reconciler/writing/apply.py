@@ -59,14 +59,15 @@ class Applier:
         self.stale_flows = StaleFlows(drivers.conntrack, counters)
         self.draining = DrainingServers(counters)
 
-    def apply(self, touched: Touched, *, drifted: Touched, exclude: Sequence[Network]) -> None:
+    def apply(self, touched: Touched, *, drifted: Touched | None, exclude: Sequence[Network]) -> None:
         """Write whatever differs among the items touched; each failed item is retried by itself.
 
         Args:
             drifted: items that somebody else changed; counted as repaired once they are written.
             exclude: networks in which nothing is ever removed (DEV-28).
         """
-        touched.update(drifted)
+        if drifted:
+            touched.update(drifted)
         if not touched:
             return
         differences = compare(touched, self._desired, self._ledger, exclude)
@@ -79,7 +80,7 @@ class Applier:
         if drifted:
             count_repairs(self._counters, drifted, outcome.failures.keys())
 
-    def drain(self, departed: DepartedEndpoints, *, limit_seconds: float) -> Touched:
+    def drain(self, departed: DepartedEndpoints, *, limit_seconds: float) -> list[VirtualServerKey]:
         """Remove real servers that have drained.
 
         Returns:
@@ -96,7 +97,7 @@ class Applier:
         departed.keep(self.draining.addresses())
         if errors:
             self._failures.failed(Task.READ_KERNEL, errors[0])
-        return Touched(dict.fromkeys(drained))
+        return drained
 
     def clean_flows(self) -> None:
         """Delete flows that lead to real servers that are gone.

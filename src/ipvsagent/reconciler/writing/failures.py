@@ -62,7 +62,7 @@ class Failures:
 
     def a_stage_fails(self) -> bool:
         """Whether a task fails without which the node does not serve its Services (HC-02)."""
-        return any(task.is_stage and task in self._errors for task in Task)
+        return bool(self._errors) and any(task.is_stage and task in self._errors for task in Task)
 
     def texts(self) -> tuple[str, ...]:
         """Each failing item with its error; the same value until one of them changes."""
