@@ -124,7 +124,7 @@ class Recording:
             recorder.kept = kept
 
     def end(self) -> list[Send]:
-        """Stop recording; return the datagrams that request changes (only the last message wants an acknowledgement)."""
+        """Stop recording; return datagrams that request changes (only the last message wants an acknowledgement)."""
         kept = self._sockets[0].kept or []
         for recorder in self._sockets:
             recorder.kept = None
