@@ -1,4 +1,4 @@
-"""A large cluster as an API server sends it: encoded objects, made in memory.
+"""Generate a large cluster in memory: objects, encoded as an API server sends them.
 
 A hundred nodes share the endpoints, so that about one in a hundred is on this node, as in life.
 """
@@ -41,7 +41,7 @@ class Cluster:
         self.slices = [self.slice(i) for i in range(services)]
 
     def slice(self, number: int, *, replaced: int = 0, more: int = 0) -> bytes:
-        """A Service's slice, encoded.
+        """Return the encoded slice of a Service.
 
         Args:
             replaced: how many of its endpoints are new ones.
@@ -68,7 +68,7 @@ class Cluster:
 
 @without_garbage_collection()
 def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
-    """What a source hands on once it has listed a kind to the end, made as it makes it."""
+    """Return the event that a source sends after it has listed a kind."""
     found: list[KubernetesObject] = []
     for item in encoded:
         result = decode_json(kind, item)
@@ -79,7 +79,7 @@ def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
 
 
 def node_list() -> Listed:
-    """This node alone, as the agent's watch shows it."""
+    """Return this node, as the agent's watch shows it."""
     return decode(Kind.NODE, [_encode(_objects().node(NODE))])
 
 

@@ -1,4 +1,4 @@
-"""What is measured on this machine itself, without a guest: start-up, memory and idleness of a large node.
+"""Measurements on this machine, without a guest: start-up, memory and idle CPU time of a large node.
 
 The kernel is a stand-in that acknowledges everything and shares the ledger's own values, so that memory is the agent's.
 Its IPVS half speaks bytes: verification encodes and decodes as it does on a node. Programs that compare iptables rules
@@ -107,13 +107,13 @@ _COUNTS = b"".join(attribute(codec._DST[name], bytes(4)) for name in ("ACTIVE_CO
 
 
 def _listed(encoded: bytes, key_length: int) -> bytes:
-    """What the kernel lists of a real server that was added with a message: the same, and its counts."""
+    """Return what the kernel lists for a real server that was added: the same attributes and its counters."""
     head, body = encoded[: 4 + key_length], encoded[8 + key_length :] + _COUNTS
     return head + attribute(codec._TOP["DEST"], body)
 
 
 def large_node(services: int, idle_seconds: float) -> Figures:
-    """Memory at each stage, then the CPU that an idle agent uses while it verifies."""
+    """Measure the memory at each stage, then the CPU time of an idle agent, including verification."""
     import ipvsagent.agent  # noqa: F401 - what a running agent has imported
 
     cluster = Cluster(services)
@@ -153,13 +153,13 @@ def large_node(services: int, idle_seconds: float) -> Figures:
 
 class _Silent:
     def debug(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     info = warning = error = debug
 
 
 def import_seconds(module: str) -> float:
-    """The best of five imports, each in a fresh interpreter, without the interpreter's own start."""
+    """Return the shortest of five imports, each in a new interpreter, without the start of the interpreter."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     taken = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
     return sorted(float(t.stdout) for t in taken)[2]

@@ -36,20 +36,20 @@ from ipvsagent.reconciler.published import Published
 from ipvsagent.reconciler.writing.apply import Applier
 
 PROGRAMMING = ("compare and encode", "kernel")
-"""The stages that bring differences to the kernel."""
+"""The stages that write differences to the kernel."""
 
 
 class Quiet:
-    """A logger that tells warnings alone."""
+    """A logger that prints only warnings."""
 
     def debug(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def info(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def warning(self, message: str, **fields: object) -> None:
-        """Say what is wrong."""
+        """Print the message."""
         if not message.startswith("kernel setting"):  # limits of the whole machine are not this namespace's to set
             print(f"warning: {message} {fields}", file=sys.stderr)
 
@@ -81,7 +81,7 @@ class BenchNode:
         self.recording = Recording(*_netlink(self.drivers))
 
     def rules(self) -> int:
-        """Number of iptables rules of both families in this namespace."""
+        """Return the number of iptables rules of both families in this namespace."""
         count = 0
         for family, driver in self.drivers.rules.items():
             program = ("iptables" if family is Family.IPV4 else "ip6tables") + f"-{driver.variant}-save"
@@ -99,7 +99,7 @@ def _netlink(drivers: Drivers) -> list[NetlinkSocket]:
 
 
 def measure_stages(stages: Stages) -> None:
-    """Take the time of each part of a pass."""
+    """Measure the time of each part of a pass."""
     stages.wrap(Reconciler, "handle", "index")
     stages.wrap(Reconciler, "reconcile", "other")
     stages.wrap(Replanning, "first_steps", "order")
@@ -117,7 +117,7 @@ def _recorder() -> Any:
 
 
 def replay(sends: list[Send]) -> float:
-    """The floor: seconds of the same datagrams, sent to an equally prepared node by the tightest loop there is.
+    """Return the floor: seconds for the same datagrams, sent to an equally prepared node in a minimal loop.
 
     The calling process's network namespace must hold a dummy interface with the same index, and the sets, and nothing
     in them.
@@ -152,7 +152,7 @@ def _expect_nothing(protocol: int, owner: socket.socket) -> None:
 
 
 def prepare_for_replay() -> None:
-    """Make the dummy interface and the sets, as `BenchNode` does, and nothing else."""
+    """Create only the dummy interface and the sets, as `BenchNode` does."""
     from ipvsagent.planner.plan import plan_rule_sets
 
     drivers = Drivers(IpvsDriver(), AddressDriver(), IpSetDriver(), {}, *([None] * 3))  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ _NODE_SYSCTLS = {
 
 
 def load_modules() -> None:
-    """Load what the topology itself needs; to be called once, before the first one is built."""
+    """Load the modules that a topology needs; call it once, before the first topology is built."""
     subprocess.run(("modprobe", "-qa", *_MODULES), check=False)  # what is built in or missing shows when it is used
 
 
@@ -79,7 +79,7 @@ class Topology:
         self.servers.start()
 
     def close(self) -> None:
-        """End the servers and let go of the namespaces."""
+        """Stop the servers and close the namespaces."""
         self.servers.close()
         for where in (self.node, self._switch, *self._others().values()):
             where.close()

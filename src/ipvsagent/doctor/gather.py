@@ -1,4 +1,4 @@
-"""Reading a node once, part by part; a part that cannot be read is noted with its reason, and the others go on.
+"""Read the state of a node once, part by part. If a part cannot be read, record the reason and continue.
 
 Nothing is changed on the node, and no module is loaded: netlink families and iptables tables whose module is absent
 are not asked.
@@ -38,7 +38,7 @@ _GIVE_KUBECONFIG = "give `--kubeconfig FILE`, or run in a pod with a service acc
 
 
 def read_node(settings: Settings, kubeconfig: str = "", *, root: Path = Path("/")) -> NodeSnapshot:
-    """Read everything.
+    """Read all parts.
 
     Args:
         kubeconfig: path; empty for the pod's service account, else the default kubeconfig.
@@ -229,7 +229,7 @@ class _Reader:
 
 
 def _saved_rules(variant: str, family: Family) -> SavedRules:
-    """The rules of one variant and family.
+    """Return the rules of one variant and family.
 
     Raises:
         ToolMissing, NotSupported: this variant cannot be used here.
@@ -243,7 +243,7 @@ def _saved_rules(variant: str, family: Family) -> SavedRules:
 
 
 def _policies(text: str) -> dict[str, str]:
-    """The policies of built-in chains, by ``TABLE CHAIN``."""
+    """Return the policies of built-in chains, by ``TABLE CHAIN``."""
     found: dict[str, str] = {}
     table = ""
     for line in text.splitlines():

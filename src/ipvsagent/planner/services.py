@@ -34,7 +34,7 @@ from ipvsagent.planner.endpoints import Eligible, PortEndpoints, eligible_endpoi
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.scheduling import choose_scheduling
 
-_LOCAL = TrafficPolicy.LOCAL  # looked at for every Service, and a member costs more to reach than a name
+_LOCAL = TrafficPolicy.LOCAL  # read for every Service; an attribute lookup costs more than a name
 
 
 class _Context(Struct, frozen=True):
@@ -54,7 +54,7 @@ class _Context(Struct, frozen=True):
     external_local: bool  # whether externalTrafficPolicy Local is in force (SVC-12)
 
     def reached_from_outside(self, port: ServicePort) -> bool:
-        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
+        """Return whether a port is reachable other than through the cluster IP (*ext* of SVC-14).
 
         Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
         """
@@ -64,7 +64,7 @@ class _Context(Struct, frozen=True):
         return bool(addresses) and any(a.family is self.family for a in addresses)
 
     def set_name(self, base: str) -> str:
-        """The name of one of our sets in this family."""
+        """Return the name of a set in this family."""
         return sets.set_name(base, self.family)
 
     def keeps_clients(self, address: Address) -> bool:
@@ -75,7 +75,7 @@ class _Context(Struct, frozen=True):
         return self.external_local and (self.internal_local or address != self.cluster_ip)
 
     def binds(self, address: Address) -> bool:
-        """Whether an external or load balancer IP belongs on the dummy interface (ADR-04)."""
+        """Return whether an external or load balancer IP must be bound to the dummy interface (ADR-04)."""
         return address not in self.node.addresses
 
 
@@ -109,7 +109,7 @@ def plan_service(
             reached = reached or bool(endpoints)
             here = local_endpoints(endpoints, node.name)
             if here:
-                # A health check counts ready endpoints; standing in is not enough (HC-14).
+                # A health check counts only ready endpoints, and no terminating ones (HC-14).
                 local.update(e.address for group in here for e in group.endpoints if e.ready)
                 entries.update(dict.fromkeys(_loop_back_entries(context, port, here)))
             eligible = _eligible(context, port, endpoints)
@@ -203,14 +203,14 @@ def _source_ranges(service: Service, family: Family, problems: list[Problem]) ->
 
 
 def _health_check_port(service: Service) -> int:
-    """The health check node port in force, 0 if there is none (SVC-15); none without a port to check (DEV-62)."""
+    """Return the health check node port, or 0 (SVC-15); a Service without ports has nothing to check (DEV-62)."""
     if service.ports and service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
 
 
 def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoints]) -> Iterator[SetEntry]:
-    """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
+    """Return the hairpin entries of all endpoints on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
     for group in here:
         for endpoint in group.endpoints:
@@ -242,7 +242,7 @@ def _frontends(context: _Context, port: ServicePort, eligible: Eligible) -> Iter
 
 
 def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealServer, ...]:
-    """Pick by policy; Local without a local endpoint falls back unless told otherwise (EP-30 to EP-36, DEV-11)."""
+    """Choose endpoints by policy; Local without a local endpoint falls back by default (EP-30 to EP-36, DEV-11)."""
     if not local:
         return eligible.cluster
     if eligible.local or context.settings.strict_local_policy:
@@ -251,12 +251,12 @@ def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealSer
 
 
 def _policy_kind(kind: FrontendKind) -> TrafficPolicyKind:
-    """The policy that a way in follows."""
+    """Return the policy of a frontend."""
     return TrafficPolicyKind.INTERNAL if kind is FrontendKind.CLUSTER_IP else TrafficPolicyKind.EXTERNAL
 
 
 def _lacks_local_endpoints(context: _Context, kind: FrontendKind, eligible: Eligible) -> bool:
-    """Whether a way in is to use local endpoints and has none, though others have; its own policy counts (DEV-12)."""
+    """Return whether a frontend with policy Local has no local endpoints although other nodes have some (DEV-12)."""
     local = context.internal_local if kind is FrontendKind.CLUSTER_IP else context.external_local
     return local and eligible.has_any and not eligible.local
 
@@ -282,7 +282,7 @@ def _vip(
     bind: bool,
     more: Sequence[SetEntry] = (),
 ) -> Frontend:
-    """A frontend on a VIP: an entry in each set, and one for its address if that is bound (ADR-08)."""
+    """Return a frontend on a VIP: an entry in each set, and one for the address if it is bound (ADR-08)."""
     key = virtual_server.key
     family = context.family
     entries = [SetEntry(sets.set_name(b, family), key.port, key.protocol, key.address) for b in set_bases]
@@ -327,7 +327,7 @@ def _load_balancer_ip(
 def _node_port(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
-    """A node port on one node address; bitmap entries are shared by all addresses (SET-10 to SET-15).
+    """Return a node port on one node address; all addresses share bitmap entries (SET-10 to SET-15).
 
     The address is noted for an agent that starts when it has left the node.
     """
@@ -343,7 +343,7 @@ def _node_port(
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:
-    """Two ways of one Service to the same address and port: one's virtual server, the entries of both.
+    """Merge two frontends of a Service with the same address and port: one virtual server, the entries of both.
 
     The kind with precedence among Services has it here, too; of one kind the first one has it.
     """
