@@ -14,6 +14,7 @@ started ends with it.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -49,8 +50,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def write_rules_in_a_fork(command: Sequence[str], text: str = "", operation: str = "run") -> str:
     """Take the place of `kernel.iptables.programs.run` for the child that writes legacy rules.
 
-    It forks instead of starting an interpreter, which takes a second in user-mode Linux, twice for each agent. The tests
-    of the driver (`tests/contract/test_rules.py`) and of the installed program start the child as it is.
+    It forks instead of starting an interpreter, which takes a second in user-mode Linux, twice for each agent. The
+    tests of the driver (`tests/contract/test_rules.py`) and of the installed program start the child as it is.
     """
     if child.__name__ not in command:
         return programs.run(command, text, operation)
@@ -91,6 +92,7 @@ def serve(control: socket.socket) -> None:
     """Start a keeper for each request."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers need no waiting for
     child.import_iptc()
+    gc.freeze()  # else the first collection in each copy would write to, and so copy, every page of objects
     control.sendall(b"ready")
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 4)
@@ -136,7 +138,7 @@ def become(request: dict[str, object], namespace: int, stdout: int, stderr: int)
         assert isinstance(argv, list)
         assert isinstance(environment, dict)
         os.environ.update(environment)
-        legacy.run = write_rules_in_a_fork
+        vars(legacy)["run"] = write_rules_in_a_fork
         _look_often()
         sys.argv = ["ipvsagent", *argv]
         code = main(argv)
