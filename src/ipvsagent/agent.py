@@ -42,6 +42,7 @@ from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.serve.health import Sources
 from ipvsagent.serve.serving import Serving
+from ipvsagent.source.access import ApiAccess
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
@@ -191,9 +192,11 @@ class Agent:
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
-            transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
+            transport = KubernetesTransport(
+                ApiAccess(kubeconfig or settings.kubeconfig, server, warn=self._warn_of_access)
+            )
             self._requests = transport.requests
-            self._source = ApiSource(transport, name, self.reconciler.put)
+            self._source = ApiSource(transport, name, self.reconciler.put, log)
             self.reconciler.departures.ask = self._source.ask_for_node
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
@@ -206,6 +209,7 @@ class Agent:
                 progress=self.reconciler.progress,
                 settings=lambda: self.reconciler.settings,
                 silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+                source_faults=self._source.faults if isinstance(self._source, ApiSource) else tuple,
                 started_at=dt.datetime.now(dt.UTC),
                 families=tuple(drivers.rules),
                 flags=tuple(sorted((flags or {}).items())),
@@ -232,6 +236,9 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; may be called from any thread and from a signal handler."""
         self.reconciler.put(Stop())
+
+    def _warn_of_access(self, reason: str) -> None:
+        self._log.warning("access to the API server not renewed", reason=reason)
 
     def _answer_metrics(self) -> tuple[str, bytes]:
         """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""

@@ -21,6 +21,7 @@ from apiserver.server import ApiServer, Fault
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
+from ipvsagent.source.access import ApiAccess
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
@@ -68,11 +69,18 @@ def kubeconfig(
 class Cluster:
     """A server, and a node that follows it in threads."""
 
-    def __init__(self, server: ApiServer, config: Path) -> None:
+    def __init__(self, server: ApiServer, config: Path, *, silent_seconds: float = 20.0) -> None:
         self.server = server
+        self.log = SilentLogger()
         self.node = FakeNode(clock=time.monotonic)  # the owner runs in real time here
         self._source = ApiSource(
-            KubernetesTransport(str(config)), "node-1", self.node.reconciler.put, patience=0.02, page_size=2
+            KubernetesTransport(ApiAccess(str(config))),
+            "node-1",
+            self.node.reconciler.put,
+            self.log,
+            patience=0.02,
+            page_size=2,
+            silent_seconds=silent_seconds,
         )
         self.node.reconciler.departures.ask = self._source.ask_for_node
         self._owner = threading.Thread(target=self.node.reconciler.run, daemon=True)
@@ -91,6 +99,10 @@ class Cluster:
     def silence_seconds(self) -> Callable[[], float]:
         """Answers how old what is known may be."""
         return self._source.silence_seconds
+
+    def faults(self) -> str:
+        """What is not followed now, as `/statusz` says it."""
+        return "\n".join(self._source.faults())
 
     def table(self) -> dict[str, list[str]]:
         """Virtual servers of the kernel with their real servers."""
@@ -256,7 +268,7 @@ def test_a_lost_server_leaves_the_kernel_as_it_is_and_is_reported(cluster: Clust
     """Loss of the API server: the state stays, and the status says so."""
     before = cluster.table()
     cluster.server.__exit__()
-    wait_for(lambda: any("API server" in str(p) for p in cluster.node.status().problems), "a report")
+    wait_for(lambda: "API server" in cluster.faults(), "a report")
     assert cluster.table() == before
     wait_for(lambda: cluster.silence_seconds() > 1.0, "the age of what is known grows beyond five bookmarks")
 
@@ -277,7 +289,8 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     server.put(service("late", "10.96.0.1"))
     announcers = [
-        Announcer(KubernetesTransport(str(config)), name, SilentLogger(), pause_seconds=0) for name in ("n1", "n2")
+        Announcer(KubernetesTransport(ApiAccess(str(config))), name, SilentLogger(), pause_seconds=0)
+        for name in ("n1", "n2")
     ]
     with Cluster(server, config) as cluster:
 
@@ -299,7 +312,7 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
 
 def test_requests_are_counted_with_how_they_ended(server: ApiServer, tmp_path: Path) -> None:
     """MET-21: by the transport that all of them go through."""
-    transport = KubernetesTransport(str(kubeconfig(tmp_path / "kubeconfig", server.url)))
+    transport = KubernetesTransport(ApiAccess(str(kubeconfig(tmp_path / "kubeconfig", server.url))))
     server.faults.append(Fault("list", status=500))
     for _ in range(2):
         with transport.get("/api/v1/services", {}, read_timeout_seconds=DEADLINE_SECONDS) as answer:
@@ -323,7 +336,7 @@ def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer,
     """HC-30: each time; and the node's events stand in the namespace in which kubectl looks for them."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     for expected in (1, 2):
-        announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
+        announcer = Announcer(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
         announcer.announce(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
         announcer.start()
         announcer.finish(DEADLINE_SECONDS)
@@ -363,11 +376,11 @@ def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
             cluster.becomes(ip1=[])
             server.tokens = {"second"}
             server.end_watches()
-            wait_for(lambda: any("401" in str(p) for p in cluster.node.status().problems), "a refusal")
+            wait_for(lambda: "401" in cluster.faults(), "a refusal")
             kubeconfig(config, server.url, token="second")
             server.put(service("b", "10.96.0.2"))
             cluster.becomes(ip1=[], ip2=[])
-            wait_for(lambda: not cluster.node.status().problems, "no problem any more")
+            wait_for(lambda: not cluster.faults() and not cluster.node.status().problems, "no problem any more")
 
 
 def test_tls_with_a_private_authority(tmp_path: Path) -> None:
@@ -383,9 +396,7 @@ def test_tls_with_a_private_authority(tmp_path: Path) -> None:
         _make_certificate(other)
         doubting = kubeconfig(tmp_path / "doubting", server.url, authority=other)
         with Cluster(server, doubting) as cluster:
-            wait_for(
-                lambda: any("CERTIFICATE_VERIFY_FAILED" in str(p) for p in cluster.node.status().problems), "doubt"
-            )
+            wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in cluster.faults(), "doubt")
             assert not cluster.node.status().complete
 
 

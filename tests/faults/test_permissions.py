@@ -10,6 +10,7 @@ from apiserver.server import ApiServer
 from chart.rendering import only, render
 from faults.test_api_source import Cluster, kubeconfig, server, wait_for
 from ipvsagent.model.objects import Announced
+from ipvsagent.source.access import ApiAccess
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import SilentLogger
@@ -33,7 +34,7 @@ def _permission(request: str) -> Permission:
 def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, tmp_path: Path) -> None:
     """Lists, watches, addresses of the nodes, a question for a node that may be gone, and an event."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
-    announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
+    announcer = Announcer(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
     server.put(service("late", "10.96.0.1"))
     with Cluster(server, config) as cluster:
 

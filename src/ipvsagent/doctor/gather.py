@@ -30,6 +30,7 @@ from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adopt import list_entries, read_kernel
 from ipvsagent.reconciler.patience import patiently
+from ipvsagent.source.access import ApiAccess
 from ipvsagent.source.transport import KubernetesTransport
 
 _AS_ROOT = "run as root, or with the capability NET_ADMIN"
@@ -205,7 +206,7 @@ class _Reader:
             self._unread |= dict.fromkeys(parts, Unread("no access is configured", _GIVE_KUBECONFIG))
             return
         try:
-            transport = KubernetesTransport(self._kubeconfig)
+            transport = KubernetesTransport(ApiAccess(self._kubeconfig))
         except SourceError as error:
             self._not_reached(str(error).partition("\n")[0])
             return

@@ -33,7 +33,8 @@ class Sources(Struct, frozen=True):
     """Where answers come from; each may be called from any thread at any time and never waits.
 
     Args:
-        silence_seconds: since the API server last answered as it should; None without an API server.
+        silence_seconds: since the API server last confirmed what is known; None without an API server.
+        source_faults: what is not followed at the moment.
         started_at: when the agent started, with its zone.
         families: those that the node serves.
         flags: the command line's options in force.
@@ -47,6 +48,7 @@ class Sources(Struct, frozen=True):
     progress: Callable[[], Progress]
     settings: Callable[[], Settings]
     silence_seconds: Callable[[], float] | None = None
+    source_faults: Callable[[], tuple[str, ...]] = tuple
     started_at: dt.datetime = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     families: tuple[Family, ...] = tuple(Family)
     flags: tuple[tuple[str, str], ...] = ()

@@ -16,6 +16,9 @@ from ipvsagent.serve.health import Health, Sources
 from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
 from ipvsagent.serve.slis import CHECKS, CONTENT_TYPE, CheckCounts
 
+STALE_SECONDS = 600.0
+"""A node is not ready when the API server has not confirmed for so long what it serves."""
+
 _COMPONENT = "ipvsagent"
 _GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first
 _WARNING = (
@@ -68,7 +71,12 @@ class Pages:
         status = self._sources.status()
         if not status.complete:
             return ["Services and EndpointSlices were not listed yet"]
-        return [] if status.prepared else ["the first synchronisation is not done yet"]
+        if not status.prepared:
+            return ["the first synchronisation is not done yet"]
+        silence = self._sources.silence_seconds
+        if silence is not None and (age := silence()) > STALE_SECONDS:
+            return [f"the API server has confirmed nothing for {age:.0f} s", *self._sources.source_faults()]
+        return []
 
     def _reasons(self, check_type: str) -> list[str]:
         """Why a check fails; `/healthz` says that the process is alive, so it never does (HC-22)."""
@@ -124,12 +132,13 @@ class Pages:
             **self._api_age(),
         }
         rows = "".join(f"{name}: {value}\n" for name, value in lines.items())
-        details = "".join(f"- {line}\n" for line in (*status.failures[:50], *map(str, status.problems[:50])))
+        faults = (*self._sources.source_faults(), *status.failures[:50], *map(str, status.problems[:50]))
+        details = "".join(f"- {line}\n" for line in faults)
         return text_response(HTTPStatus.OK, f"\n{_COMPONENT} statusz\n{_WARNING}\n{rows}{details}")
 
     def _api_age(self) -> dict[str, str]:
         silence = self._sources.silence_seconds
-        return {} if silence is None else {"API server last answered": f"{silence():.0f} s ago"}
+        return {} if silence is None else {"Confirmed by the API server": f"{silence():.0f} s ago"}
 
     def _flagz(self, request: Request) -> Response:
         version = _asked_version(request.accept, "Flagz")

@@ -63,6 +63,6 @@ class NodePresenceQuestions:
                 if found.status != 200:
                     return
                 rows = msgspec.json.decode(found.read(), type=_Table).rows
-        except (SourceError, msgspec.DecodeError):
+        except (SourceError, msgspec.DecodeError, RecursionError):
             return
         self._put(NodePresence(name, bool(rows)))
