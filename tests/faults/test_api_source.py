@@ -370,14 +370,16 @@ def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, clus
 def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
     """Service account tokens rotate: a refused one leads to a new look at the configuration."""
     config = tmp_path / "kubeconfig"
-    with ApiServer(tokens={"first"}) as server:
+    certificate = tmp_path / "server.pem"
+    _make_certificate(certificate)
+    with ApiServer(certificate, tokens={"first"}) as server:
         server.put(service("a", "10.96.0.1"))
-        with Cluster(server, kubeconfig(config, server.url, token="first")) as cluster:
+        with Cluster(server, kubeconfig(config, server.url, token="first", authority=certificate)) as cluster:
             cluster.becomes(ip1=[])
             server.tokens = {"second"}
             server.end_watches()
             wait_for(lambda: "401" in cluster.faults(), "a refusal")
-            kubeconfig(config, server.url, token="second")
+            kubeconfig(config, server.url, token="second", authority=certificate)
             server.put(service("b", "10.96.0.2"))
             cluster.becomes(ip1=[], ip2=[])
             wait_for(lambda: not cluster.faults() and not cluster.node.status().problems, "no problem any more")
