@@ -169,7 +169,7 @@ def test_status_for_people() -> None:
         "Services: 7",
         "Configuration refused: a: is wrong b: too",
         "Waiting for a restart: oomScoreAdj",
-        "API server last answered: 12 s ago",
+        "Confirmed by the API server: 12 s ago",
         "- write rules: no",
         "- Service shop/web: spec.ports is empty",
     ):
