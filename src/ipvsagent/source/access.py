@@ -93,7 +93,7 @@ class ApiAccess:
         self._environment = environment
         self._now = now
         self._service_account = service_account
-        self._warn = warn
+        self.warn = warn
         self._lock = threading.Lock()
         self._files: dict[str, bytes] = {}  # last good content by path
         self._given: Access | None = None  # the last answer
@@ -138,7 +138,7 @@ class ApiAccess:
             try:
                 config = self._load()
             except SourceError as error:
-                self._warn(f"the configuration cannot be read again, the earlier one stays in use: {error}")
+                self.warn(f"the configuration cannot be read again, the earlier one stays in use: {error}")
                 return
             if config != self._config:
                 self._config = config
@@ -168,7 +168,7 @@ class ApiAccess:
         address = f"[{host}]" if ":" in host else host
         authority = self._service_account / "ca.crt"
         if not authority.exists():
-            self._warn(f"{authority} does not exist; the authorities of the system are used")
+            self.warn(f"{authority} does not exist; the authorities of the system are used")
         return ClientConfig(
             server=self._server or Secret(f"https://{address}:{port}"),
             authority_file=str(authority) if authority.exists() else "",
@@ -249,7 +249,7 @@ class ApiAccess:
         except SourceError as error:
             if need_file:
                 raise
-            self._warn(f"{error}; its last content stays in use")
+            self.warn(f"{error}; its last content stays in use")
             content = b""
         if content.strip():
             self._files[path] = content

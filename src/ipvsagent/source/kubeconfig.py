@@ -345,7 +345,7 @@ def _bytes(field: str, data: Secret) -> bytes:
 def _decode_secret(kind: type[T], value: object) -> T:
     if kind is Secret and isinstance(value, str):
         return kind(value)  # type: ignore[call-arg]  # it is Secret, which takes a text
-    raise msgspec.ValidationError("Expected `str`")
+    raise ValueError("Expected `str`")
 
 
 def _field(text: str) -> str:

@@ -225,7 +225,13 @@ class KubernetesTransport:
 
         with self._lock:
             if self._pool is None or self._pool[0] != wanted:
-                fresh = open_pool(wanted, options=_KEEPALIVE, most_connections=_MOST_CONNECTIONS)
+                try:
+                    fresh = open_pool(wanted, options=_KEEPALIVE, most_connections=_MOST_CONNECTIONS)
+                except SourceError as error:  # half of a pair was replaced, or a file is being written
+                    if self._pool is None:
+                        raise
+                    self._access.warn(f"{error}; the earlier one stays in use")
+                    return self._pool[1]
                 if self._pool is not None:
                     self._pool[1].clear()
                 self._pool = wanted, fresh
