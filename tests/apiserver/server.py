@@ -103,6 +103,7 @@ class ApiServer:
         self.headers: list[list[tuple[str, str]]] = []  # of each request
         self.client_names: list[str] = []  # common names of the certificates that clients sent; empty without one
         self.faults: deque[Fault] = deque()
+        self.always: list[Fault] = []  # faults that happen every time
         self.requests: list[str] = []
         self.events: list[Json] = []
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that SelfSubjectAccessReviews deny
@@ -212,7 +213,7 @@ class ApiServer:
         with self._changed:
             if self.faults and (self.faults[0].verb, self.faults[0].kind) == (verb, kind):
                 return self.faults.popleft()
-        return None
+        return next((f for f in self.always if (f.verb, f.kind) == (verb, kind)), None)
 
     def page(self, kind: str, limit: int, token: str, selected: Callable[[Json], bool]) -> Json | None:
         """One page of a consistent list; None if its token expired."""

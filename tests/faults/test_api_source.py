@@ -249,6 +249,49 @@ def test_every_fault_of_a_watch_ends_in_the_right_state(cluster: Cluster, fault:
     assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
 
 
+WATCHES_THAT_FAIL = [
+    Fault("watch", status=500),
+    Fault("watch", status=504),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd"}}),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 504, "message": "timeout"}}),
+    Fault("watch", body=b""),
+    Fault("watch", body=b"hello"),
+]
+
+
+@pytest.mark.parametrize("fault", WATCHES_THAT_FAIL, ids=lambda f: f"{f.status or f.event or f.body}")
+def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, fault: Fault) -> None:
+    """Lists bring it; `/statusz` names the fault, and the log has one line each when it begins and ends."""
+    cluster.server.always.append(fault)
+    cluster.server.end_watches()
+    cluster.server.put(service("c", "10.96.0.3"))
+    everything = {"ip1": ["10.244.1.1"], "ip2": ["10.244.1.2", "10.244.1.3"], "ip3": []}
+    cluster.becomes(**everything)
+    assert "API server /api/v1/services: not followed for" in cluster.faults()
+    assert not cluster.node.status().problems
+    cluster.server.always.clear()
+    cluster.server.put(service("d", "10.96.0.4"))
+    cluster.becomes(**everything, ip4=[])
+    cluster.server.put(service("e", "10.96.0.5"))
+    wait_for(lambda: not cluster.faults(), "all is followed again")
+    lines = [line for line in cluster.log.lines if "/api/v1/services" in line and not line.startswith("debug")]
+    assert [line.partition(" resource")[0] for line in lines] == [
+        "warning: connection to the API server broke",
+        "info: connection to the API server is back",
+    ]
+
+
+def test_a_watch_without_bookmarks_is_checked_by_a_list(server: ApiServer, tmp_path: Path) -> None:
+    """A connection that is open and silent proves nothing."""
+    server.bookmark_seconds = 60.0
+    config = kubeconfig(tmp_path / "kubeconfig", server.url)
+    with Cluster(server, config, silent_seconds=0.3) as cluster:
+        cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
+        wait_for(lambda: sum("services?" in r and "watch" not in r for r in server.requests) > 2, "two more lists")
+        assert cluster.silence_seconds() < DEADLINE_SECONDS
+        assert not cluster.faults()
+
+
 def test_an_object_that_does_not_decode_is_reported_and_its_last_version_stays(cluster: Cluster) -> None:
     """The others go on."""
     broken = service("a", "10.96.0.1", ports="none")

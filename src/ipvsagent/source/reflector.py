@@ -142,7 +142,9 @@ class Reflector:
             if self._version is None:
                 began = self._clock()
                 self._version = self._list()
-                self._confirm(began, by_list=True)
+                self.confirmed_at = self._clock()
+                if not self._watch_broke:
+                    self._state.recovered(self._resource.path, began)
             else:
                 self._watch(self._version)
         except _Refused as error:
@@ -242,7 +244,7 @@ class Reflector:
                 self._silent()
                 return
         if heard:
-            self._backoff.succeeded()
+            self._progressed(began)
         elif self._clock() - began < 1.0:
             raise SourceError("the API server ended the watch at once")
         else:
@@ -262,13 +264,10 @@ class Reflector:
         self._check_kind(head.kind, self._resource.kind.value)
         if event.type != "BOOKMARK":
             self._tell(event.type, decode_json(self._resource.kind, event.object))
-        moved = bool(head.metadata.resourceVersion) and head.metadata.resourceVersion != self._version
-        if moved:
+        self.confirmed_at = self._clock()
+        if head.metadata.resourceVersion not in ("", self._version):
             self._version = head.metadata.resourceVersion
-            self._faults = 0
-            self._watch_broke = False
-            self._backoff.succeeded()
-        self._confirm(began)
+            self._progressed(began)
         return True
 
     def _tell(self, event_type: str, result: DecodeResult) -> None:
@@ -292,11 +291,12 @@ class Reflector:
 
     # -- well or not -------------------------------------------------------------------------------------------
 
-    def _confirm(self, began: float, *, by_list: bool = False) -> None:
-        """Note that what is known is current, by the answer to a request that began at a time."""
-        self.confirmed_at = self._clock()
-        if not (by_list and self._watch_broke):
-            self._state.recovered(self._resource.path, began)
+    def _progressed(self, began: float) -> None:
+        """Note that watches work: one that began at a time brought the version forward, or ended in order."""
+        self._faults = 0
+        self._watch_broke = False
+        self._backoff.succeeded()
+        self._state.recovered(self._resource.path, began)
 
     def _silent(self) -> None:
         """Check with a list if the server has confirmed nothing for longer than a watch may be silent."""
