@@ -264,6 +264,7 @@ def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, faul
     """Lists bring it; `/statusz` names the fault, and the log has one line each when it begins and ends."""
     cluster.server.always.append(fault)
     cluster.server.end_watches()
+    wait_for(lambda: "API server /api/v1/services: not followed for" in cluster.faults(), "the fault is noticed")
     cluster.server.put(service("c", "10.96.0.3"))
     everything = {"ip1": ["10.244.1.1"], "ip2": ["10.244.1.2", "10.244.1.3"], "ip3": []}
     cluster.becomes(**everything)

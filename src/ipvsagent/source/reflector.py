@@ -234,12 +234,14 @@ class Reflector:
             "timeoutSeconds": str(self._random.randint(*WATCH_SECONDS)),
         }
         began = self._clock()
-        heard = False
+        heard = 0
         with self._transport.get(self._resource.path, query, read_timeout_seconds=self._silent_seconds) as answer:
             _check(answer)
             try:
                 for line in answer.lines():
-                    heard |= self._hear(line, answer, began)
+                    heard += self._hear(line, answer, began)
+                    if heard == 2:  # it lasts, even if nothing in the cluster changes
+                        self._state.recovered(self._resource.path, began)
             except Silence:
                 self._silent()
                 return
