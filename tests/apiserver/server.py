@@ -104,6 +104,7 @@ class ApiServer:
         self.client_names: list[str] = []  # common names of the certificates that clients sent; empty without one
         self.faults: deque[Fault] = deque()
         self.always: list[Fault] = []  # faults that happen every time
+        self.echo = False  # whether messages repeat the request's headers, as careless servers do
         self.requests: list[str] = []
         self.events: list[Json] = []
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that SelfSubjectAccessReviews deny
@@ -327,6 +328,9 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def _echoed(self) -> str:
+        return f" {dict(self.headers.items())}" if self.api.echo else ""
+
     def _client_name(self) -> str:
         if not isinstance(self.connection, ssl.SSLSocket):
             return ""
@@ -378,7 +382,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(_line("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"}))
             events = ()
         elif fault is not None and fault.event is not None:
-            self._chunk(json.dumps(fault.event).encode() + b"\n")
+            line = json.dumps(fault.event).replace("ECHO", json.dumps(self._echoed())[1:-1])
+            self._chunk(line.encode() + b"\n")
             events = ()
         for type_, item in events:
             line = _line(type_, item)
@@ -395,6 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _status(self, code: int, message: str, retry_after: int | None = None) -> None:
+        message += self._echoed()
         body = json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": code}).encode()
         self._send(code, body, retry_after=retry_after)
 

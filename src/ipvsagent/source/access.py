@@ -45,7 +45,7 @@ class Connection(Struct, frozen=True):
     authorities: bytes = b""
     server_name: str = ""
     proxy: Secret | None = None
-    certificate: bytes = b""
+    certificate: Secret = NO_SECRET  # its file often holds the key, too
     key: Secret = NO_SECRET
 
 
@@ -90,12 +90,12 @@ class ApiAccess:
     ) -> None:
         self._kubeconfig = kubeconfig
         self._server = Secret(server)
-        self._environment = environment
+        self._variable: Callable[[str], str] = lambda name: environment.get(name, "")  # may hold a proxy's password
         self._now = now
         self._service_account = service_account
         self.warn = warn
         self._lock = threading.Lock()
-        self._files: dict[str, bytes] = {}  # last good content by path
+        self._files: dict[str, Secret] = {}  # last good content by path
         self._given: Access | None = None  # the last answer
         try:
             self._config = self._load()
@@ -151,17 +151,17 @@ class ApiAccess:
             return load_kubeconfig([Path(self._kubeconfig)], server=self._server)
         if (self._service_account / "token").exists():
             return self._in_cluster()
-        named = self._environment.get("KUBECONFIG", "")
+        named = self._variable("KUBECONFIG")
         paths = [Path(p) for p in dict.fromkeys(named.split(os.pathsep)) if p]
         if not paths:
-            paths = [Path(self._environment.get("HOME", "/")) / ".kube/config"]
+            paths = [Path(self._variable("HOME") or "/") / ".kube/config"]
         if not any(p.exists() for p in paths) and not self._server:
             raise SourceError(f"{', '.join(map(str, paths))} does not exist, and there is no service account")
         return load_kubeconfig(paths, server=self._server, must_exist=False)
 
     def _in_cluster(self) -> ClientConfig:
-        host = self._environment.get("KUBERNETES_SERVICE_HOST", "")
-        port = self._environment.get("KUBERNETES_SERVICE_PORT", "")
+        host = self._variable("KUBERNETES_SERVICE_HOST")
+        port = self._variable("KUBERNETES_SERVICE_PORT")
         if not self._server and not (host and port):
             missing = "KUBERNETES_SERVICE_HOST" if not host else "KUBERNETES_SERVICE_PORT"
             raise SourceError(f"there is a service account, and ${missing} is not set")
@@ -184,20 +184,23 @@ class ApiAccess:
         return Connection(
             url,
             verify=not config.insecure,
-            authorities=config.authorities or self._read("certificate-authority", config.authority_file, need_files),
+            authorities=config.authorities or self._authorities(need_files),
             server_name=config.server_name,
-            proxy=config.proxy or environment_proxy(url, self._environment),
-            certificate=self._certificate(need_files) if tls else b"",
+            proxy=config.proxy or environment_proxy(url, self._variable),
+            certificate=self._certificate(need_files) if tls else NO_SECRET,
             key=self._key(need_files) if tls else NO_SECRET,
         )
 
-    def _certificate(self, need_file: bool) -> bytes:
+    def _authorities(self, need_file: bool) -> bytes:
+        return self._read("certificate-authority", self._config.authority_file, need_file).reveal().encode("latin-1")
+
+    def _certificate(self, need_file: bool) -> Secret:
         return self._config.certificate or self._read("client-certificate", self._config.certificate_file, need_file)
 
     def _key(self, need_file: bool) -> Secret:
         if not (self._config.certificate or self._config.certificate_file):
             return NO_SECRET
-        return self._config.key or Secret(self._read("client-key", self._config.key_file, need_file).decode("latin-1"))
+        return self._config.key or self._read("client-key", self._config.key_file, need_file)
 
     # -- credentials -------------------------------------------------------------------------------------------
 
@@ -209,8 +212,7 @@ class ApiAccess:
             if answer.token:
                 authorization = _bearer(answer.token)
             if answer.certificate:
-                pair = {"certificate": answer.certificate.encode(), "key": answer.key}
-                connection = msgspec.structs.replace(connection, **pair)
+                connection = msgspec.structs.replace(connection, certificate=answer.certificate, key=answer.key)
         headers: tuple[tuple[str, Secret], ...] = (("Authorization", authorization),) if authorization else ()
         headers += _impersonation(self._config.impersonation)
         given = self._config.token, self._config.password, *(self._config.plugin.args if self._config.plugin else ())
@@ -235,23 +237,23 @@ class ApiAccess:
         if not path:
             return self._config.token
         need_file = need_file and not self._config.token
-        text = self._read("token file", path, need_file).decode("latin-1").strip()
+        text = self._read("token file", path, need_file).reveal().strip()
         if not text and not self._config.token:
             raise SourceError(f"token file {path} is empty")
         return Secret(text) if text else self._config.token
 
-    def _read(self, field: str, path: str, need_file: bool) -> bytes:
-        """The content of a file; its last good content if it is empty or cannot be read now."""
+    def _read(self, field: str, path: str, need_file: bool) -> Secret:
+        """The content of a file as Latin-1; its last good content if it is empty or cannot be read now."""
         if not path:
-            return b""
+            return NO_SECRET
         try:
-            content = read_file(field, path)
+            content = Secret(read_file(field, path).decode("latin-1"))
         except SourceError as error:
             if need_file:
                 raise
             self.warn(f"{error}; its last content stays in use")
-            content = b""
-        if content.strip():
+            content = NO_SECRET
+        if content.reveal().strip():
             self._files[path] = content
         return self._files.get(path, content)
 

@@ -42,7 +42,7 @@ class PluginCredentials(Struct, frozen=True):
     """
 
     token: Secret = NO_SECRET
-    certificate: str = ""
+    certificate: Secret = NO_SECRET
     key: Secret = NO_SECRET
     expires_at: float | None = None
 
@@ -135,7 +135,10 @@ class ExecPlugin:
         if not status.token and not certificate:
             raise self._error("printed neither a token nor a client certificate")
         return PluginCredentials(
-            Secret((status.token or "").strip()), certificate, Secret(key), self._expiry(status.expiration_timestamp)
+            Secret((status.token or "").strip()),
+            Secret(certificate),
+            Secret(key),
+            self._expiry(status.expiration_timestamp),
         )
 
     def _expiry(self, text: str | None) -> float | None:

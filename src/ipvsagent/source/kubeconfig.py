@@ -133,7 +133,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     authorities: bytes = b""
     proxy: Secret | None = None
     certificate_file: str = ""
-    certificate: bytes = b""
+    certificate: Secret = NO_SECRET
     key_file: str = ""
     key: Secret = NO_SECRET
     token: Secret = NO_SECRET
@@ -244,7 +244,7 @@ def _client_config(cluster_name: str, cluster: _Cluster, user_name: str, user: _
             authorities=authorities,
             proxy=proxy,
             certificate_file=user.client_certificate,
-            certificate=_bytes("client-certificate-data", user.client_certificate_data),
+            certificate=Secret(_bytes("client-certificate-data", user.client_certificate_data).decode("latin-1")),
             key_file=user.client_key,
             key=Secret(_bytes("client-key-data", user.client_key_data).decode("latin-1")),
             token=user.token,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from ipvsagent.errors import SourceError
@@ -31,16 +31,19 @@ def configured_proxy(url: Secret) -> Secret:
     return url
 
 
-def environment_proxy(server: str, environment: Mapping[str, str]) -> Secret | None:
+def environment_proxy(server: str, variable: Callable[[str], str]) -> Secret | None:
     """The proxy that the environment names for a server; None to connect directly.
+
+    Args:
+        variable: returns the value of an environment variable; empty if it is not set.
 
     Raises:
         SourceError: the variable does not hold the URL of a proxy.
     """
     target = urlsplit(server)
     name = "HTTPS_PROXY" if target.scheme == "https" else "HTTP_PROXY"
-    text = environment.get(name) or environment.get(name.lower()) or ""
-    no_proxy = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    text = variable(name) or variable(name.lower())
+    no_proxy = variable("NO_PROXY") or variable("no_proxy")
     port = target.port or _DEFAULT_PORTS[target.scheme]
     if not text or _is_exempt((target.hostname or "").rstrip("."), port, no_proxy):
         return None

@@ -52,3 +52,10 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
             if len(shape) >= _SHORTEST:
                 text = text.replace(shape, HIDDEN)
     return text
+
+
+def without_user(url: str) -> str:
+    """Hide user and password of a URL, or of a host that was given instead."""
+    scheme, slashes, rest = url.rpartition("//")
+    before, at, host = rest.rpartition("@")
+    return f"{scheme}{slashes}{HIDDEN if before else ''}{at}{host}"

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from ipvsagent.errors import SourceError
 from ipvsagent.source.access import Connection
+from ipvsagent.source.secret import Secret
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _LARGEST_PAIR_BYTES = 1 << 20
@@ -53,17 +54,17 @@ def _trust(context: ssl.SSLContext, pem: bytes) -> None:
 
 
 def _present(context: ssl.SSLContext, connection: Connection) -> None:
-    key = connection.key.reveal().encode("latin-1")
     try:
-        with _as_file(connection.certificate) as certificate_path, _as_file(key) as key_path:
+        with _as_file(connection.certificate) as certificate_path, _as_file(connection.key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=lambda: "")  # never ask a terminal for one
     except (ssl.SSLError, OSError, ValueError):
         raise SourceError("the client certificate or its key cannot be read (PEM), or they do not match") from None
 
 
 @contextlib.contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """Offer bytes under a path, once and to this process alone."""
+def _as_file(text: Secret) -> Iterator[str]:
+    """Offer a text of Latin-1 under a path, once and to this process alone."""
+    content = text.reveal().encode("latin-1")
     if len(content) > _LARGEST_PAIR_BYTES:
         raise ValueError("too large")
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
