@@ -32,7 +32,7 @@ class Authority:
     def __init__(self, folder: Path, name: str, parent: Authority | None = None) -> None:
         self._folder = folder
         ca = "basicConstraints=critical,CA:TRUE"
-        self.pair = _make(folder, name, ca, parent.pair if parent else None)
+        self.pair: Pair = _make(folder, name, ca, parent.pair if parent else None)
 
     @property
     def certificate(self) -> Path:

@@ -382,8 +382,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(_line("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"}))
             events = ()
         elif fault is not None and fault.event is not None:
-            line = json.dumps(fault.event).replace("ECHO", json.dumps(self._echoed())[1:-1])
-            self._chunk(line.encode() + b"\n")
+            scripted = json.dumps(fault.event).replace("ECHO", json.dumps(self._echoed())[1:-1])
+            self._chunk(scripted.encode() + b"\n")
             events = ()
         for type_, item in events:
             line = _line(type_, item)

@@ -64,8 +64,8 @@ class Client:
     def __init__(self, server: ApiServer, kubeconfig: Path | str = "", master: str = "", **options: Any) -> None:
         self.warnings: list[str] = []
         self._server = server
-        options = {"environment": {}, "service_account": NO_SERVICE_ACCOUNT} | options
-        self.access = ApiAccess(str(kubeconfig), master, warn=self.warnings.append, **options)
+        given: dict[str, Any] = {"environment": {}, "service_account": NO_SERVICE_ACCOUNT, **options}
+        self.access = ApiAccess(str(kubeconfig), master, warn=self.warnings.append, **given)
         self._transport = KubernetesTransport(self.access)
 
     def ask(self) -> int:

@@ -26,6 +26,9 @@ from ipvsagent.model.status import Progress, Status
 from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.serve.messages import JSON, NO_SNIFFING, Handler, Request, Response, plain_error
 
+STALE_SECONDS = 600.0
+"""What the API server has not confirmed for so long counts as old."""
+
 _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 
 
@@ -73,6 +76,12 @@ class Health:
         """Whether no work is outstanding for longer than twice the synchronisation period (HC-02, DEV-32)."""
         return self.late_seconds() <= 2 * self._sources.settings().sync_period_seconds
 
+    def stale_seconds(self) -> float:
+        """How long the API server has confirmed nothing of what this node serves; 0 up to `STALE_SECONDS`."""
+        silence = self._sources.silence_seconds
+        age = 0.0 if silence is None else silence()
+        return age if age > STALE_SECONDS else 0.0
+
     def handle(self, request: Request) -> Response:
         """The health server: two paths, any method (HC-01)."""
         if request.path not in ("/healthz", "/livez"):
@@ -89,7 +98,7 @@ class Health:
     def _answer(self, *, with_node: bool) -> Response:
         """HC-05: `lastUpdated` is now where all is well, else when the last complete pass ended.
 
-        A new configuration that was refused is named; the node is none the less healthy with the old one.
+        A configuration that was refused and old API data are named; the node is healthy nevertheless, with what it has.
         """
         now = self._sources.now()
         healthy = self.is_healthy()
@@ -103,6 +112,7 @@ class Health:
             **({"nodeEligible": eligible} if with_node else {}),
             "healthy": healthy,
             **({"configurationRefused": refused} if refused else {}),
+            **({"apiDataAgeSeconds": round(age)} if (age := self.stale_seconds()) else {}),
             "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._sources.families},
         }
         code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE

@@ -26,7 +26,7 @@ class Sources(Struct):
         families: those this node serves.
         read_statistics: reads the kernel's counts; may raise `AgentError`. One thread at a time calls it.
         port_names: which Service's port each virtual server serves.
-        silence_seconds: how long ago the API server last answered; None without one.
+        silence_seconds: how long ago the API server last confirmed what is served; None without one.
         requests: how requests to the API server went; None without one.
         ask_for_counts: told of each reading.
         settings: those in force.

@@ -16,9 +16,6 @@ from ipvsagent.serve.health import Health, Sources
 from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
 from ipvsagent.serve.slis import CHECKS, CONTENT_TYPE, CheckCounts
 
-STALE_SECONDS = 600.0
-"""A node is not ready when the API server has not confirmed for so long what it serves."""
-
 _COMPONENT = "ipvsagent"
 _GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first
 _WARNING = (
@@ -73,8 +70,7 @@ class Pages:
             return ["Services and EndpointSlices were not listed yet"]
         if not status.prepared:
             return ["the first synchronisation is not done yet"]
-        silence = self._sources.silence_seconds
-        if silence is not None and (age := silence()) > STALE_SECONDS:
+        if age := self._health.stale_seconds():
             return [f"the API server has confirmed nothing for {age:.0f} s", *self._sources.source_faults()]
         return []
 

@@ -47,10 +47,9 @@ def environment_proxy(server: str, variable: Callable[[str], str]) -> Secret | N
     port = target.port or _DEFAULT_PORTS[target.scheme]
     if not text or _is_exempt((target.hostname or "").rstrip("."), port, no_proxy):
         return None
-    parts = _split(text)
-    if parts is None or not parts.scheme or not parts.hostname:
+    if "://" not in text:
         text = f"http://{text}"
-        parts = _split(text)
+    parts = _split(text)
     if parts is None or parts.scheme not in _SCHEMES or not parts.hostname:
         raise SourceError(f"${name} is not the URL of a proxy (scheme http, https, socks5 or socks5h)")
     return Secret(text)
