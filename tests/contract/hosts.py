@@ -233,7 +233,7 @@ class RealHost:
         self._stack.close()
 
     def _iptables(self, family: Family, *words: str) -> None:
-        self._run(f"{_program(family)}-{self._variant}", "-w", "5", *words)
+        self._run(f"{_program(family)}-{self._variant}", "-w", "60", *words)
 
     def _run(self, *words: str) -> str:
         return self._namespace.run(*words)

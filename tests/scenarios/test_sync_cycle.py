@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import address, addresses, endpoint, endpoint_slice, service
@@ -139,7 +140,7 @@ class _Gathering:
 
     def end(self) -> list[Message]:
         """What it gathered, when it has."""
-        self._thread.join(30)
+        self._thread.join(scaled(30))
         return self.found
 
 

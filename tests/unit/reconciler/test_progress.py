@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from lab.speed import scaled
 
 from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
@@ -91,7 +92,7 @@ class Running:
 
     def wait(self, condition: Callable[[Progress], object]) -> None:
         """Wait until the progress is such."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + scaled(20)
         while not condition(self.reconciler.progress()):
             assert time.monotonic() < deadline, self.reconciler.progress()
             time.sleep(0.005)

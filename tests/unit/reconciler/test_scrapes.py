@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import endpoint_slice, service
@@ -31,7 +32,7 @@ class Gate:
         """Stay here if the gate is closed."""
         if self.closed:
             self.reached.set()
-            assert self._open.wait(30)
+            assert self._open.wait(scaled(30))
 
     def open(self) -> None:
         """Let everybody through."""
@@ -61,7 +62,7 @@ def _meanwhile(work: object, gate: Gate) -> Iterator[None]:
     thread = threading.Thread(target=work)  # type: ignore[arg-type]  # any callable without arguments
     thread.start()
     try:
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(scaled(30))
         yield
     finally:
         gate.open()

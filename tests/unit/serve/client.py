@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
+from lab.speed import scaled
+
 from builders import address
 from ipvsagent.serve.connection import Limits
 from ipvsagent.serve.http import HttpServer
@@ -14,7 +16,7 @@ from ipvsagent.serve.listeners import Endpoint, Listen
 from ipvsagent.serve.messages import Handler, Request, Response, text_response
 from unit.reconciler.node import SilentLogger
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = scaled(20.0)
 GET = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
 
 

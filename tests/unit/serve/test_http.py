@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+from lab.speed import scaled
 
 from ipvsagent.serve.connection import Limits
 from ipvsagent.serve.http import HttpServer
@@ -33,7 +34,7 @@ def saying(text: str) -> Handler:
     return lambda _: text_response(200, text)
 
 
-SHORT = Limits(request_seconds=0.2, response_seconds=0.2, linger_seconds=0.2)
+SHORT = Limits(request_seconds=scaled(0.4), response_seconds=scaled(0.4), linger_seconds=scaled(0.4))
 
 
 def test_a_request_is_answered_and_the_connection_ends_when_asked_to() -> None:

@@ -18,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from lab.speed import scaled
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -379,7 +380,7 @@ def health(ask: Callable[[str], Any]) -> str | None:
 
 def wait_for(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
     """Look until a condition holds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + scaled(60)
     while not condition():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.05)
@@ -429,7 +430,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Callable[[str], Any]]:
     ]
 
     def ask(path: str) -> Any:
-        with urlopen(f"http://{listen}/api/v1/{path}", timeout=10) as answer:
+        with urlopen(f"http://{listen}/api/v1/{path}", timeout=scaled(10)) as answer:
             return json.load(answer)
 
     def answers() -> bool:
