@@ -107,8 +107,8 @@ def client(port: str) -> None:
     from ipvsagent.log import StructuredLogger
     from ipvsagent.model.events import Event, Listed
     from ipvsagent.reconciler.cache import ObjectCache
-    from ipvsagent.source.access import ApiAccess
     from ipvsagent.source.api import ApiSource
+    from ipvsagent.source.client.access import ApiAccess
     from ipvsagent.source.transport import KubernetesTransport
 
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

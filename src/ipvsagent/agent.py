@@ -42,9 +42,9 @@ from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
 from ipvsagent.serve.answers import AnswerCounts
 from ipvsagent.serve.health import Sources
 from ipvsagent.serve.serving import Serving
-from ipvsagent.source.access import ApiAccess
-from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
@@ -188,7 +188,7 @@ class Agent:
         self._monitor_threads = [threading.Thread(target=self._follow, args=(m,), daemon=True) for m in self._monitors]
         self._source: ManifestSource | ApiSource
         self._requests: RequestCounts | None = None
-        self._announcer: Announcer | None = None
+        self._event_recorder: EventRecorder | None = None
         if manifests is not None:
             self._source = ManifestSource(manifests, self.reconciler.put)
         else:
@@ -198,8 +198,8 @@ class Agent:
             self._requests = transport.requests
             self._source = ApiSource(transport, name, self.reconciler.put, log)
             self.reconciler.departures.ask = self._source.ask_for_node
-            self._announcer = Announcer(transport, name, log)
-            self.reconciler.announce = self._announcer.announce
+            self._event_recorder = EventRecorder(transport, name, log)
+            self.reconciler.announce = self._event_recorder.record
         self.answers = AnswerCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
         self._closing = [drivers.close]  # what is left when all threads have ended
@@ -217,7 +217,7 @@ class Agent:
                 answers=self.answers,
             ),
             log,
-            report=self._announcer.announce if self._announcer else lambda _: None,
+            report=self._event_recorder.record if self._event_recorder else lambda _: None,
         )
         self.reconciler.published = self._serving.update
         self._configuration = configuration_file and ConfigurationWatcher(
@@ -288,9 +288,9 @@ class Agent:
             for thread in self._monitor_threads:
                 thread.start()
             self._source.start()
-            if self._announcer:
-                self._announcer.announce(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
-                self._announcer.start()
+            if self._event_recorder:
+                self._event_recorder.record(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
+                self._event_recorder.start()
             if self._configuration:
                 self._configuration.start()
             self.reconciler.run()
@@ -302,16 +302,16 @@ class Agent:
         self._log.info("stopped; the kernel state stays in place")
 
     def _tell_before_the_end(self, error: NodeUnusable) -> None:
-        if self._announcer:
-            self._announcer.announce(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
-            self._announcer.start()
-            self._announcer.finish(_LAST_EVENTS_SECONDS)
+        if self._event_recorder:
+            self._event_recorder.record(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
+            self._event_recorder.start()
+            self._event_recorder.finish(_LAST_EVENTS_SECONDS)
 
     def _end_threads(self) -> None:
         self._serving.stop()
         self._source.stop()
-        if self._announcer:
-            self._announcer.stop()
+        if self._event_recorder:
+            self._event_recorder.stop()
         if self._configuration and self._configuration.is_alive():
             self._configuration.stop()
         for monitor in self._monitors:

@@ -22,9 +22,9 @@ from apiserver.server import ApiServer, Fault
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
-from ipvsagent.source.access import ApiAccess
-from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import FakeNode, SilentLogger
 
@@ -332,23 +332,23 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     """DEV-14: the loser is told by a Warning event on the Service; the name is taken when the next node says it."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     server.put(service("late", "10.96.0.1"))
-    announcers = [
-        Announcer(KubernetesTransport(ApiAccess(str(config))), name, SilentLogger(), pause_seconds=0)
+    recorders = [
+        EventRecorder(KubernetesTransport(ApiAccess(str(config))), name, SilentLogger(), pause_seconds=0)
         for name in ("n1", "n2")
     ]
     with Cluster(server, config) as cluster:
 
         def announce(problem: Announced) -> None:
-            for announcer in announcers:
-                announcer.announce(problem)
+            for recorder in recorders:
+                recorder.record(problem)
 
         cluster.node.reconciler.announce = announce
-        for announcer in announcers:
-            announcer.start()
+        for recorder in recorders:
+            recorder.start()
         wait_for(lambda: bool(server.events), "an event")
         wait_for(lambda: sum("POST" in r for r in server.requests) == 2, "both nodes have said it")
-    for announcer in announcers:
-        announcer.stop()
+    for recorder in recorders:
+        recorder.stop()
     (event,) = server.events
     assert event["reason"] == "AddressConflict"
     assert event["involvedObject"]["name"] in ("a", "late")
@@ -380,11 +380,11 @@ def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer,
     """HC-30: each time; and the node's events stand in the namespace in which kubectl looks for them."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     for expected in (1, 2):
-        announcer = Announcer(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
-        announcer.announce(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
-        announcer.start()
-        announcer.finish(DEADLINE_SECONDS)
-        announcer.stop()
+        recorder = EventRecorder(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
+        recorder.record(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
+        recorder.start()
+        recorder.finish(DEADLINE_SECONDS)
+        recorder.stop()
         assert len(server.events) == expected
     event = server.events[0]
     assert (event["type"], event["reason"], event["involvedObject"]["name"]) == ("Normal", "Starting", "node-1")

@@ -14,7 +14,7 @@ from apiserver.certificates import Authority, Pair
 from apiserver.proxy import Proxy
 from apiserver.server import ApiServer
 from ipvsagent.errors import SourceError
-from ipvsagent.source.access import ApiAccess
+from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.transport import KubernetesTransport
 
 NO_SERVICE_ACCOUNT = Path("/nonexistent")

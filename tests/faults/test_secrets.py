@@ -29,9 +29,9 @@ from ipvsagent.model.objects import NodeNotice
 from ipvsagent.serve.health import Health, Sources
 from ipvsagent.serve.messages import Request
 from ipvsagent.serve.pages import Pages
-from ipvsagent.source.access import ApiAccess
-from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import FakeNode
 
@@ -335,14 +335,14 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
     node = FakeNode(clock=time.monotonic)
     transport = KubernetesTransport(access)
     source = ApiSource(transport, "node-1", node.reconciler.put, log, patience=0.02)
-    events = Announcer(transport, "node-1", log, pause_seconds=0)
+    events = EventRecorder(transport, "node-1", log, pause_seconds=0)
     owner = threading.Thread(target=node.reconciler.run, daemon=True)
     said: list[str] = []
     try:
         said += [repr(access.current())]
     except SourceError as error:
         said += ["".join(traceback.format_exception(error))]
-    events.announce(NodeNotice("Starting", "starts"))
+    events.record(NodeNotice("Starting", "starts"))
     owner.start()
     events.start()
     source.start()

@@ -8,7 +8,7 @@ from ipvsagent import log
 from ipvsagent.agent import Agent
 from ipvsagent.cli.settings import load
 from ipvsagent.config.types import Settings
-from ipvsagent.source.secret import without_user
+from ipvsagent.source.client.secret import without_user
 
 
 def _flags(options: argparse.Namespace) -> dict[str, str]:

@@ -30,7 +30,7 @@ from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adopt import list_entries, read_kernel
 from ipvsagent.reconciler.patience import patiently
-from ipvsagent.source.access import ApiAccess
+from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.transport import KubernetesTransport
 
 _AS_ROOT = "run as root, or with the capability NET_ADMIN"

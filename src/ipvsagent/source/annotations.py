@@ -16,7 +16,7 @@ from ipvsagent.config.reader import near_miss
 from ipvsagent.config.types import SCHEDULERS
 from ipvsagent.model.objects import DEFAULT_WEIGHT, Scheduling
 from ipvsagent.model.state import FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, FLAG_SCHEDULER_3
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.problems import Problems
 
 HIGHEST_WEIGHT = 65535
@@ -58,7 +58,7 @@ class Wishes(Struct, frozen=True, gc=False):
 
 
 NO_WISHES = Wishes()
-_NOTHING_GIVEN = wire.ServiceAnnotations()
+_NOTHING_GIVEN = api_types.ServiceAnnotations()
 
 
 class _Given(NamedTuple):
@@ -69,7 +69,7 @@ class _Given(NamedTuple):
     of_router: bool
 
 
-def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
+def wishes_of(found: api_types.ServiceAnnotations, problems: Problems) -> Wishes:
     """Read the annotations of a Service (KR-01 to KR-03, KR-06)."""
     if found == _NOTHING_GIVEN:
         return NO_WISHES
@@ -80,7 +80,7 @@ def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
     )
 
 
-def weight_of(found: wire.SliceAnnotations | None, problems: Problems) -> int:
+def weight_of(found: api_types.SliceAnnotations | None, problems: Problems) -> int:
     """The weight of a slice's endpoints (DEV-15)."""
     value = found.weight if found else UNSET
     if value is UNSET:
@@ -95,7 +95,7 @@ def weight_of(found: wire.SliceAnnotations | None, problems: Problems) -> int:
     return DEFAULT_WEIGHT
 
 
-def _scheduling(found: wire.ServiceAnnotations, problems: Problems) -> Scheduling | None:
+def _scheduling(found: api_types.ServiceAnnotations, problems: Problems) -> Scheduling | None:
     """Scheduler and flags; without a scheduler that is known, the flags of an unknown one have no meaning either."""
     named, flags = _given(found, "scheduler", problems), _given(found, "scheduler_flags", problems)
     scheduler = named.text if named else ""
@@ -141,7 +141,7 @@ def _is_true(given: _Given | None, consequence: str, problems: Problems) -> bool
     return given.text == "true"
 
 
-def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
+def _given(found: api_types.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
     """The annotation under our name, else under kube-router's."""
     for name in (attribute, f"router_{attribute}"):
         value = getattr(found, name)
@@ -156,7 +156,9 @@ def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -
 _FIELDS = {
     attribute: f"metadata.annotations[{name}]"
     for attribute, name in zip(
-        wire.ServiceAnnotations.__struct_fields__, wire.ServiceAnnotations.__struct_encode_fields__, strict=True
+        api_types.ServiceAnnotations.__struct_fields__,
+        api_types.ServiceAnnotations.__struct_encode_fields__,
+        strict=True,
     )
 }
 

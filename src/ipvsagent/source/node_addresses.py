@@ -1,8 +1,8 @@
-"""The addresses of the cluster's nodes, asked for now and then.
+"""The addresses of the cluster's nodes, requested every ten minutes or so.
 
-They matter for one thing: an external or load balancer address that is another node's must not be bound here. Watching
-all nodes for it would bring every agent the heartbeats of every node. A table, the form that `kubectl get` prints, has
-the addresses in some hundred bytes a node, and the server takes it from its cache.
+They are needed for one check: an external or load balancer address that belongs to another node must not be bound here.
+Watching all nodes would bring the heartbeats of every node to every agent. A table, the form that `kubectl get` prints,
+has the addresses in some hundred bytes a node, and the server takes it from its cache.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
 
 
 class NodeAddressPoller:
-    """Tells the owner the addresses of all nodes, in a thread of its own.
+    """Reports the addresses of all nodes to the owner thread, from a separate thread.
 
     Args:
         put: takes `ClusterNodeAddresses`.
         state: told while the addresses are unavailable.
-        wait: waits for seconds; answers True once the poller is to stop.
+        wait: waits for seconds; returns True when the poller must stop.
 
     Attributes:
-        asked: set once it has asked for the first time, with whatever success.
+        asked: set after the first request, successful or not.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class NodeAddressPoller:
         self.asked = threading.Event()
 
     def follow(self) -> None:
-        """Ask, until `wait` says that it is over."""
+        """Request the addresses again and again, until `wait` returns True."""
         while not self._wait(self._random.uniform(*(PERIOD_SECONDS if self.ask() else RETRY_SECONDS))):
             pass
 
     def ask(self) -> bool:
-        """Ask once and tell what came of it; answer whether it worked."""
+        """Request the addresses once and report them; return whether it worked."""
         began = time.monotonic()
         try:
             addresses = self._list()
@@ -122,7 +122,7 @@ _RESOURCE = f"{PATH} (addresses of all nodes)"
 
 
 def _address(cell: object) -> Address | None:
-    """An address, or None for ``<none>`` and for what is none."""
+    """Parse an address; None for ``<none>`` and other texts."""
     if not isinstance(cell, str):
         return None
     try:

@@ -1,8 +1,8 @@
 """One HTTP request to the API server at a time.
 
-`source.access` says how: address, TLS, credentials. This module keeps connections, counts requests and turns every
-fault into a `SourceError` whose text is made from data here, never from a library's words, which may quote a header or
-a URL. `urllib3` costs time to import, so it is imported only when an API server is really used.
+`source.client.access` says how: address, TLS, credentials. This module keeps connections, counts requests and turns
+every fault into a `SourceError`. The texts are made here, from data: a library's text may quote a header or a URL.
+`urllib3` takes time to import, so it is imported only when an API server is really used.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import msgspec
 from ipvsagent import __version__
 from ipvsagent.errors import SourceError
 from ipvsagent.model.requests import NO_ANSWER, RequestCounts
-from ipvsagent.source.access import Access, ApiAccess, Connection
-from ipvsagent.source.secret import hide
-from ipvsagent.source.transport_errors import describe
+from ipvsagent.source.client.access import Access, ApiAccess, Connection
+from ipvsagent.source.client.faults import describe
+from ipvsagent.source.client.secret import hide
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -221,7 +221,7 @@ class KubernetesTransport:
 
     def _connections(self, wanted: Connection) -> PoolManager:
         """Connections for one way to connect; they are replaced when it changes."""
-        from ipvsagent.source.connections import open_pool
+        from ipvsagent.source.client.connections import open_pool
 
         with self._lock:
             if self._pool is None or self._pool[0] != wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import unquote, urlsplit
 
-from ipvsagent.source.secret import Secret
+from ipvsagent.source.client.secret import Secret
 
 _DEFAULT_PORT = 1080
 _NO_AUTHENTICATION, _PASSWORD = 0, 2

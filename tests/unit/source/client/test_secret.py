@@ -8,7 +8,7 @@ import pickle
 import pytest
 from msgspec import Struct
 
-from ipvsagent.source.secret import Secret, hide, without_user
+from ipvsagent.source.client.secret import Secret, hide, without_user
 
 
 class Holder(Struct, frozen=True):

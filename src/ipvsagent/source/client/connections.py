@@ -1,4 +1,4 @@
-"""Connections of `urllib3`, set up as `source.access` describes: TLS, and proxies of HTTP and SOCKS."""
+"""Connections of `urllib3`, set up as `source.client.access` describes: TLS, and proxies of HTTP and SOCKS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from ipvsagent.source import socks
-from ipvsagent.source.access import Connection
-from ipvsagent.source.secret import Secret
-from ipvsagent.source.tls import client_context
+from ipvsagent.source.client import socks
+from ipvsagent.source.client.access import Connection
+from ipvsagent.source.client.secret import Secret
+from ipvsagent.source.client.tls import client_context
 
 
 def open_pool(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipvsagent.errors import SourceError
-from ipvsagent.source.proxies import environment_proxy
+from ipvsagent.source.client.proxies import environment_proxy
 
 SERVERS = [
     # server, NO_PROXY, whether the proxy is used

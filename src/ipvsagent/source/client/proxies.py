@@ -12,7 +12,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from ipvsagent.errors import SourceError
-from ipvsagent.source.secret import Secret
+from ipvsagent.source.client.secret import Secret
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONFIGURED_SCHEMES = ("http", "https", "socks5")

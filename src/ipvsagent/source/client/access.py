@@ -18,10 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from ipvsagent.errors import SourceError
-from ipvsagent.source.exec_plugin import ExecPlugin
-from ipvsagent.source.kubeconfig import ClientConfig, Impersonation, load_kubeconfig, read_file
-from ipvsagent.source.proxies import environment_proxy
-from ipvsagent.source.secret import NO_SECRET, Secret
+from ipvsagent.source.client.exec_plugin import ExecPlugin
+from ipvsagent.source.client.kubeconfig import ClientConfig, Impersonation, load_kubeconfig, read_file
+from ipvsagent.source.client.proxies import environment_proxy
+from ipvsagent.source.client.secret import NO_SECRET, Secret
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HINT = "\nhint: give `--kubeconfig FILE`, or `--manifests DIR` without an API server"

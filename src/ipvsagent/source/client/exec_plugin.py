@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from ipvsagent.errors import SourceError
-from ipvsagent.source.secret import NO_SECRET, Secret
+from ipvsagent.source.client.secret import NO_SECRET, Secret
 
 API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 TIMEOUT_SECONDS = 60.0

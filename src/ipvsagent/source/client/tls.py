@@ -14,8 +14,8 @@ import ssl
 from collections.abc import Iterator
 
 from ipvsagent.errors import SourceError
-from ipvsagent.source.access import Connection
-from ipvsagent.source.secret import Secret
+from ipvsagent.source.client.access import Connection
+from ipvsagent.source.client.secret import Secret
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _LARGEST_PAIR_BYTES = 1 << 20
