@@ -23,11 +23,12 @@ from ipvsagent.config.types import Settings
 from ipvsagent.doctor.examination import examine
 from ipvsagent.doctor.gather import read_node
 from ipvsagent.errors import SourceError
+from ipvsagent.http_server.http1 import Request
 from ipvsagent.log import StructuredLogger, configure
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import NodeNotice
-from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.messages import Request
+from ipvsagent.serve.health import Health
+from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.client.access import ApiAccess
@@ -348,14 +349,14 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
     source.start()
     wait_for(lambda: bool(source.faults()), "a fault")
     events.finish(1.0)
-    sources = Sources(
+    inputs = ServingInputs(
         status=lambda: node.reconciler.status,
         progress=node.reconciler.progress,
         settings=lambda: node.reconciler.settings,
         silence_seconds=lambda: 1000.0,
         source_faults=source.faults,
     )
-    pages = Pages(sources, Health(sources))
+    pages = Pages(inputs, Health(inputs))
     for path in ("/statusz", "/configz", "/flagz", "/readyz", "/livez"):
         said.append(pages.handle(Request("GET", path)).body.decode())
     said += [repr(vars(access)), repr(vars(transport)), str(source.faults())]

@@ -12,7 +12,7 @@ import pytest
 from lab.speed import scaled
 
 from ipvsagent.errors import AlreadyExists, NotFound
-from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipvsagent.errors import NotFound
-from ipvsagent.kernel.conntrack import ConntrackDriver
+from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
 from ipvsagent.model.address import Address, Family, Protocol
 
 _MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")

@@ -12,10 +12,10 @@ import pytest
 
 from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
 from ipvsagent.errors import Busy, ToolFailed
-from ipvsagent.kernel import iptables_legacy
-from ipvsagent.kernel.iptables_legacy import LegacyRules, tables_in_use, xtables_lock
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
+from ipvsagent.kernel.iptables import legacy as iptables_legacy
+from ipvsagent.kernel.iptables.legacy import LegacyRules, tables_in_use, xtables_lock
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.rules import RuleSet, Table, TableRules
 from ipvsagent.planner.rules import plan_rules

@@ -12,8 +12,8 @@ from builders import address, addresses, endpoint, endpoint_slice, service
 from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
 from ipvsagent.errors import NodeUnusable
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.model.address import Family, Network
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.events import Changed, Deleted, Event, NodeAddressesChanged, Stop
 from ipvsagent.model.objects import Kind, Node
 from ipvsagent.planner.facts import node_ips, primary_family

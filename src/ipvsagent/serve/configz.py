@@ -9,7 +9,7 @@ _KIND = {"kind": "KubeProxyConfiguration", "apiVersion": "kubeproxy.config.k8s.i
 
 
 def configz(settings: Settings) -> dict[str, object]:
-    """Everything that a `KubeProxyConfiguration` can say; every field of our kind stands under ``ipvsagent.io``."""
+    """Return the settings as a `KubeProxyConfiguration`, and all fields of our own kind under ``ipvsagent.io``."""
     detection, conntrack, timeouts = settings.local_detection, settings.conntrack, settings.timeouts
     proxy: dict[str, object] = {
         **_KIND,
@@ -59,7 +59,7 @@ def _node_port_addresses(setting: NodePortAddresses) -> list[str]:
 
 
 def go_duration(seconds: float) -> str:
-    """As Go prints a duration: ``0s``, ``500ms``, ``1m30s``, ``24h0m0s``."""
+    """Format a duration as Go does: ``0s``, ``500ms``, ``1m30s``, ``24h0m0s``."""
     if 0 < seconds < 1:
         return f"{seconds * 1000:g}ms"
     minutes, rest = divmod(round(seconds, 9), 60)

@@ -20,7 +20,7 @@ import msgspec
 
 from ipvsagent import __version__
 from ipvsagent.errors import SourceError
-from ipvsagent.model.requests import NO_ANSWER, RequestCounts
+from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
 from ipvsagent.source.client.access import Access, ApiAccess, Connection
 from ipvsagent.source.client.faults import describe
 from ipvsagent.source.client.secret import hide

@@ -12,7 +12,7 @@ from lab.speed import scaled
 from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError, ToolFailed
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed, Deleted, Listed, Stop
 from ipvsagent.model.objects import Kind, Node, ObjectKey

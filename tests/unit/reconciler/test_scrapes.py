@@ -15,7 +15,8 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed
 from ipvsagent.model.ops import IpvsOperation
 from ipvsagent.model.statistics import KernelStatistics
-from ipvsagent.serve.metrics import Metrics, Sources
+from ipvsagent.serve.metrics.exposition import Metrics
+from ipvsagent.serve.metrics.inputs import MetricsInputs
 from unit.reconciler.node import FakeNode
 
 EMPTY = KernelStatistics({}, {}, {})
@@ -76,7 +77,7 @@ def _metrics(node: FakeNode, gate: Gate) -> Metrics:
 
     reconciler = node.reconciler
     return Metrics(
-        Sources(
+        MetricsInputs(
             counters=reconciler.counters,
             version="1.2.3",
             families=(Family.IPV4,),
