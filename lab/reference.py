@@ -1,8 +1,8 @@
-"""`make reference`: write what is generated from the code: the schema, tables of the reference, copies of the version.
+"""`make reference`: write all generated files: the schema, tables of the reference, copies of the version.
 
-And what shows the figures of the last `make bench`: a page, its plots, a table of the comparison.
+This includes the figures of the last `make bench`: a page, its plots, and a table of the comparison.
 
-``--check`` writes nothing and says what is out of date.
+``--check`` writes nothing and lists the files that are out of date.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that be
 _HEAD = """\
 # kube-proxy's configuration, distribution by distribution
 
-What each field becomes that a distribution sets to more than its zero value. The files stand in
-`tests/data/kube-proxy/`, written from the documented defaults, with the IPVS mode chosen as each distribution
-documents it: only kubespray has it as its default, and any other mode is refused. `ipvsagent config check` and
-`ipvsagent config convert` take these files as they are; `run --config` takes a `KubeProxyConfiguration` or what
-`convert` prints.
+This page shows how each field is converted that a distribution sets to a value other than the zero value. The files
+are in `tests/data/kube-proxy/`. They were written from the documented defaults, with IPVS mode enabled as each
+distribution documents it. Only kubespray uses IPVS mode by default; all other modes are rejected. `ipvsagent config
+check` and `ipvsagent config convert` read these files directly. `run --config` reads a `KubeProxyConfiguration` or
+the output of `convert`.
 
-k3s and RKE2 give kube-proxy flags and no file: `convert` takes their configuration file with `kube-proxy-arg`, to
-which it adds the flags that they pass by themselves, or the Pod of kube-proxy, as kOps has it, too. Without a file
-kube-proxy's `minSyncPeriod` is 1s, so that stands in what is converted from flags (CFG-53).
+k3s and RKE2 configure kube-proxy with flags and not with a file. `convert` reads their configuration file with
+`kube-proxy-arg` and adds the flags that they set themselves. It also reads the Pod of kube-proxy, as in kOps. Without
+a file, kube-proxy's `minSyncPeriod` is 1s, so `convert` writes this value for flags (CFG-53).
 
-This page is generated: `make reference`.
+`make reference` generates this page.
 """
 
 

@@ -9,7 +9,6 @@ from apiserver.objects import service
 from apiserver.server import ApiServer
 from chart.rendering import only, render
 from faults.test_api_source import Cluster, kubeconfig, server, wait_for
-from ipvsagent.model.objects import Announced
 from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
@@ -36,14 +35,9 @@ def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, t
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     recorder = EventRecorder(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
     server.put(service("late", "10.96.0.1"))
-    with Cluster(server, config) as cluster:
-
-        def announce(problem: Announced) -> None:
-            recorder.record(problem)
-
-        cluster.node.reconciler.announce = announce
+    with Cluster(server, config, recorder.record) as cluster:
         recorder.start()
-        cluster._source.ask_for_node("node-2")
+        cluster.source.ask_for_node("node-2")
         wait_for(lambda: bool(server.events), "a conflict is told")
         wait_for(
             lambda: any("fieldSelector=metadata.name%3Dnode-2" in r for r in server.requests), "a node is asked for"

@@ -335,7 +335,7 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
         return ["".join(traceback.format_exception(error)), repr(error)]
     node = FakeNode(clock=time.monotonic)
     transport = KubernetesTransport(access)
-    source = ApiSource(transport, "node-1", node.reconciler.put, log, patience=0.02)
+    source = ApiSource(transport, "node-1", node.mailbox.put, log, patience=0.02)
     events = EventRecorder(transport, "node-1", log, pause_seconds=0)
     owner = threading.Thread(target=node.reconciler.run, daemon=True)
     said: list[str] = []
@@ -350,9 +350,9 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
     wait_for(lambda: bool(source.faults()), "a fault")
     events.finish(1.0)
     inputs = ServingInputs(
-        status=lambda: node.reconciler.status,
-        progress=node.reconciler.progress,
-        settings=lambda: node.reconciler.settings,
+        status=node.status,
+        progress=node.mailbox.progress,
+        settings=lambda: node.published.settings,
         silence_seconds=lambda: 1000.0,
         source_faults=source.faults,
     )
@@ -361,6 +361,6 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
         said.append(pages.handle(Request("GET", path)).body.decode())
     said += [repr(vars(access)), repr(vars(transport)), str(source.faults())]
     source.stop()
-    node.reconciler.put(Stop())
+    node.mailbox.put(Stop())
     owner.join()
     return said

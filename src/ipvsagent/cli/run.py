@@ -18,7 +18,7 @@ def _flags(options: argparse.Namespace) -> dict[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT; the kernel state stays in place."""
+    """Run the agent until SIGTERM or SIGINT; the kernel state stays in place."""
     loaded = load(options.config)
     settings = loaded.settings
 

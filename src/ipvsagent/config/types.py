@@ -1,6 +1,6 @@
 """Every setting, typed, with its default and unit; how a file becomes these values stands in `config.load`.
 
-The defaults serve a node without any configuration file. Rule IDs are those of section 13 (CFG).
+The defaults serve a node without any configuration file. Rule IDs: CFG.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOG_LEVELS = ("error", "warning", "info", "debug")
 
 
 class LocalDetectionMode(enum.StrEnum):
-    """How traffic of this node's pods is told from other traffic (section 14)."""
+    """How to recognise traffic of this node's pods (LOC rules)."""
 
     CLUSTER_CIDR = "ClusterCIDR"
     NODE_CIDR = "NodeCIDR"
@@ -45,7 +45,7 @@ class LocalDetection(Struct, frozen=True):
 
 
 class NodePortAddresses(Struct, frozen=True):
-    """On which node addresses NodePorts answer (section 9).
+    """On which node addresses NodePorts answer (NP rules).
 
     Args:
         networks: empty: all node addresses (NP-01).

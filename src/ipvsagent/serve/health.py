@@ -75,6 +75,7 @@ class Health:
             "lastUpdated": rfc_3339(now) if well else completed,
             "currentTime": rfc_3339(now),
             **({"nodeEligible": eligible} if with_node else {}),
+            **({"nodeUnknown": status.node_unknown} if with_node and status.node_unknown else {}),
             "healthy": healthy,
             **({"configurationRefused": refused} if refused else {}),
             **({"apiDataAgeSeconds": round(age)} if (age := self.stale_seconds()) else {}),

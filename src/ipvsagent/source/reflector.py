@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ipvsagent.collection import without_collections
 from ipvsagent.errors import SourceError
+from ipvsagent.garbage_collection import without_garbage_collection
 from ipvsagent.log import Logger
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
@@ -169,7 +169,7 @@ class Reflector:
         objects: list[KubernetesObject] = []
         rejected: list[ObjectKey] = []
         problems: dict[ObjectKey, tuple[Problem, ...]] = {}
-        with without_collections():
+        with without_garbage_collection():
             for item in items:
                 match decode_json(self._resource.kind, item):
                     case Usable(found, found_problems):
