@@ -104,9 +104,11 @@ def client(port: str) -> None:
     from bench.memory import cpu_seconds, resident_mebibytes
 
     bare = (cpu_seconds(), resident_mebibytes())
+    from ipvsagent.log import StructuredLogger
     from ipvsagent.model.events import Event, Listed
     from ipvsagent.reconciler.objects.cache import ObjectCache
     from ipvsagent.source.api import ApiSource
+    from ipvsagent.source.client.access import ApiAccess
     from ipvsagent.source.transport import KubernetesTransport
 
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -120,10 +122,10 @@ def client(port: str) -> None:
             file,
         )
         file.flush()
-        transport = KubernetesTransport(file.name)
+        transport = KubernetesTransport(ApiAccess(file.name))
     imported = (cpu_seconds(), resident_mebibytes())
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    source = ApiSource(transport, "node-1", events.put)
+    source = ApiSource(transport, "node-1", events.put, StructuredLogger())
     source.start()
     lists: list[Listed] = []
     while len(lists) < 3:  # the addresses of other nodes come on the same way, and are no part of this

@@ -37,8 +37,9 @@ from ipvsagent.requirements import needed_from_node, require_net_admin
 from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.metrics.inputs import MetricsInputs
 from ipvsagent.serve.serving import Serving
-from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
@@ -105,14 +106,16 @@ class Agent:
         self._published = Published(settings)
         self._source: ManifestSource | ApiSource
         self._requests: RequestCounts | None = None
-        self._announcer: Announcer | None = None
+        self._event_recorder: EventRecorder | None = None
         if manifests is not None:
             self._source = ManifestSource(manifests, self._mailbox.put)
         else:
-            transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
+            transport = KubernetesTransport(
+                ApiAccess(kubeconfig or settings.kubeconfig, server, warn=self._warn_of_access)
+            )
             self._requests = transport.requests
-            self._source = ApiSource(transport, name, self._mailbox.put)
-            self._announcer = Announcer(transport, name, log, pod=own_pod(os.environ))
+            self._source = ApiSource(transport, name, self._mailbox.put, log)
+            self._event_recorder = EventRecorder(transport, name, log, pod=own_pod(os.environ))
         self.health_responses = HealthResponseCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
         self._serving = self._make_serving(flags or {})
@@ -132,6 +135,7 @@ class Agent:
             progress=self._mailbox.progress,
             settings=lambda: published.settings,
             silence_seconds=self._silence_seconds(),
+            source_faults=self._source.faults if isinstance(self._source, ApiSource) else tuple,
             started_at=dt.datetime.now(dt.UTC),
             families=self._families,
             flags=tuple(sorted(flags.items())),
@@ -166,8 +170,8 @@ class Agent:
 
     def _report(self, item: Announced) -> None:
         """Make a Kubernetes event of what an operator should see, where there is an API server."""
-        if self._announcer:
-            self._announcer.announce(item)
+        if self._event_recorder:
+            self._event_recorder.record(item)
 
     def stop_on_signals(self) -> None:
         """Let SIGTERM and SIGINT end `run`; to be called in the main thread."""
@@ -177,6 +181,9 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; may be called from any thread and from a signal handler."""
         self._mailbox.put(Stop())
+
+    def _warn_of_access(self, reason: str) -> None:
+        self._log.warning("access to the API server not renewed", reason=reason)
 
     def _answer_metrics(self) -> tuple[str, bytes]:
         """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""
@@ -226,9 +233,9 @@ class Agent:
             for thread in self._monitor_threads:
                 thread.start()
             self._source.start()
-            if self._announcer:
-                self._announcer.announce(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
-                self._announcer.start()
+            if self._event_recorder:
+                self._event_recorder.record(NodeNotice("Starting", f"ipvsagent {__version__} starts", warning=False))
+                self._event_recorder.start()
             if self._configuration:
                 self._configuration.start()
             self._reconciler.run()
@@ -240,16 +247,16 @@ class Agent:
         self._log.info("stopped; the kernel state stays in place")
 
     def _report_failed_start(self, error: NodeUnusable) -> None:
-        if self._announcer:
-            self._announcer.announce(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
-            self._announcer.start()
-            self._announcer.finish(_LAST_EVENTS_SECONDS)
+        if self._event_recorder:
+            self._event_recorder.record(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
+            self._event_recorder.start()
+            self._event_recorder.finish(_LAST_EVENTS_SECONDS)
 
     def _end_threads(self) -> None:
         self._serving.stop()
         self._source.stop()
-        if self._announcer:
-            self._announcer.stop()
+        if self._event_recorder:
+            self._event_recorder.stop()
         if self._configuration and self._configuration.is_alive():
             self._configuration.stop()
         for monitor in self._monitors:

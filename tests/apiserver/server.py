@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import threading
 import time
@@ -85,13 +86,25 @@ class ApiServer:
         certificate: file with certificate and key for HTTPS; None for HTTP.
         tokens: bearer tokens that are accepted; None for all.
         bookmark_seconds: how often a watch gets a bookmark.
+        client_authority: file with the certificates whose clients are asked for a certificate; None asks nobody.
+        host: address to listen on.
     """
 
     def __init__(
-        self, certificate: Path | None = None, tokens: set[str] | None = None, bookmark_seconds: float = 0.2
+        self,
+        certificate: Path | None = None,
+        tokens: set[str] | None = None,
+        bookmark_seconds: float = 0.2,
+        *,
+        client_authority: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.tokens = tokens
+        self.headers: list[list[tuple[str, str]]] = []  # of each request
+        self.client_names: list[str] = []  # common names of the certificates that clients sent; empty without one
         self.faults: deque[Fault] = deque()
+        self.always: list[Fault] = []  # faults that happen every time
+        self.echo = False  # whether messages repeat the request's headers, as careless servers do
         self.requests: list[str] = []
         self.events: list[Json] = []
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that SelfSubjectAccessReviews deny
@@ -103,14 +116,21 @@ class ApiServer:
         class Handler(_Handler):
             api = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        self._http = Server((host, 0), Handler)
         self._http.daemon_threads = True
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
+            if client_authority is not None:
+                context.load_verify_locations(client_authority)
+                context.verify_mode = ssl.CERT_OPTIONAL
             self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         scheme = "https" if certificate else "http"
-        self.url = f"{scheme}://127.0.0.1:{self._http.server_address[1]}"
+        self.port = int(self._http.server_address[1])
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -194,7 +214,7 @@ class ApiServer:
         with self._changed:
             if self.faults and (self.faults[0].verb, self.faults[0].kind) == (verb, kind):
                 return self.faults.popleft()
-        return None
+        return next((f for f in self.always if (f.verb, f.kind) == (verb, kind)), None)
 
     def page(self, kind: str, limit: int, token: str, selected: Callable[[Json], bool]) -> Json | None:
         """One page of a consistent list; None if its token expired."""
@@ -284,6 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.api.requests.append(self.path)
+        self.api.headers.append(self.headers.items())
+        self.api.client_names.append(self._client_name())
         if self.api.tokens is not None:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("bearer ")
             if token.strip() not in self.api.tokens:
@@ -305,6 +327,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._list(kind, query, fault)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _echoed(self) -> str:
+        return f" {dict(self.headers.items())}" if self.api.echo else ""
+
+    def _client_name(self) -> str:
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return ""
+        subject = (self.connection.getpeercert() or {}).get("subject", ())
+        return str(subject[0][0][1]) if isinstance(subject, tuple) and subject else ""
 
     def do_POST(self) -> None:
         """Create an Event, or say what this client may do."""
@@ -351,7 +382,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(_line("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"}))
             events = ()
         elif fault is not None and fault.event is not None:
-            self._chunk(json.dumps(fault.event).encode() + b"\n")
+            scripted = json.dumps(fault.event).replace("ECHO", json.dumps(self._echoed())[1:-1])
+            self._chunk(scripted.encode() + b"\n")
             events = ()
         for type_, item in events:
             line = _line(type_, item)
@@ -368,6 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _status(self, code: int, message: str, retry_after: int | None = None) -> None:
+        message += self._echoed()
         body = json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": code}).encode()
         self._send(code, body, retry_after=retry_after)
 

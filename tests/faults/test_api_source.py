@@ -23,8 +23,9 @@ from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
 from ipvsagent.reconciler.mailbox import Mailbox
-from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import FakeNode, SilentLogger
 
@@ -71,11 +72,25 @@ class Cluster:
     """A server, and a node that follows it in threads."""
 
     def __init__(
-        self, server: ApiServer, config: Path, report: Callable[[Announced], None] = lambda _item: None
+        self,
+        server: ApiServer,
+        config: Path,
+        report: Callable[[Announced], None] = lambda _item: None,
+        *,
+        silent_seconds: float = 20.0,
     ) -> None:
         self.server = server
+        self.log = SilentLogger()
         mailbox = Mailbox(time.monotonic)
-        self.source = ApiSource(KubernetesTransport(str(config)), "node-1", mailbox.put, patience=0.02, page_size=2)
+        self.source = ApiSource(
+            KubernetesTransport(ApiAccess(str(config))),
+            "node-1",
+            mailbox.put,
+            self.log,
+            patience=0.02,
+            page_size=2,
+            silent_seconds=silent_seconds,
+        )
         # The owner thread runs in real time here.
         self.node = FakeNode(
             clock=time.monotonic, mailbox=mailbox, report=report, ask_for_node=self.source.ask_for_node
@@ -96,6 +111,10 @@ class Cluster:
     def silence_seconds(self) -> Callable[[], float]:
         """Answers how old what is known may be."""
         return self.source.silence_seconds
+
+    def faults(self) -> str:
+        """What is not followed now, as `/statusz` says it."""
+        return "\n".join(self.source.faults())
 
     def table(self) -> dict[str, list[str]]:
         """Virtual servers of the kernel with their real servers."""
@@ -242,6 +261,49 @@ def test_every_fault_of_a_watch_ends_in_the_right_state(cluster: Cluster, fault:
     assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
 
 
+WATCHES_THAT_FAIL = [
+    Fault("watch", status=500),
+    Fault("watch", status=504),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd"}}),
+    Fault("watch", event={"type": "ERROR", "object": {"kind": "Status", "code": 504, "message": "timeout"}}),
+    Fault("watch", body=b""),
+    Fault("watch", body=b"hello"),
+]
+
+
+@pytest.mark.parametrize("fault", WATCHES_THAT_FAIL, ids=lambda f: f"{f.status or f.event or f.body}")
+def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, fault: Fault) -> None:
+    """Lists bring it; `/statusz` names the fault, and the log has a line when it begins and one when it ends."""
+    cluster.server.always.append(fault)
+    cluster.server.end_watches()
+    wait_for(lambda: "API server /api/v1/services: not followed for" in cluster.faults(), "the fault is noticed")
+    cluster.server.put(service("c", "10.96.0.3"))
+    everything = {"ip1": ["10.244.1.1"], "ip2": ["10.244.1.2", "10.244.1.3"], "ip3": []}
+    cluster.becomes(**everything)
+    assert "API server /api/v1/services: not followed for" in cluster.faults()
+    assert not cluster.node.status().problems
+    cluster.server.always.clear()
+    cluster.server.put(service("d", "10.96.0.4"))
+    cluster.becomes(**everything, ip4=[])
+    cluster.server.put(service("e", "10.96.0.5"))
+    wait_for(lambda: not cluster.faults(), "all is followed again")
+    broke = [line for line in cluster.log.lines if line.startswith("warning: connection to the API server broke")]
+    back = [line for line in cluster.log.lines if line.startswith("info: connection to the API server is back")]
+    assert 1 <= len(broke) == len(back) <= 3
+    assert all("gap_seconds=" in line for line in back)
+
+
+def test_a_watch_without_bookmarks_is_checked_by_a_list(server: ApiServer, tmp_path: Path) -> None:
+    """A connection that is open and silent proves nothing."""
+    server.bookmark_seconds = 60.0
+    config = kubeconfig(tmp_path / "kubeconfig", server.url)
+    with Cluster(server, config, silent_seconds=0.3) as cluster:
+        cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
+        wait_for(lambda: sum("services?" in r and "watch" not in r for r in server.requests) > 2, "two more lists")
+        assert cluster.silence_seconds() < DEADLINE_SECONDS
+        assert not cluster.faults()
+
+
 def test_an_object_that_does_not_decode_is_reported_and_its_last_version_stays(cluster: Cluster) -> None:
     """The others go on."""
     broken = service("a", "10.96.0.1", ports="none")
@@ -261,7 +323,7 @@ def test_a_lost_server_leaves_the_kernel_as_it_is_and_is_reported(cluster: Clust
     """Loss of the API server: the state stays, and the status says so."""
     before = cluster.table()
     cluster.server.__exit__()
-    wait_for(lambda: any("API server" in str(p) for p in cluster.node.status().problems), "a report")
+    wait_for(lambda: "API server" in cluster.faults(), "a report")
     assert cluster.table() == before
     wait_for(lambda: cluster.silence_seconds() > 1.0, "the age of what is known grows beyond five bookmarks")
 
@@ -281,21 +343,22 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     """DEV-14: the loser is told by a Warning event on the Service; the name is taken when the next node says it."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     server.put(service("late", "10.96.0.1"))
-    announcers = [
-        Announcer(KubernetesTransport(str(config)), name, SilentLogger(), pause_seconds=0) for name in ("n1", "n2")
+    recorders = [
+        EventRecorder(KubernetesTransport(ApiAccess(str(config))), name, SilentLogger(), pause_seconds=0)
+        for name in ("n1", "n2")
     ]
 
     def report(problem: Announced) -> None:
-        for announcer in announcers:
-            announcer.announce(problem)
+        for recorder in recorders:
+            recorder.record(problem)
 
     with Cluster(server, config, report):
-        for announcer in announcers:
-            announcer.start()
+        for recorder in recorders:
+            recorder.start()
         wait_for(lambda: bool(server.events), "an event")
         wait_for(lambda: sum("POST" in r for r in server.requests) == 2, "both nodes have said it")
-    for announcer in announcers:
-        announcer.stop()
+    for recorder in recorders:
+        recorder.stop()
     (event,) = server.events
     assert event["reason"] == "AddressConflict"
     assert event["involvedObject"]["name"] in ("a", "late")
@@ -303,7 +366,7 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
 
 def test_requests_are_counted_with_how_they_ended(server: ApiServer, tmp_path: Path) -> None:
     """MET-21: by the transport that all of them go through."""
-    transport = KubernetesTransport(str(kubeconfig(tmp_path / "kubeconfig", server.url)))
+    transport = KubernetesTransport(ApiAccess(str(kubeconfig(tmp_path / "kubeconfig", server.url))))
     server.faults.append(Fault("list", status=500))
     for _ in range(2):
         with transport.get("/api/v1/services", {}, read_timeout_seconds=DEADLINE_SECONDS) as answer:
@@ -327,11 +390,11 @@ def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer,
     """HC-30: each time; and the node's events stand in the namespace in which kubectl looks for them."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     for expected in (1, 2):
-        announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
-        announcer.announce(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
-        announcer.start()
-        announcer.finish(DEADLINE_SECONDS)
-        announcer.stop()
+        recorder = EventRecorder(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
+        recorder.record(NodeNotice("Starting", "ipvsagent 1.2.3 starts", warning=False))
+        recorder.start()
+        recorder.finish(DEADLINE_SECONDS)
+        recorder.stop()
         assert len(server.events) == expected
     event = server.events[0]
     assert (event["type"], event["reason"], event["involvedObject"]["name"]) == ("Normal", "Starting", "node-1")
@@ -361,17 +424,19 @@ def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, clus
 def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
     """Service account tokens rotate: a refused one leads to a new look at the configuration."""
     config = tmp_path / "kubeconfig"
-    with ApiServer(tokens={"first"}) as server:
+    certificate = tmp_path / "server.pem"
+    _make_certificate(certificate)
+    with ApiServer(certificate, tokens={"first"}) as server:
         server.put(service("a", "10.96.0.1"))
-        with Cluster(server, kubeconfig(config, server.url, token="first")) as cluster:
+        with Cluster(server, kubeconfig(config, server.url, token="first", authority=certificate)) as cluster:
             cluster.becomes(ip1=[])
             server.tokens = {"second"}
             server.end_watches()
-            wait_for(lambda: any("401" in str(p) for p in cluster.node.status().problems), "a refusal")
-            kubeconfig(config, server.url, token="second")
+            wait_for(lambda: "401" in cluster.faults(), "a refusal")
+            kubeconfig(config, server.url, token="second", authority=certificate)
             server.put(service("b", "10.96.0.2"))
             cluster.becomes(ip1=[], ip2=[])
-            wait_for(lambda: not cluster.node.status().problems, "no problem any more")
+            wait_for(lambda: not cluster.faults() and not cluster.node.status().problems, "no problem any more")
 
 
 def test_tls_with_a_private_authority(tmp_path: Path) -> None:
@@ -387,9 +452,7 @@ def test_tls_with_a_private_authority(tmp_path: Path) -> None:
         _make_certificate(other)
         doubting = kubeconfig(tmp_path / "doubting", server.url, authority=other)
         with Cluster(server, doubting) as cluster:
-            wait_for(
-                lambda: any("CERTIFICATE_VERIFY_FAILED" in str(p) for p in cluster.node.status().problems), "doubt"
-            )
+            wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in cluster.faults(), "doubt")
             assert not cluster.node.status().complete
 
 

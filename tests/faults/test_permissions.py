@@ -9,7 +9,8 @@ from apiserver.objects import service
 from apiserver.server import ApiServer
 from chart.rendering import only, render
 from faults.test_api_source import Cluster, kubeconfig, server, wait_for
-from ipvsagent.source.announce import Announcer
+from ipvsagent.source.client.access import ApiAccess
+from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import SilentLogger
 
@@ -32,17 +33,17 @@ def _permission(request: str) -> Permission:
 def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, tmp_path: Path) -> None:
     """Lists, watches, addresses of the nodes, a question for a node that may be gone, and an event."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
-    announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
+    recorder = EventRecorder(KubernetesTransport(ApiAccess(str(config))), "node-1", SilentLogger(), pause_seconds=0)
     server.put(service("late", "10.96.0.1"))
-    with Cluster(server, config, announcer.announce) as cluster:
-        announcer.start()
+    with Cluster(server, config, recorder.record) as cluster:
+        recorder.start()
         cluster.source.ask_for_node("node-2")
         wait_for(lambda: bool(server.events), "a conflict is told")
         wait_for(
             lambda: any("fieldSelector=metadata.name%3Dnode-2" in r for r in server.requests), "a node is asked for"
         )
         wait_for(lambda: {"services", "endpointslices", "nodes"} <= watched(server), "all are watched")
-    announcer.stop()
+    recorder.stop()
     granted = {
         (group, resource, verb)
         for rule in only(render({}), "ClusterRole")["rules"]

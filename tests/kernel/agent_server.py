@@ -25,13 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import kubernetes.client
-import kubernetes.config  # noqa: F401 - imported here once, needed by those that follow an API server
-
 import ipvsagent.agent
 import ipvsagent.cli.cleanup
 import ipvsagent.cli.plan
-import ipvsagent.cli.run  # noqa: F401
+import ipvsagent.cli.run
+import ipvsagent.source.client.connections  # noqa: F401 - imported here once, needed by those that follow an API server
 from ipvsagent.cli.main import main
 from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.kernel.iptables import child, legacy, programs

@@ -8,6 +8,13 @@ from ipvsagent import log
 from ipvsagent.agent import Agent
 from ipvsagent.cli.settings import load
 from ipvsagent.config.types import Settings
+from ipvsagent.source.client.secret import without_user
+
+
+def _flags(options: argparse.Namespace) -> dict[str, str]:
+    """The options in force, for `/flagz`; a password in the server's URL is hidden."""
+    flags = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"}
+    return flags | {"master": without_user(flags["master"])}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         server=options.master,
         configuration_file=options.config,
         configuration_text=loaded.text,
-        flags={name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"},
+        flags=_flags(options),
         log=log.StructuredLogger(),
         settings_applied=configure_log,
     )

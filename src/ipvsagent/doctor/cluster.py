@@ -16,7 +16,7 @@ from ipvsagent.doctor.snapshot import Permission
 from ipvsagent.errors import SourceError
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import Kind, ObjectKey
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.annotations import wishes_of
 from ipvsagent.source.problems import Problems
 from ipvsagent.source.transport import KubernetesTransport
@@ -41,7 +41,7 @@ class _Page(Struct, Generic[T]):
 class _ServiceMetadata(Struct):
     name: str = ""
     namespace: str = ""
-    annotations: wire.ServiceAnnotations | None = None
+    annotations: api_types.ServiceAnnotations | None = None
 
 
 class _Service(Struct):
@@ -93,7 +93,7 @@ def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Addre
     Raises:
         SourceError: the API server did not tell.
     """
-    return {node.metadata.name: _addresses(node) for node in _list(transport, "nodes", wire.Node)}
+    return {node.metadata.name: _addresses(node) for node in _list(transport, "nodes", api_types.Node)}
 
 
 def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[str, ...]]:
@@ -141,7 +141,7 @@ def _is_allowed(transport: KubernetesTransport, permission: Permission) -> bool:
     return _decode(body, _Review).status.allowed
 
 
-def _addresses(node: wire.Node) -> tuple[Address, ...]:
+def _addresses(node: api_types.Node) -> tuple[Address, ...]:
     found = []
     for item in (node.status.addresses if node.status else None) or ():
         try:

@@ -29,6 +29,7 @@ from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adoption import list_entries, read_kernel
+from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.transport import KubernetesTransport
 from ipvsagent.transient_errors import retry_transient
 
@@ -205,7 +206,7 @@ class _Reader:
             self._unread |= dict.fromkeys(parts, Unread("no access is configured", _GIVE_KUBECONFIG))
             return
         try:
-            transport = KubernetesTransport(self._kubeconfig)
+            transport = KubernetesTransport(ApiAccess(self._kubeconfig))
         except SourceError as error:
             self._not_reached(str(error).partition("\n")[0])
             return

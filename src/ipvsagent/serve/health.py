@@ -19,6 +19,9 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.objects import ObjectKey
 from ipvsagent.serve.inputs import ServingInputs
 
+STALE_SECONDS = 600.0
+"""What the API server has not confirmed for so long counts as old."""
+
 _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 
 
@@ -37,6 +40,12 @@ class Health:
         """Whether no work is outstanding for longer than twice the synchronisation period (HC-02, DEV-32)."""
         return self.late_seconds() <= 2 * self._inputs.settings().sync_period_seconds
 
+    def stale_seconds(self) -> float:
+        """How long the API server has confirmed nothing of what this node serves; 0 up to `STALE_SECONDS`."""
+        silence = self._inputs.silence_seconds
+        age = 0.0 if silence is None else silence()
+        return age if age > STALE_SECONDS else 0.0
+
     def handle(self, request: Request) -> Response:
         """The health server: two paths, any method (HC-01)."""
         if request.path not in ("/healthz", "/livez"):
@@ -54,7 +63,7 @@ class Health:
         """Respond to `/healthz` or `/livez`.
 
         `lastUpdated` is the present time if the response is 200, else the end of the last complete pass (HC-05).
-        A refused configuration is shown, but the node stays healthy: it uses the previous one.
+        A refused configuration and old API data are shown, but the node stays healthy: it uses what it has.
         """
         now = self._inputs.now()
         healthy = self.is_healthy()
@@ -69,6 +78,7 @@ class Health:
             **({"nodeUnknown": status.node_unknown} if with_node and status.node_unknown else {}),
             "healthy": healthy,
             **({"configurationRefused": refused} if refused else {}),
+            **({"apiDataAgeSeconds": round(age)} if (age := self.stale_seconds()) else {}),
             "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._inputs.families},
         }
         code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE

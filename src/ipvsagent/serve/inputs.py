@@ -19,7 +19,8 @@ class ServingInputs(Struct, frozen=True):
     """The functions and values that responses are made from; any thread may call the functions, and none waits.
 
     Args:
-        silence_seconds: time since the API server last answered without an error; None without an API server.
+        silence_seconds: time since the API server last confirmed what is served; None without an API server.
+        source_faults: what is not followed at the moment.
         started_at: when the agent started, with its zone.
         families: the address families that the node serves.
         flags: the command line's options in force.
@@ -33,6 +34,7 @@ class ServingInputs(Struct, frozen=True):
     progress: Callable[[], Progress]
     settings: Callable[[], Settings]
     silence_seconds: Callable[[], float] | None = None
+    source_faults: Callable[[], tuple[str, ...]] = tuple
     started_at: dt.datetime = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     families: tuple[Family, ...] = tuple(Family)
     flags: tuple[tuple[str, str], ...] = ()

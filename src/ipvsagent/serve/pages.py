@@ -69,7 +69,11 @@ class Pages:
         status = self._inputs.status()
         if not status.complete:
             return ["Services and EndpointSlices were not listed yet"]
-        return [] if status.prepared else ["the first synchronisation is not done yet"]
+        if not status.prepared:
+            return ["the first synchronisation is not done yet"]
+        if age := self._health.stale_seconds():
+            return [f"the API server has confirmed nothing for {age:.0f} s", *self._inputs.source_faults()]
+        return []
 
     def _reasons(self, check_type: str) -> list[str]:
         """The reasons why a check fails; `/healthz` never fails, since it says that the process is alive (HC-22)."""
@@ -125,12 +129,13 @@ class Pages:
             **self._api_age(),
         }
         rows = "".join(f"{name}: {value}\n" for name, value in lines.items())
-        details = "".join(f"- {line}\n" for line in (*status.failures[:50], *map(str, status.problems[:50])))
+        faults = (*self._inputs.source_faults(), *status.failures[:50], *map(str, status.problems[:50]))
+        details = "".join(f"- {line}\n" for line in faults)
         return text_response(HTTPStatus.OK, f"\n{_COMPONENT} statusz\n{_WARNING}\n{rows}{details}")
 
     def _api_age(self) -> dict[str, str]:
         silence = self._inputs.silence_seconds
-        return {} if silence is None else {"API server last answered": f"{silence():.0f} s ago"}
+        return {} if silence is None else {"Confirmed by the API server": f"{silence():.0f} s ago"}
 
     def _flagz(self, request: Request) -> Response:
         version = _asked_version(request.accept, "Flagz")

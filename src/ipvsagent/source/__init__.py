@@ -1,4 +1,4 @@
-"""The conversation with Kubernetes or a folder: list, watch, decode, reject.
+"""Objects from an API server or from a folder: list, watch, decode, reject.
 
-Holds no objects; puts one value a change on the owner's queue.
+This room holds no objects. It puts one value for each change on the queue of the owner thread.
 """

@@ -17,7 +17,7 @@ from ipvsagent.config.reader import near_miss
 from ipvsagent.config.types import SCHEDULERS
 from ipvsagent.model.objects import DEFAULT_WEIGHT, Scheduling
 from ipvsagent.model.state import FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, FLAG_SCHEDULER_3
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.problems import Problems
 
 HIGHEST_WEIGHT = 65535
@@ -68,7 +68,7 @@ class Wishes(Struct, frozen=True, gc=False):
 
 
 NO_WISHES = Wishes()
-_NOTHING_GIVEN = wire.ServiceAnnotations()
+_NOTHING_GIVEN = api_types.ServiceAnnotations()
 
 
 class _Given(NamedTuple):
@@ -79,7 +79,7 @@ class _Given(NamedTuple):
     of_router: bool
 
 
-def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
+def wishes_of(found: api_types.ServiceAnnotations, problems: Problems) -> Wishes:
     """Read the annotations of a Service (KR-01 to KR-03, KR-06)."""
     if found == _NOTHING_GIVEN:
         return NO_WISHES
@@ -90,7 +90,7 @@ def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
     )
 
 
-def weight_of(found: wire.SliceAnnotations | None, problems: Problems) -> int:
+def weight_of(found: api_types.SliceAnnotations | None, problems: Problems) -> int:
     """The weight of a slice's endpoints (DEV-15)."""
     value = found.weight if found else UNSET
     if value is UNSET:
@@ -105,7 +105,7 @@ def weight_of(found: wire.SliceAnnotations | None, problems: Problems) -> int:
     return DEFAULT_WEIGHT
 
 
-def _scheduling(found: wire.ServiceAnnotations, problems: Problems) -> Scheduling | None:
+def _scheduling(found: api_types.ServiceAnnotations, problems: Problems) -> Scheduling | None:
     """Scheduler and flags; without a scheduler that is known, the flags of an unknown one have no meaning either."""
     named, flags = _given(found, "scheduler", problems), _given(found, "scheduler_flags", problems)
     scheduler = named.text if named else ""
@@ -136,7 +136,7 @@ def _flags(given: _Given, problems: Problems) -> tuple[int | None, str]:
     return (bits, flags_for) if used or not words else (None, "")
 
 
-def _local(found: wire.ServiceAnnotations, problems: Problems) -> Wish:
+def _local(found: api_types.ServiceAnnotations, problems: Problems) -> Wish:
     """Any word but `true` means nothing under kube-router's name (KR-03); ours has to say `true` or `false`."""
     name, value = _present(found, "local")
     if isinstance(value, str) and name == "router_local" and value.strip() != "true":
@@ -146,7 +146,7 @@ def _local(found: wire.ServiceAnnotations, problems: Problems) -> Wish:
     return _wish(name, value, "externalTrafficPolicy Local is used", problems)
 
 
-def _skips_balancer_ips(found: wire.ServiceAnnotations, problems: Problems) -> Wish:
+def _skips_balancer_ips(found: api_types.ServiceAnnotations, problems: Problems) -> Wish:
     """kube-router's name counts by being there, whatever it says (KR-06); ours has to say `true` or `false`."""
     name, value = _present(found, "skip_balancer_ips")
     if name == "router_skip_balancer_ips" and value is not UNSET:
@@ -169,7 +169,7 @@ def _wish(name: str, value: object, consequence: str, problems: Problems) -> Wis
     return Wish.GRANTED
 
 
-def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
+def _given(found: api_types.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
     """The annotation as text, under our name, else under kube-router's."""
     for name in (attribute, f"router_{attribute}"):
         value = getattr(found, name)
@@ -181,7 +181,7 @@ def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -
     return None
 
 
-def _present(found: wire.ServiceAnnotations, attribute: str) -> tuple[str, object]:
+def _present(found: api_types.ServiceAnnotations, attribute: str) -> tuple[str, object]:
     """The name and value under our name, else under kube-router's."""
     value: object = getattr(found, attribute)
     if value is not UNSET:
@@ -192,7 +192,9 @@ def _present(found: wire.ServiceAnnotations, attribute: str) -> tuple[str, objec
 _FIELDS = {
     attribute: f"metadata.annotations[{name}]"
     for attribute, name in zip(
-        wire.ServiceAnnotations.__struct_fields__, wire.ServiceAnnotations.__struct_encode_fields__, strict=True
+        api_types.ServiceAnnotations.__struct_fields__,
+        api_types.ServiceAnnotations.__struct_encode_fields__,
+        strict=True,
     )
 }
 

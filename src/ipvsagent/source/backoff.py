@@ -1,30 +1,47 @@
-"""How long to wait between attempts: doubling, capped, with jitter so that nodes do not come back all at once."""
+"""How long to wait between attempts, as client-go's reflectors do.
+
+Delays double up to a limit, with jitter so that nodes do not come back all at once. They start again from the first
+one after success, or when the last failure is two minutes old.
+"""
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 
 FIRST_SECONDS = 0.8
 LONGEST_SECONDS = 30.0
+RESET_SECONDS = 120.0
 
 
 class Backoff:
-    """Delays after failures in a row."""
+    """Delays after failures in a row.
 
-    def __init__(self, randomness: random.Random | None = None) -> None:
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, randomness: random.Random | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._random = randomness or random.Random()
+        self._clock = clock
         self._failures = 0
+        self._due = clock()  # when the last delay ended
 
     def failed(self, at_least: float | None = None) -> float:
-        """Seconds to wait after one more failure.
+        """Return the seconds to wait after one more failure.
 
         Args:
             at_least: what the server asked for (Retry-After).
         """
+        if self._clock() - self._due > RESET_SECONDS:
+            self._failures = 0
         delay: float = min(FIRST_SECONDS * 2.0 ** min(self._failures, 16), LONGEST_SECONDS)
         self._failures += 1
-        return max(at_least or 0.0, float(delay) * self._random.uniform(1.0, 2.0))
+        delay = max(at_least or 0.0, float(delay) * self._random.uniform(1.0, 2.0))
+        self._due = self._clock() + delay
+        return delay
 
     def succeeded(self) -> None:
-        """Begin anew at the next failure."""
+        """Start again from the first delay at the next failure."""
         self._failures = 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.decode_node import node_from_wire
 from ipvsagent.source.decode_service import service_from_wire
 from ipvsagent.source.decode_slice import slice_from_wire, trigger_time
@@ -49,13 +49,13 @@ class Unusable(msgspec.Struct, frozen=True, gc=False):
 
 DecodeResult = Usable | NotUsed | Unusable
 
-_WIRE_TYPES: Mapping[Kind, type[wire.WireObject]] = {
-    Kind.SERVICE: wire.Service,
-    Kind.ENDPOINT_SLICE: wire.EndpointSlice,
-    Kind.NODE: wire.Node,
+_WIRE_TYPES: Mapping[Kind, type[api_types.ApiObject]] = {
+    Kind.SERVICE: api_types.Service,
+    Kind.ENDPOINT_SLICE: api_types.EndpointSlice,
+    Kind.NODE: api_types.Node,
 }
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _WIRE_TYPES.items()}
-_KEY_DECODER = msgspec.json.Decoder(wire.KeyOnly)
+_KEY_DECODER = msgspec.json.Decoder(api_types.KeyOnly)
 _DECODING_FAILED = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last: nested without end
 
 
@@ -82,14 +82,14 @@ def decode_value(kind: Kind, value: object, *, with_defaults: bool = False) -> D
         found = msgspec.convert(value, _WIRE_TYPES[kind])
     except _DECODING_FAILED as error:
         try:
-            key = _key(kind, msgspec.convert(value, wire.KeyOnly))
+            key = _key(kind, msgspec.convert(value, api_types.KeyOnly))
         except _DECODING_FAILED:
             key = ObjectKey("", "")
         return _undecodable(kind, key, str(error))
     return from_wire(kind, found, with_defaults=with_defaults)
 
 
-def from_wire(kind: Kind, found: wire.WireObject, *, with_defaults: bool = False) -> DecodeResult:
+def from_wire(kind: Kind, found: api_types.ApiObject, *, with_defaults: bool = False) -> DecodeResult:
     """Check a wire object and make the model's of it; `with_defaults` is as in `decode_value`."""
     key = ObjectKey("" if kind is Kind.NODE else found.metadata.namespace or "default", found.metadata.name)
     problems = Problems(kind, key)
@@ -98,12 +98,12 @@ def from_wire(kind: Kind, found: wire.WireObject, *, with_defaults: bool = False
         fill_in(found, problems)
     made: KubernetesObject | None
     match found:
-        case wire.Service():
+        case api_types.Service():
             made = service_from_wire(found, key, problems)
-        case wire.EndpointSlice():
+        case api_types.EndpointSlice():
             made = slice_from_wire(found, key, problems)
             triggered_at = trigger_time(found)
-        case wire.Node():
+        case api_types.Node():
             made = node_from_wire(found, problems)
     if made is not None:
         return Usable(made, problems.found(), triggered_at)
@@ -112,8 +112,8 @@ def from_wire(kind: Kind, found: wire.WireObject, *, with_defaults: bool = False
     return NotUsed(kind, key)
 
 
-def _key(kind: Kind, found: wire.KeyOnly) -> ObjectKey:
-    metadata = found.metadata or wire.KeyMetadata()
+def _key(kind: Kind, found: api_types.KeyOnly) -> ObjectKey:
+    metadata = found.metadata or api_types.KeyMetadata()
     return ObjectKey("" if kind is Kind.NODE else metadata.namespace or "default", metadata.name)
 
 

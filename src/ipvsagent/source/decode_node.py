@@ -6,16 +6,16 @@ from sys import intern
 
 from ipvsagent.model.address import Address
 from ipvsagent.model.objects import Node
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.problems import Problems, check_address, check_networks
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP")  # in this order (SYN-03)
 
 
-def node_from_wire(found: wire.Node, problems: Problems) -> Node:
+def node_from_wire(found: api_types.Node, problems: Problems) -> Node:
     """Make a Node; a Node is always of use."""
-    spec = found.spec or wire.NodeSpec()
+    spec = found.spec or api_types.NodeSpec()
     networks = spec.podCIDRs or ([spec.podCIDR] if spec.podCIDR else [])
     return Node(
         name=found.metadata.name,
@@ -27,7 +27,7 @@ def node_from_wire(found: wire.Node, problems: Problems) -> Node:
     )
 
 
-def _addresses(status: wire.NodeStatus | None, problems: Problems) -> tuple[Address, ...]:
+def _addresses(status: api_types.NodeStatus | None, problems: Problems) -> tuple[Address, ...]:
     listed = (status.addresses if status else None) or ()
     found: dict[Address, None] = {}
     for wanted in _ADDRESS_TYPES:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ipvsagent.model.address import Address, Family, Network
 from ipvsagent.model.objects import ObjectKey, Service, ServicePort, ServiceType, TrafficPolicy
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.annotations import NO_WISHES, Wish, wishes_of
 from ipvsagent.source.problems import (
     Problems,
@@ -24,9 +24,9 @@ DEFAULT_AFFINITY_SECONDS = 10800
 LONGEST_AFFINITY_SECONDS = 86400
 
 
-def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -> Service | None:
+def service_from_wire(found: api_types.Service, key: ObjectKey, problems: Problems) -> Service | None:
     """Make a Service; None, without problems, for one that does not concern us (SVC-01 to SVC-03)."""
-    spec = found.spec or wire.ServiceSpec()
+    spec = found.spec or api_types.ServiceSpec()
     if PROXY_NAME_LABEL in (found.metadata.labels or {}):
         return None
     if spec.type == "ExternalName" or spec.clusterIP in (None, "", "None"):
@@ -101,7 +101,7 @@ def _policy(text: str | None, field: str, problems: Problems) -> TrafficPolicy:
     return _choice(text, field, problems, choices=_POLICIES, default=TrafficPolicy.CLUSTER, unknown=TrafficPolicy.LOCAL)
 
 
-def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
+def _cluster_ips(spec: api_types.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
     """The cluster IP of each family (SVC-04)."""
     by_family: dict[Family, Address] = {}
     for field, text, family_name in _claimed_cluster_ips(spec):
@@ -120,7 +120,7 @@ def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, .
     return tuple(by_family.values())
 
 
-def _claimed_cluster_ips(spec: wire.ServiceSpec) -> Sequence[tuple[str, str, str | None]]:
+def _claimed_cluster_ips(spec: api_types.ServiceSpec) -> Sequence[tuple[str, str, str | None]]:
     """Field, text and the family it must have.
 
     Without `ipFamilies` only `clusterIP` counts. A manifest may give families and `clusterIP` alone: the API server
@@ -134,7 +134,7 @@ def _claimed_cluster_ips(spec: wire.ServiceSpec) -> Sequence[tuple[str, str, str
     return [(f"spec.clusterIPs[{index}]", text, family) for index, (text, family) in claimed]
 
 
-def _ports(spec: wire.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...]:
+def _ports(spec: api_types.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...]:
     """The ports that can be served (SVC-05, SVC-16); of two that are equal the first one counts."""
     ports: list[ServicePort] = []
     seen: set[tuple[int, int]] = set()
@@ -167,7 +167,7 @@ def _node_port(number: int | None, field: str, consequence: str, problems: Probl
     return 0
 
 
-def _load_balancer_ips(status: wire.ServiceStatus | None, problems: Problems) -> tuple[Address, ...]:
+def _load_balancer_ips(status: api_types.ServiceStatus | None, problems: Problems) -> tuple[Address, ...]:
     """Addresses with ipMode VIP or none (SVC-09)."""
     balancer = status.load_balancer if status else None
     ingress = (balancer.ingress if balancer else None) or ()
@@ -205,7 +205,7 @@ def _source_ranges(found: object, problems: Problems) -> tuple[tuple[Network, ..
 _ALL_IPV4 = Network.parse("0.0.0.0/0")
 
 
-def _affinity(spec: wire.ServiceSpec, problems: Problems) -> int:
+def _affinity(spec: api_types.ServiceSpec, problems: Problems) -> int:
     """The persistence timeout in seconds (SVC-07)."""
     if spec.session_affinity in (None, "", "None"):
         return 0

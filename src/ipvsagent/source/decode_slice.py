@@ -11,7 +11,7 @@ from sys import intern
 
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, ObjectKey
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.annotations import weight_of
 from ipvsagent.source.problems import ORDINARY_FIRST_BYTES, Problems, check_address, check_protocol
 
@@ -19,11 +19,11 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 
 _FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
-_NO_CONDITIONS = wire.Conditions()
+_NO_CONDITIONS = api_types.Conditions()
 _first_byte = itemgetter(0)
 
 
-def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problems) -> EndpointSlice | None:
+def slice_from_wire(found: api_types.EndpointSlice, key: ObjectKey, problems: Problems) -> EndpointSlice | None:
     """Make a slice; None, without problems, for one that does not concern us (EP-01, EP-02)."""
     labels = found.metadata.labels or {}
     owner = labels.get(SERVICE_LABEL)
@@ -44,7 +44,7 @@ def slice_from_wire(found: wire.EndpointSlice, key: ObjectKey, problems: Problem
     )
 
 
-def trigger_time(found: wire.EndpointSlice) -> float:
+def trigger_time(found: api_types.EndpointSlice) -> float:
     """When what changed the slice happened, as its annotation says (MET-10); Unix time, 0 if that is unknown."""
     text = found.metadata.annotations and found.metadata.annotations.last_change_trigger_time
     if not isinstance(text, str):
@@ -55,7 +55,7 @@ def trigger_time(found: wire.EndpointSlice) -> float:
         return 0.0
 
 
-def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort, ...]:
+def _ports(found: api_types.EndpointSlice, problems: Problems) -> tuple[EndpointPort, ...]:
     """Ports with a name and a number; others are skipped (EP-05)."""
     ports = []
     for index, port in enumerate(found.ports or ()):
@@ -71,7 +71,7 @@ def _ports(found: wire.EndpointSlice, problems: Problems) -> tuple[EndpointPort,
     return tuple(ports)
 
 
-def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
+def _endpoints(found: api_types.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
     usable = found.endpoints or ()
     number = int(family)
     try:  # the quick way, for a hundred thousand of them; what is not beyond doubt is looked at one by one
@@ -83,7 +83,7 @@ def _endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) ->
     return _resolved(zip(map(Address, packed), usable, strict=True))
 
 
-def _doubtful_endpoints(found: wire.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
+def _doubtful_endpoints(found: api_types.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
     usable = []
     for index, endpoint in enumerate(found.endpoints or ()):
         if endpoint.addresses:  # EP-07
@@ -101,7 +101,7 @@ def _address(text: str, field: str, family: Family, problems: Problems) -> Addre
     return address
 
 
-def _resolved(endpoints: Iterable[tuple[Address, wire.Endpoint]]) -> tuple[Endpoint, ...]:
+def _resolved(endpoints: Iterable[tuple[Address, api_types.Endpoint]]) -> tuple[Endpoint, ...]:
     """Resolve nulls as the API means them (EP-08 to EP-10)."""
     # In one expression for all of a slice: a call for each would cost as much again.
     made = [
@@ -119,7 +119,7 @@ def _resolved(endpoints: Iterable[tuple[Address, wire.Endpoint]]) -> tuple[Endpo
     return tuple(made)
 
 
-def _names(hints: list[wire.Hint]) -> tuple[str, ...]:
+def _names(hints: list[api_types.Hint]) -> tuple[str, ...]:
     if len(hints) == 1 and hints[0].name:
         return _one_name(hints[0].name)
     return tuple(intern(h.name) for h in hints if h.name)

@@ -9,26 +9,26 @@ would choose cannot be filled in; it is reported.
 from __future__ import annotations
 
 from ipvsagent.model.address import Address
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.problems import Problems
 
 _CHOSEN_BY_SERVER = "is not given, and no API server has chosen one"
 
 
-def fill_in(found: wire.WireObject, problems: Problems) -> None:
+def fill_in(found: api_types.ApiObject, problems: Problems) -> None:
     """Fill in the defaults; a problem is added for each field that only an API server can choose."""
     match found:
-        case wire.Service():
+        case api_types.Service():
             if found.spec is not None:
                 _fill_in_service(found.spec, problems)
-        case wire.EndpointSlice():
+        case api_types.EndpointSlice():
             for port in found.ports or ():
                 port.name = port.name or ""
-        case wire.Node():
+        case api_types.Node():
             pass
 
 
-def _fill_in_service(spec: wire.ServiceSpec, problems: Problems) -> None:
+def _fill_in_service(spec: api_types.ServiceSpec, problems: Problems) -> None:
     if spec.type == "ExternalName":
         return
     if not spec.clusterIP and spec.clusterIPs:
@@ -52,7 +52,7 @@ def _family(text: str) -> str:
         return "IPv6" if ":" in text else "IPv4"
 
 
-def _report_missing_ports(spec: wire.ServiceSpec, problems: Problems) -> None:
+def _report_missing_ports(spec: api_types.ServiceSpec, problems: Problems) -> None:
     if spec.type == "NodePort":
         for index, port in enumerate(spec.ports or ()):
             if not port.node_port:

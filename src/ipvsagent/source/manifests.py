@@ -30,7 +30,7 @@ from ipvsagent.source.files import (
     unread_endpoints,
 )
 
-Place = tuple[Kind, ObjectKey]
+ObjectReference = tuple[Kind, ObjectKey]
 Outcome = Usable | NotUsed | Unusable
 
 _ENDPOINTS = "Endpoints"  # where problems with them come from
@@ -44,7 +44,7 @@ class _Known(Struct):
     """What is known of one file."""
 
     stamp: Stamp
-    outcomes: dict[Place, Outcome]  # of the last content that parsed
+    outcomes: dict[ObjectReference, Outcome]  # of the last content that parsed
     endpoints: tuple[ObjectKey, ...] = ()  # likewise
     doubted: Stamp | None = None  # what was read under this stamp lacked objects; to be read once more
 
@@ -65,7 +65,7 @@ class ManifestSource:
         self._poll_seconds = poll_seconds
         self._files: dict[Path, _Known] = {}
         self._missing: set[Path] = set()  # known files that the last look did not find
-        self._holders: dict[Place, list[Path]] = {}  # files that hold an object, sorted: the first one counts
+        self._holders: dict[ObjectReference, list[Path]] = {}  # files that hold an object, sorted: the first one counts
         self._endpoints_held: dict[Path, tuple[ObjectKey, ...]] = {}  # `Endpoints`, which are not read, by file
         self._reported: dict[str, tuple[Problem, ...]] = {}
         self._listed = False
@@ -96,7 +96,7 @@ class ManifestSource:
         found = self._find()
         if found is None:
             return  # what is known stays
-        touched: dict[Place, None] = {}
+        touched: dict[ObjectReference, None] = {}
         present = {path: stamp_of(path) for path in found.files}
         unreadable = {folder for folder, _ in found.unreadable}
         gone = {p for p in self._files if p not in present and unreadable.isdisjoint(p.parents)}
@@ -143,13 +143,13 @@ class ManifestSource:
             # A folder so large that looking takes long is looked at less often: a tenth of one CPU at most.
             wait = max(self._poll_seconds, 9 * (time.monotonic() - began))
 
-    def _read(self, path: Path, stamp: Stamp, touched: dict[Place, None]) -> None:
+    def _read(self, path: Path, stamp: Stamp, touched: dict[ObjectReference, None]) -> None:
         young = abs(time.time_ns() - stamp[1]) < YOUNG_NANOSECONDS
         content = read_manifest(path)
         known = self._files.setdefault(path, _Known(UNREAD, {}))
-        outcomes: dict[Place, Outcome] = {}
+        outcomes: dict[ObjectReference, Outcome] = {}
         for outcome in content.outcomes:
-            outcomes.setdefault(_place(outcome), outcome)
+            outcomes.setdefault(_reference(outcome), outcome)
         if known.outcomes.keys() - outcomes.keys() and known.doubted != stamp:
             known.doubted = stamp
             return
@@ -159,10 +159,10 @@ class ManifestSource:
             return
         old, known.outcomes, known.endpoints = known.outcomes, outcomes, content.endpoints
         self._note_endpoints(path)
-        for place in dict.fromkeys((*old, *outcomes)):
-            if old.get(place) != outcomes.get(place):
-                touched[place] = None
-                self._hold(place, path, held=place in outcomes)
+        for reference in dict.fromkeys((*old, *outcomes)):
+            if old.get(reference) != outcomes.get(reference):
+                touched[reference] = None
+                self._hold(reference, path, held=reference in outcomes)
 
     def _note_endpoints(self, path: Path) -> None:
         known = self._files.get(path)
@@ -179,59 +179,59 @@ class ManifestSource:
         held = dict.fromkeys(key for keys in self._endpoints_held.values() for key in keys)
         self._report(_ENDPOINTS, unread_endpoints(held, services, slices))
 
-    def _forget(self, path: Path, touched: dict[Place, None]) -> None:
-        for place in self._files.pop(path).outcomes:
-            touched[place] = None
-            self._hold(place, path, held=False)
+    def _forget(self, path: Path, touched: dict[ObjectReference, None]) -> None:
+        for reference in self._files.pop(path).outcomes:
+            touched[reference] = None
+            self._hold(reference, path, held=False)
         self._note_endpoints(path)
         self._report(str(path), ())
 
-    def _hold(self, place: Place, path: Path, *, held: bool) -> None:
-        holders = set(self._holders.pop(place, ()))
+    def _hold(self, reference: ObjectReference, path: Path, *, held: bool) -> None:
+        holders = set(self._holders.pop(reference, ()))
         holders = holders | {path} if held else holders - {path}
         if holders:
-            self._holders[place] = sorted(holders)
+            self._holders[reference] = sorted(holders)
 
-    def _outcome(self, place: Place) -> Outcome | None:
+    def _outcome(self, reference: ObjectReference) -> Outcome | None:
         """What counts for an object: the first file's version, with a problem if others hold it, too."""
-        holders = self._holders.get(place)
+        holders = self._holders.get(reference)
         if not holders:
             return None
-        outcome = self._files[holders[0]].outcomes[place]
+        outcome = self._files[holders[0]].outcomes[reference]
         if len(holders) == 1 or isinstance(outcome, NotUsed):
             return outcome
         others = ", ".join(str(p) for p in holders[1:])
         reason = f"stands in {holders[0]}, which counts, and in {others}"
-        problem = Problem(place[0].value, str(place[1]), "", reason)
+        problem = Problem(reference[0].value, str(reference[1]), "", reason)
         if isinstance(outcome, Usable):
             return Usable(outcome.object, (*outcome.problems, problem))
         return Unusable(outcome.kind, outcome.key, (*outcome.problems, problem))
 
-    def _tell(self, touched: dict[Place, None]) -> None:
-        for place in touched:
-            match self._outcome(place):
+    def _tell(self, touched: dict[ObjectReference, None]) -> None:
+        for reference in touched:
+            match self._outcome(reference):
                 case Usable(found, problems):
                     self._put(Changed(found, problems))
                 case Unusable(kind, key, problems):
                     self._put(Rejected(kind, key, problems))
                 case _:
-                    self._put(Deleted(*place))
+                    self._put(Deleted(*reference))
 
     def _lists(self) -> Iterator[Listed]:
         for kind in Kind:
             objects: list[KubernetesObject] = []
             rejected: list[ObjectKey] = []
             problems: dict[ObjectKey, tuple[Problem, ...]] = {}
-            for place in self._holders:
-                outcome = self._outcome(place)
-                if place[0] is not kind or outcome is None or isinstance(outcome, NotUsed):
+            for reference in self._holders:
+                outcome = self._outcome(reference)
+                if reference[0] is not kind or outcome is None or isinstance(outcome, NotUsed):
                     continue
                 if outcome.problems:
-                    problems[place[1]] = outcome.problems
+                    problems[reference[1]] = outcome.problems
                 if isinstance(outcome, Usable):
                     objects.append(outcome.object)
                 else:
-                    rejected.append(place[1])
+                    rejected.append(reference[1])
             yield Listed(kind, tuple(objects), tuple(rejected), problems)
 
     def _report(self, origin: str, problems: tuple[Problem, ...]) -> None:
@@ -249,25 +249,25 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
     Raises:
         SourceError: a path does not exist.
     """
-    objects: dict[Place, KubernetesObject] = {}
+    objects: dict[ObjectReference, KubernetesObject] = {}
     problems: list[Problem] = []
-    holders: dict[Place, Path] = {}
+    holders: dict[ObjectReference, Path] = {}
     endpoints: dict[ObjectKey, None] = {}
     for file, content in _contents(paths, problems):
         problems += (*content.problems, *_doubles(file, content))
         endpoints.update(dict.fromkeys(content.endpoints))
         for outcome in content.outcomes:
-            place = _place(outcome)
-            holder = holders.get(place)
+            reference = _reference(outcome)
+            holder = holders.get(reference)
             if holder is None:
-                holders[place] = file
+                holders[reference] = file
                 if isinstance(outcome, Usable):
-                    objects[place] = outcome.object
+                    objects[reference] = outcome.object
                 if not isinstance(outcome, NotUsed):
                     problems += outcome.problems
             elif holder != file:
                 reason = f"stands in {holder}, which counts, and in {file}"
-                problems.append(Problem(place[0].value, str(place[1]), "", reason))
+                problems.append(Problem(reference[0].value, str(reference[1]), "", reason))
     services = {o.key for o in objects.values() if isinstance(o, Service)}
     slices = [o for o in objects.values() if isinstance(o, EndpointSlice)]
     problems += unread_endpoints(endpoints, services, slices)
@@ -299,14 +299,16 @@ def _files_at(path: Path, problems: list[Problem]) -> Sequence[Path]:
 
 def _doubles(path: Path, content: FileContent) -> Iterator[Problem]:
     """A problem for each object that stands in a file more than once."""
-    seen: set[Place] = set()
-    for place in map(_place, content.outcomes):
-        if place in seen:
-            yield Problem("file", str(path), "", f"holds {place[0].value} {place[1]} twice; the first one counts")
-        seen.add(place)
+    seen: set[ObjectReference] = set()
+    for reference in map(_reference, content.outcomes):
+        if reference in seen:
+            yield Problem(
+                "file", str(path), "", f"holds {reference[0].value} {reference[1]} twice; the first one counts"
+            )
+        seen.add(reference)
 
 
-def _place(outcome: Outcome) -> Place:
+def _reference(outcome: Outcome) -> ObjectReference:
     if isinstance(outcome, Usable):
         return kind_of(outcome.object), outcome.object.key
     return outcome.kind, outcome.key

@@ -1,22 +1,23 @@
-"""The addresses of the cluster's nodes, asked for now and then.
+"""The addresses of the cluster's nodes, requested every ten minutes or so.
 
-They matter for one thing: an external or load balancer address that is another node's must not be bound here. Watching
-all nodes for it would bring every agent the heartbeats of every node. A table, the form that `kubectl get` prints, has
-the addresses in some hundred bytes a node, and the server takes it from its cache.
+They are needed for one check: an external or load balancer address that belongs to another node must not be bound here.
+Watching all nodes would bring the heartbeats of every node to every agent. A table, the form that `kubectl get` prints,
+has the addresses in some hundred bytes a node, and the server takes it from its cache.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from ipvsagent.errors import SourceError
 from ipvsagent.model.address import Address
-from ipvsagent.model.events import ClusterNodeAddresses, Event, SourceProblems
-from ipvsagent.model.objects import Problem
+from ipvsagent.model.events import ClusterNodeAddresses, Event
+from ipvsagent.source.connection_state import ConnectionState
 from ipvsagent.source.transport import Transport
 
 PATH = "/api/v1/nodes"
@@ -48,38 +49,48 @@ class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
 
 
 class NodeAddressPoller:
-    """Tells the owner the addresses of all nodes, in a thread of its own.
+    """Reports the addresses of all nodes to the owner thread, from a separate thread.
 
     Args:
-        put: takes `ClusterNodeAddresses`, and `SourceProblems` while they cannot be had.
-        wait: waits for seconds; answers True once the poller is to stop.
+        put: takes `ClusterNodeAddresses`.
+        state: told while the addresses are unavailable.
+        wait: waits for seconds; returns True when the poller must stop.
 
     Attributes:
-        asked: set once it has asked for the first time, with whatever success.
+        asked: set after the first request, successful or not.
     """
 
-    def __init__(self, transport: Transport, put: Callable[[Event], None], *, wait: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        put: Callable[[Event], None],
+        *,
+        state: ConnectionState,
+        wait: Callable[[float], bool],
+    ) -> None:
         self._transport = transport
         self._put = put
+        self._state = state
         self._wait = wait
         self._random = random.Random()
         self.asked = threading.Event()
 
     def follow(self) -> None:
-        """Ask, until `wait` says that it is over."""
+        """Request the addresses again and again, until `wait` returns True."""
         while not self._wait(self._random.uniform(*(PERIOD_SECONDS if self.ask() else RETRY_SECONDS))):
             pass
 
     def ask(self) -> bool:
-        """Ask once and tell what came of it; answer whether it worked."""
+        """Request the addresses once and report them; return whether it worked."""
+        began = time.monotonic()
         try:
             addresses = self._list()
-        except (SourceError, msgspec.DecodeError) as error:
-            reason = f"addresses of other nodes are not known: {error}"
-            self._put(SourceProblems(_ORIGIN, (Problem("API server", PATH, "", reason),)))
+        except (SourceError, msgspec.DecodeError, RecursionError) as error:
+            reason = str(error) if isinstance(error, SourceError) else "the API server's answer cannot be parsed"
+            self._state.broke(_RESOURCE, reason)
             return False
         else:
-            self._put(SourceProblems(_ORIGIN, ()))
+            self._state.recovered(_RESOURCE, began)
             self._put(ClusterNodeAddresses(addresses))
             return True
         finally:
@@ -92,9 +103,9 @@ class NodeAddressPoller:
         columns: list[str] = []
         while True:
             with self._transport.get(PATH, query, read_timeout_seconds=TIMEOUT_SECONDS, accept=TABLE) as answer:
-                body = answer.read()
                 if answer.status != 200:
-                    raise SourceError(f"the API server answered {answer.status}")
+                    raise SourceError(f"the API server answered {answer.status}: {answer.message()}")
+                body = answer.read()
             table = msgspec.json.decode(body, type=_Table)
             columns = [c.name for c in table.columns] if table.columns else columns
             for row in table.rows:
@@ -107,11 +118,11 @@ class NodeAddressPoller:
             query = {"includeObject": "None", "limit": str(PAGE_SIZE), "continue": table.metadata.continue_}
 
 
-_ORIGIN = f"{PATH} of the cluster"
+_RESOURCE = f"{PATH} (addresses of all nodes)"
 
 
 def _address(cell: object) -> Address | None:
-    """An address, or None for ``<none>`` and for what is none."""
+    """Parse an address; None for ``<none>`` and other texts."""
     if not isinstance(cell, str):
         return None
     try:

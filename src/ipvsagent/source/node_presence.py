@@ -1,7 +1,7 @@
-"""Whether the cluster has a node, asked only when something hangs on it: a real server there that does not get idle.
+"""Whether the cluster has a node, asked only when needed: a real server on that node does not become idle.
 
-One row of a table from the server's cache, a few hundred bytes. No more than one question at a time, and these some
-time apart: a rolling update must not make all agents ask about all nodes.
+The answer is one row of a table from the server's cache, a few hundred bytes. There is one question at a time, with
+pauses: during a rolling update not all agents may ask about all nodes at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
 
 
 class NodePresenceQuestions:
-    """Asks about nodes one after the other, in a thread of its own.
+    """Asks about nodes one after the other, in a separate thread.
 
     Args:
-        put: takes the answers; a question that is not answered is dropped, and may be asked again.
-        wait: waits for seconds; answers True once it is over.
+        put: takes the answers; a question without an answer is dropped, and may be asked again.
+        wait: waits for seconds; returns True when the thread must stop.
     """
 
     def __init__(self, transport: Transport, put: Callable[[Event], None], *, wait: Callable[[float], bool]) -> None:
@@ -40,11 +40,11 @@ class NodePresenceQuestions:
         self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def ask(self, name: str) -> None:
-        """Ask soon; may be called from any thread. An empty name asks nothing and lets the thread look at `wait`."""
+        """Ask soon; may be called from any thread. An empty name asks nothing and makes the thread call `wait`."""
         self._names.put(name)
 
     def follow(self) -> None:
-        """Ask, until `wait` says that it is over."""
+        """Answer questions until `wait` returns True."""
         while True:
             names = {self._names.get()}
             while not self._names.empty():
@@ -56,13 +56,13 @@ class NodePresenceQuestions:
                     self.answer(name)
 
     def answer(self, name: str) -> None:
-        """Ask about one node now."""
+        """Ask about one node now and report the answer."""
         query = {"includeObject": "None", "resourceVersion": "0", "fieldSelector": f"metadata.name={name}"}
         try:
             with self._transport.get(PATH, query, read_timeout_seconds=TIMEOUT_SECONDS, accept=TABLE) as found:
                 if found.status != 200:
                     return
                 rows = msgspec.json.decode(found.read(), type=_Table).rows
-        except (SourceError, msgspec.DecodeError):
+        except (SourceError, msgspec.DecodeError, RecursionError):
             return
         self._put(NodePresence(name, bool(rows)))

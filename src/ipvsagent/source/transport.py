@@ -1,27 +1,59 @@
-"""One HTTP request to the API server at a time, through the `kubernetes` package's configuration and connections.
+"""One HTTP request to the API server at a time.
 
-The package finds the cluster (service account, kubeconfig), keeps tokens fresh, runs exec plugins and speaks TLS
-and proxies. Its generated models are not used: answers are read as bytes. `kubernetes` costs 0.3 s and 20 MB to
-import, so it is imported only when an API server is really used.
+`source.client.access` says how: address, TLS, credentials. This module keeps connections, counts requests and turns
+every fault into a `SourceError`. The texts are made here, from data: a library's text may quote a header or a URL.
+`urllib3` takes time to import, so it is imported only when an API server is really used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urlsplit
 
+import msgspec
+
+from ipvsagent import __version__
 from ipvsagent.errors import SourceError
 from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
+from ipvsagent.source.client.access import Access, ApiAccess, Connection
+from ipvsagent.source.client.faults import describe
+from ipvsagent.source.client.secret import hide
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 JSON = "application/json"
 CONNECT_TIMEOUT_SECONDS = 10.0
 POST_TIMEOUT_SECONDS = 10.0
+READ_SECONDS = 300.0  # for a whole body, however it trickles
+UNAUTHORIZED = 401
+_MOST_CONNECTIONS = 8
+_LONGEST_MESSAGE = 500
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # a dead connection must not look like a quiet cluster
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
+
+
+class _ApiStatus(msgspec.Struct):
+    message: str
+
+
+class NoAnswer(SourceError):
+    """The request failed before the server answered."""
+
+
+class Silence(SourceError):
+    """Nothing was received for longer than the read timeout."""
 
 
 class Answer(Protocol):
@@ -41,6 +73,16 @@ class Answer(Protocol):
         Raises:
             SourceError: the connection broke.
         """
+
+    def message(self) -> str:
+        """What the server says in the body about a refusal, without secrets that it echoes.
+
+        Raises:
+            SourceError: the connection broke.
+        """
+
+    def without_secrets(self, text: str) -> str:
+        """Hide the secrets of the request in a text that the server sent."""
 
     def lines(self) -> Iterator[bytes]:
         """The body's lines as they come, without line ends; an unfinished last line comes, too.
@@ -72,31 +114,26 @@ class Transport(Protocol):
             SourceError: no answer came.
         """
 
-    def renew(self) -> None:
-        """Read the configuration again, after the server refused the credentials."""
-
     def close(self) -> None:
         """End all connections for good; pending reads fail, and so does every later request."""
 
 
 class KubernetesTransport:
-    """The transport of the `kubernetes` package.
+    """Sends requests to the API server that `ApiAccess` describes.
 
     Args:
-        kubeconfig: path; empty for the service account of the pod, else the default kubeconfig.
-        server: URL that replaces the configuration's, as kube-proxy's ``--master``.
+        access: asked before each request, told when the server refuses its credentials.
 
     Attributes:
         requests: how all of them went; for any thread.
     """
 
-    def __init__(self, kubeconfig: str = "", server: str = "") -> None:
-        self._kubeconfig = kubeconfig
-        self._server = server
+    def __init__(self, access: ApiAccess) -> None:
+        self._access = access
         self.requests = RequestCounts()
-        self._client = self._connect()
         self._lock = threading.Lock()
-        self._open: set[Any] = set()  # responses that are being read, guarded by the lock
+        self._pool: tuple[Connection, PoolManager] | None = None  # guarded by the lock, as all below
+        self._open: set[BaseHTTPResponse] = set()  # responses that are being read
         self._closed = False
 
     def get(
@@ -107,14 +144,12 @@ class KubernetesTransport:
 
     def post(self, path: str, body: bytes) -> int:
         """As in `Transport`."""
-        with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
-            answer.read()
-            return answer.status
+        return self.ask(path, body)[0]
 
     @property
     def server(self) -> str:
         """URL of the API server."""
-        return str(self._client.configuration.host)
+        return self._access.url
 
     def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Send JSON; return the status code and the answer's body.
@@ -125,113 +160,124 @@ class KubernetesTransport:
         with self._request("POST", path, POST_TIMEOUT_SECONDS, body) as answer:
             return answer.status, answer.read()
 
-    def renew(self) -> None:
-        """As in `Transport`."""
-        old, self._client = self._client, self._connect()
-        old.rest_client.close()
-
     def close(self) -> None:
         """As in `Transport`."""
         with self._lock:
             self._closed = True
             for response in self._open:
-                # Wakes the thread that reads it, which then closes it; one that was read to its end has let go already.
+                # Wakes the thread that reads it, which then closes it. A response that was read to its end has no
+                # connection any more.
                 with contextlib.suppress(RuntimeError, ValueError):
                     response.shutdown()
-        self._client.rest_client.close()
+            if self._pool is not None:
+                self._pool[1].clear()
 
     @contextmanager
     def _request(
         self, method: str, path: str, read_timeout_seconds: float, body: bytes | None = None, accept: str = JSON
     ) -> Iterator[Answer]:
-        from urllib3.exceptions import HTTPError
-
-        client = self._client
+        access = self._access.current()
         began = time.monotonic()
-        headers: dict[str, str] = {"Accept": accept, "User-Agent": client.user_agent}
-        if body is not None:
-            headers["Content-Type"] = JSON
-        try:
-            client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-            response = client.rest_client.pool_manager.request(
-                method,
-                f"{client.configuration.host}{path}",
-                body=body,
-                headers=headers,
-                timeout=_timeout(read_timeout_seconds),
-                preload_content=False,
-                retries=False,
-            )
-        except (HTTPError, OSError, ValueError) as error:
-            self._note(client, method, NO_ANSWER, began)
-            raise SourceError(f"API server {client.configuration.host}: {error}") from error
-        self._note(client, method, str(response.status), began)
+        response = self._send(access, method, path, body, accept, read_timeout_seconds)
+        self._note(access, method, str(response.status), began)
+        if response.status == UNAUTHORIZED:
+            self._access.refused(access)
         try:
             with self._lock:
                 if self._closed:
                     raise SourceError("the connection to the API server is closed")
                 self._open.add(response)
-            yield _HttpAnswer(response)
+            yield _HttpAnswer(response, access)
         finally:
             with self._lock:
                 self._open.discard(response)
             response.close()
 
-    def _note(self, client: Any, method: str, code: str, began: float) -> None:
-        host = urlsplit(client.configuration.host).netloc.rpartition("@")[2]  # without a user's name
-        self.requests.note(host, method, code, time.monotonic() - began)
+    def _send(
+        self, access: Access, method: str, path: str, body: bytes | None, accept: str, read_timeout_seconds: float
+    ) -> BaseHTTPResponse:
+        from urllib3 import HTTPHeaderDict, Timeout
+        from urllib3.exceptions import HTTPError
 
-    def _connect(self) -> Any:
-        from kubernetes import client, config  # its loaders have no types
-
-        configuration = client.Configuration()
-        load_kubeconfig: Callable[..., None] = config.load_kube_config
-        load_service_account: Callable[..., None] = config.load_incluster_config
+        headers = HTTPHeaderDict({"Accept": accept, "User-Agent": f"ipvsagent/{__version__}"})
+        if body is not None:
+            headers["Content-Type"] = JSON
+        for name, value in access.headers:
+            headers.add(name, value.reveal())
+        began = time.monotonic()
         try:
-            if self._kubeconfig:
-                load_kubeconfig(self._kubeconfig, client_configuration=configuration)
-            elif Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
-                load_service_account(configuration)
-            else:
-                load_kubeconfig(client_configuration=configuration)
-        except (config.ConfigException, OSError, ValueError) as error:
-            raise SourceError(
-                f"no access to an API server: {error}\nhint: give `--kubeconfig FILE`, or `--manifests DIR` without one"
-            ) from error
-        if self._server:
-            configuration.host = self._server.rstrip("/")
-        configuration.keep_alive = True  # a dead connection must not look like a quiet cluster
-        return client.ApiClient(configuration)
+            return self._connections(access.connection).request(
+                method,
+                f"{access.connection.url}{path}",
+                body=body,
+                headers=headers,
+                timeout=Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds),
+                preload_content=False,
+                retries=False,
+            )
+        except (HTTPError, OSError, ValueError) as error:
+            self._note(access, method, NO_ANSWER, began)
+            raise NoAnswer(f"API server {access.connection.url}: {describe(error)}") from None
+
+    def _connections(self, wanted: Connection) -> PoolManager:
+        """Connections for one way to connect; they are replaced when it changes."""
+        from ipvsagent.source.client.connections import open_pool
+
+        with self._lock:
+            if self._pool is None or self._pool[0] != wanted:
+                try:
+                    fresh = open_pool(wanted, options=_KEEPALIVE, most_connections=_MOST_CONNECTIONS)
+                except SourceError as error:  # half of a pair was replaced, or a file is being written
+                    if self._pool is None:
+                        raise
+                    self._access.warn(f"{error}; the earlier one stays in use")
+                    return self._pool[1]
+                if self._pool is not None:
+                    self._pool[1].clear()
+                self._pool = wanted, fresh
+            return self._pool[1]
+
+    def _note(self, access: Access, method: str, code: str, began: float) -> None:
+        self.requests.note(urlsplit(access.connection.url).netloc, method, code, time.monotonic() - began)
 
 
 class _HttpAnswer:
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: BaseHTTPResponse, access: Access) -> None:
         self._response = response
+        self._access = access
         self.status = int(response.status)
 
     @property
     def retry_after_seconds(self) -> float | None:
         value = self._response.headers.get("Retry-After", "")
-        return float(value) if value.isdigit() else None
+        return float(value) if value.isascii() and value.isdigit() else None
 
     def read(self) -> bytes:
-        from urllib3.exceptions import HTTPError
+        deadline = time.monotonic() + READ_SECONDS
+        parts = []
+        with _broken():
+            while part := self._response.read1(1 << 16, decode_content=True):
+                parts.append(part)
+                if time.monotonic() > deadline:
+                    raise SourceError(f"the API server's answer was not complete after {READ_SECONDS:.0f} s")
+        return b"".join(parts)
 
+    def message(self) -> str:
         try:
-            return bytes(self._response.read(decode_content=True))
-        except (HTTPError, OSError) as error:
-            raise SourceError(f"the connection to the API server broke: {error}") from error
+            text = msgspec.json.decode(self.read(), type=_ApiStatus).message
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return "without a Status object"
+        return self.without_secrets(text)
+
+    def without_secrets(self, text: str) -> str:
+        return hide(" ".join(text.split()), self._access.secrets)[:_LONGEST_MESSAGE]
 
     def lines(self) -> Iterator[bytes]:
-        from urllib3.exceptions import HTTPError
-
         rest = b""
-        try:
+        with _broken():
             for chunk in self._chunks():
                 *complete, rest = (rest + chunk).split(b"\n")
                 yield from complete
-        except (HTTPError, OSError) as error:
-            raise SourceError(f"the connection to the API server broke: {error}") from error
         if rest:
             yield rest
 
@@ -244,7 +290,14 @@ class _HttpAnswer:
             yield chunk
 
 
-def _timeout(read_timeout_seconds: float) -> Any:
-    from urllib3.util import Timeout
+@contextmanager
+def _broken() -> Iterator[None]:
+    """Turn what ends a connection while it is read into a `SourceError`."""
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-    return Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds)
+    try:
+        yield
+    except (ReadTimeoutError, TimeoutError):
+        raise Silence("the API server sends nothing any more") from None
+    except (HTTPError, OSError) as error:
+        raise SourceError(f"the connection to the API server broke: {describe(error)}") from None

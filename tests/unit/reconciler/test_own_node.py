@@ -13,7 +13,7 @@ from ipvsagent.model.objects import Kind, Node, ObjectKey, Problem
 from ipvsagent.model.status import Progress, Status
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.inputs import ServingInputs
-from ipvsagent.source.announce import describe
+from ipvsagent.source.event_recorder import describe
 from unit.reconciler.node import FakeNode
 
 NOON = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)

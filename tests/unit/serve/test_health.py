@@ -55,6 +55,15 @@ def test_a_refused_configuration_is_a_detail_of_the_answer(path: str, progress: 
     assert b"configurationRefused" not in health_of(WELL, progress).handle(Request("GET", path)).body
 
 
+def test_old_data_are_a_detail_of_the_answer() -> None:
+    """HC-05: all nodes would leave their load balancers at once otherwise, when the API server is down."""
+    for age, shown in ((600.0, None), (601.4, 601)):
+        made = replace(inputs(), silence_seconds=lambda age=age: age)
+        response = Health(made).handle(Request("GET", "/healthz"))
+        assert response.status == 200
+        assert json.loads(response.body).get("apiDataAgeSeconds") == shown
+
+
 def test_all_well() -> None:
     """HC-01, HC-04, HC-05: 200, one line of JSON, `lastUpdated` is now."""
     response = health_of().handle(Request("GET", "/healthz"))

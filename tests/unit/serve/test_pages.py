@@ -53,6 +53,20 @@ def test_live_and_ready() -> None:
     assert (first.status, first.body) == (503, b"the first synchronisation is not done yet\n")
 
 
+def test_a_node_that_serves_old_data_is_not_ready() -> None:
+    """HC-22: the age of what the API server confirmed counts, not whether a connection is open."""
+    made = replace(inputs(), silence_seconds=lambda: 600.0, source_faults=lambda: ("API server /x: broken",))
+    assert get("/readyz", made).body == b"ok"
+    made = replace(made, silence_seconds=lambda: 601.2)
+    answer = get("/readyz", made)
+    assert (answer.status, answer.body) == (
+        503,
+        b"the API server has confirmed nothing for 601 s\nAPI server /x: broken\n",
+    )
+    assert get("/livez", made).body == b"ok"
+    assert "- API server /x: broken\n" in get("/statusz", made).body.decode()
+
+
 def test_metrics_are_handed_through_once_there_are_any() -> None:
     """HC-20: 404 until then."""
     assert get("/metrics").status == 404
@@ -170,7 +184,7 @@ def test_status_for_people() -> None:
         "Services: 7",
         "Configuration refused: a: is wrong b: too",
         "Waiting for a restart: oomScoreAdj",
-        "API server last answered: 12 s ago",
+        "Confirmed by the API server: 12 s ago",
         "- write rules: no",
         "- Service shop/web: spec.ports is empty",
     ):

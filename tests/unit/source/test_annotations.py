@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ipvsagent.model.objects import EndpointSlice, Kind, Scheduling, Service
-from ipvsagent.source import wire
+from ipvsagent.source import api_types
 from ipvsagent.source.decode import Usable, decode_json, decode_value
 
 SCHEDULER, FLAGS = "ipvsagent.io/scheduler", "ipvsagent.io/scheduler-flags"
@@ -141,7 +141,7 @@ def test_annotations_that_do_not_count_are_never_held() -> None:
     """The last applied configuration of a Service is larger than all that is used of it."""
     annotations = {"kubectl.kubernetes.io/last-applied-configuration": "x" * 1_000_000, SCHEDULER: "sh"}
     data = msgspec.json.encode({"metadata": {"name": "web", "annotations": annotations}})
-    decoder = msgspec.json.Decoder(wire.Service)
+    decoder = msgspec.json.Decoder(api_types.Service)
     tracemalloc.start()
     try:
         found = decoder.decode(data)

@@ -220,7 +220,8 @@ OWN = (
     Definition(
         "ipvsagent_api_data_age_seconds",
         "gauge",
-        "Time since the API server last answered, for the kind of object for which that is longest",
+        "Time since the API server last confirmed what is served, by a list, an event or a bookmark, for the kind of "
+        "object for which that is longest",
     ),
     Definition("ipvsagent_ipset_entries", "gauge", "Entries of an ipset", ("set",)),
     Definition("ipvsagent_ipset_max_entries", "gauge", "Entries that fit into an ipset (`maxelem`)", ("set",)),

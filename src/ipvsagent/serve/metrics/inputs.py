@@ -23,7 +23,7 @@ class MetricsInputs(Struct):
         families: the address families that this node serves.
         read_statistics: reads the kernel's counts; may raise `AgentError`; called by one thread at a time.
         port_names: the Service port of each virtual server.
-        silence_seconds: time since the API server last answered; None without one.
+        silence_seconds: time since the API server last confirmed what is served; None without one.
         requests: counts of requests to the API server; None without one.
         ask_for_counts: called before each reading, to request current counts.
         settings: the settings in force.

@@ -16,7 +16,7 @@ from ipvsagent.model.events import Changed, Rejected
 from ipvsagent.model.objects import Kind, Problem, Scheduling, Service
 from ipvsagent.model.ops import AddVirtualServer, ChangeVirtualServer, IpvsOperation
 from ipvsagent.reconciler.mailbox import Reconfigure
-from ipvsagent.source.announce import describe
+from ipvsagent.source.event_recorder import describe
 from unit.reconciler.node import FakeNode
 
 WEB, OTHER = "10.96.0.10:80/TCP", "10.96.0.11:80/TCP"

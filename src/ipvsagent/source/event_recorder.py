@@ -1,8 +1,8 @@
-"""Telling an operator through Kubernetes events what is wrong with an object, and what happens to this node's agent.
+"""Creating Kubernetes events: what is wrong with an object, and what happens to this node's agent.
 
-Every node sees the same objects and would say the same of them. So the name of an event about an object follows from
-the object and the words: the first node's is kept, the others are told that it exists, and a cluster of a thousand
-nodes has one event. What an agent says of its own node is an event each time.
+Every node sees the same objects and would report the same. So the name of an event about an object follows from the
+object and the message: the event of the first node is kept, the others get the answer that it exists, and a cluster of
+a thousand nodes has one event. Each report about this node is a separate event.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _NO_NAMESPACE = "default"  # where events about objects without a namespace go
 
 
 class Poster(Protocol):
-    """What this needs of a transport."""
+    """The part of a transport that creates events."""
 
     def post(self, path: str, body: bytes) -> int:
         """As in `source.transport.Transport`."""
 
 
-class Announcer:
-    """Makes an event of each problem with a Kubernetes object and of each notice, in a thread of its own.
+class EventRecorder:
+    """Creates an event for each problem with a Kubernetes object and for each notice, in a separate thread.
 
-    Events are a courtesy: one that cannot be created is logged at debug level and forgotten.
+    Serving does not depend on events: one that cannot be created is logged at debug level and dropped.
 
     Args:
-        node_name: whose agent it is that says so.
-        pod: namespace and name of the agent's pod, which a problem with the node's name is announced on; None if the
-            agent is not in one, or does not know.
+        node_name: the node of this agent.
+        pod: namespace and name of the agent's pod, for events about a problem with the node's name; None if the agent
+            does not run in a pod or does not know it.
         now: the time of day, aware of its zone.
         pause_seconds: between two events.
     """
@@ -74,12 +74,12 @@ class Announcer:
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
 
     def start(self) -> None:
-        """Begin to work, if it has not begun."""
+        """Start creating events, unless it was started before."""
         if not self._thread.is_alive():
             self._thread.start()
 
     def stop(self) -> None:
-        """End; events that wait are dropped. The transport has to be closed before."""
+        """Stop and drop the events that wait. The transport must be closed before."""
         self._stopping.set()
         with contextlib.suppress(queue.Full):  # the thread is awake, then, and looks at `_stopping`
             self._queue.put_nowait(None)
@@ -87,20 +87,20 @@ class Announcer:
             self._thread.join(1.0)
 
     def finish(self, within_seconds: float) -> None:
-        """Create the events that wait, then end; those that are not created in time are dropped by `stop`."""
+        """Create the events that wait, then stop; `stop` drops those that were not created in time."""
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(within_seconds)
 
-    def announce(self, item: Announced) -> None:
-        """Tell of something; never waits. Problems of no object are left out, and what is beyond 256 waiting."""
+    def record(self, item: Announced) -> None:
+        """Queue an event and return at once. Problems without an object and events beyond 256 waiting are dropped."""
         if isinstance(item, Problem) and item.kind not in API_VERSIONS:
             return
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            self._log.debug("event left out, too many wait", about=item)
+            self._log.debug("event dropped, too many wait", about=item)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -123,7 +123,7 @@ class Announcer:
 
 
 def describe(item: Announced, node_name: str, now: dt.datetime, pod: ObjectKey | None = None) -> dict[str, Any]:
-    """The event (core/v1); those about equal problems have equal names, those of notices names of their own."""
+    """Make the event (core/v1). Equal problems have equal names; each notice has a different one."""
     if isinstance(item, Problem):
         if item.label == "NodeUnknown" and pod is not None:  # there is no Node that anybody would look at
             item = Problem("Pod", str(pod), "", str(item), item.label)

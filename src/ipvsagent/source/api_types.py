@@ -1,4 +1,4 @@
-"""The fields that are read of Kubernetes objects, as they stand on the wire.
+"""The fields of Kubernetes objects that are read, with the types of the API.
 
 Where the Go type is a pointer, slice or map, null is a normal value. Numbers are checked later, in `source.decode`,
 so that one bad port does not reject its Service; a field of the wrong JSON type does reject the object, and msgspec
@@ -207,7 +207,7 @@ class Node(Struct, gc=False):
     status: NodeStatus | None = None
 
 
-WireObject = Service | EndpointSlice | Node
+ApiObject = Service | EndpointSlice | Node
 
 
 class KeyMetadata(Struct, gc=False):

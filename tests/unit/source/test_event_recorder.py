@@ -10,7 +10,7 @@ from lab.speed import scaled
 
 from ipvsagent.errors import SourceError
 from ipvsagent.model.objects import NodeNotice, Problem
-from ipvsagent.source.announce import Announcer, describe
+from ipvsagent.source.event_recorder import EventRecorder, describe
 from unit.reconciler.node import SilentLogger
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -71,31 +71,31 @@ class RefusingTransport:
 def test_problems_without_an_object_and_failures_cost_nothing() -> None:
     """A file's problem is no event; a failed event does not keep the next one back."""
     transport = RefusingTransport(1)
-    announcer = Announcer(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
+    recorder = EventRecorder(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
     for problem in (Problem("file", "a.yaml", "", "no YAML"), CONFLICT, Problem("Service", "shop/b", "", "second")):
-        announcer.announce(problem)
-    announcer.start()
+        recorder.record(problem)
+    recorder.start()
     assert transport.arrived.wait(scaled(10))
-    announcer.stop()
+    recorder.stop()
     assert [msgspec.json.decode(b)["involvedObject"]["name"] for b in transport.sent] == ["b"]
 
 
 def test_what_waits_is_created_before_an_agent_that_cannot_go_on_ends() -> None:
     """HC-06: else nobody would hear why."""
     transport = RefusingTransport(0)
-    announcer = Announcer(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
-    announcer.start()
-    announcer.announce(CONFLICT)
-    announcer.announce(Problem("Service", "shop/b", "", "second"))
-    announcer.finish(10)
+    recorder = EventRecorder(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
+    recorder.start()
+    recorder.record(CONFLICT)
+    recorder.record(Problem("Service", "shop/b", "", "second"))
+    recorder.finish(10)
     assert len(transport.sent) == 2
-    announcer.stop()
+    recorder.stop()
 
 
-def test_more_than_can_wait_is_left_out() -> None:
+def test_more_than_can_wait_is_dropped() -> None:
     """The queue is bounded, and telling never waits."""
     log = SilentLogger()
-    announcer = Announcer(RefusingTransport(0), "node-1", log, now=lambda: NOON)
+    recorder = EventRecorder(RefusingTransport(0), "node-1", log, now=lambda: NOON)
     for number in range(300):
-        announcer.announce(Problem("Service", f"shop/s{number}", "", "is wrong"))
-    assert sum("left out" in line for line in log.lines) == 300 - 256
+        recorder.record(Problem("Service", f"shop/s{number}", "", "is wrong"))
+    assert sum("event dropped" in line for line in log.lines) == 300 - 256
