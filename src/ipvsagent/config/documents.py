@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePath
 
-import yaml
 from msgspec import Struct
 
 from ipvsagent.config.flags import configuration_of_flags
-from ipvsagent.config.load import KUBE_PROXY_KIND, OUR_KIND
+from ipvsagent.config.load import KUBE_PROXY_KIND, OUR_KIND, parse_documents
 from ipvsagent.errors import ConfigurationError
 
 _FLAGS_KEY = "kube-proxy-arg"
@@ -46,7 +45,7 @@ def find_configuration(text: str) -> Document:
     Raises:
         ConfigurationError: it does not parse, holds none, or more than one.
     """
-    values = _parse(text)
+    values = parse_documents(text)
     found = [document for value in values for document in _configurations(value)]
     seen = [_describe(value) for value in values]
     if not found and len(values) < 2 and not any(_may_hold(value) for value in values):
@@ -60,13 +59,6 @@ def find_configuration(text: str) -> Document:
 
 
 _ALLOWED = f"{OUR_KIND}, {KUBE_PROXY_KIND}, a ConfigMap with either, flags of kube-proxy"
-
-
-def _parse(text: str) -> list[object]:
-    try:
-        return [value for value in yaml.safe_load_all(text) if value is not None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
 
 
 def _may_hold(value: object) -> bool:
@@ -96,7 +88,7 @@ def _in_config_map(value: dict[object, object]) -> Iterator[Document]:
         if not isinstance(text, str):
             continue
         try:
-            inner = _parse(text)
+            inner = parse_documents(text)
         except ConfigurationError as error:
             if "Configuration" in text:
                 raise ConfigurationError([f"{_describe(value)}, key {key}: {p}" for p in error.problems]) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -12,6 +11,7 @@ from ipvsagent.config.fields import read_common, read_scheduler
 from ipvsagent.config.reader import Findings, Section
 from ipvsagent.config.types import ESTIMATION_MODES, LOG_FORMATS, LOG_LEVELS, ExternalAddresses, Logging, Settings
 from ipvsagent.errors import ConfigurationError
+from ipvsagent.yaml_text import YamlError, parse_yaml
 
 OUR_API_VERSION = "ipvsagent.io/v1alpha1"
 OUR_KIND = "AgentConfiguration"
@@ -56,11 +56,23 @@ def parse_configuration(text: str) -> LoadedConfiguration:
     Raises:
         ConfigurationError: every problem, with the path of its field and what is allowed.
     """
+    values = parse_documents(text)
+    if len(values) > 1:
+        raise ConfigurationError([f"does not parse: holds {len(values)} YAML documents; allowed: one"])
+    return read_configuration(values[0] if values else None)
+
+
+def parse_documents(text: str) -> list[object]:
+    """Read the YAML documents of a text; empty ones are left out.
+
+    Raises:
+        ConfigurationError: the text is not YAML.
+    """
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: a date such as 2026-99-99
-        raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
-    return read_configuration(value)
+        return [value for _, value in parse_yaml(text, mark_truth_words=True) if value is not None]
+    except YamlError as error:
+        where = f"line {error.line}: " if error.line else ""
+        raise ConfigurationError([f"does not parse: {where}{error.reason}"]) from error
 
 
 def read_configuration(value: object) -> LoadedConfiguration:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from ipvsagent.model.address import Address, Network
+from ipvsagent.yaml_text import TruthWord
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Section:
         if not isinstance(value, str):
             self._wrong(name, f"must be a string, not {_kind(value)}")
             return default
+        value = str(value)
         if allowed and value not in allowed:
             self.wrong(name, f"`{value}` is not allowed{near_miss(value, allowed)}; allowed: {_words(allowed)}")
             return default
@@ -64,8 +66,8 @@ class Section:
 
     def switch(self, name: str, default: str, allowed: Collection[str]) -> str:
         """One of several words, two of them ``on`` and ``off``, which YAML takes for true and false without quotes."""
-        value = self._fields.get(name)
-        if isinstance(value, bool):
+        value = _truth(self._fields.get(name))
+        if value is not None:
             self._known.add(name)
             return "on" if value else "off"
         return self.text(name, default, allowed)
@@ -73,8 +75,9 @@ class Section:
     def boolean(self, name: str, default: bool = False) -> bool:
         """True or false."""
         value = self._take(name)
-        if isinstance(value, bool):
-            return value
+        truth = _truth(value)
+        if truth is not None:
+            return truth
         if value is not None:
             self._wrong(name, f"must be true or false, not {_kind(value)}")
         return default
@@ -127,7 +130,7 @@ class Section:
         if odd:
             self._wrong(name, f"must be a list of strings; {_kind(odd[0])} is not one")
             return ()
-        return tuple(value)
+        return tuple(str(v) for v in value)
 
     def networks(self, name: str) -> tuple[Network, ...]:
         """A list of CIDRs."""
@@ -271,6 +274,13 @@ def is_zero(value: object) -> bool:
             return value in ("", "0", "0s")
         case _:
             return not value
+
+
+def _truth(value: object) -> bool | None:
+    """The boolean of a value, words without quotes such as ``on`` included; None if it is none."""
+    if isinstance(value, TruthWord):
+        return value.truth
+    return value if isinstance(value, bool) else None
 
 
 def _words(allowed: Collection[str]) -> str:

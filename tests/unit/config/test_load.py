@@ -310,11 +310,25 @@ def test_file_of_another_kind_is_refused(text: str, problem: str) -> None:
     assert problems(text) == [problem]
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: 2026-99-99", "[" * 5000, "a: \x00", "--- 1\n--- 2\n", "a: !x 1"])
+@pytest.mark.parametrize("text", ["a: [", "[" * 5000, "a: \x00", "--- 1\n--- 2\n", "a: !x 1"])
 def test_text_that_is_not_yaml_is_refused(text: str) -> None:
     """One problem, no stack trace."""
     (problem,) = problems(OURS + text)
     assert problem.startswith("does not parse: ")
+
+
+def test_text_stays_text_whatever_else_yaml_might_take_it_for() -> None:
+    """`on` is a host name and no truth value, a time is no date; booleans may still be written as YAML 1.1 has them."""
+    assert parse_configuration(THEIRS + "hostnameOverride: on\n").settings.hostname_override == "on"
+    assert parse_configuration(OURS + "hostnameOverride: 2026-99-99\n").settings.hostname_override == "2026-99-99"
+    assert parse_configuration(THEIRS + "ipvs: {strictARP: yes}\n").settings.strict_arp
+    assert not parse_configuration(OURS + "featureGates: {AllowServiceExternalIPs: off}\n").settings.allow_external_ips
+    assert parse_configuration(OURS + "conntrack: {min: 262_144}\n").settings.conntrack.min == 262144
+
+
+def test_empty_documents_beside_the_configuration_are_ignored() -> None:
+    """A template often leaves a separator before or after it."""
+    assert parse_configuration("---\n# nothing\n---\n" + OURS + "---\n") == LoadedConfiguration(Settings())
 
 
 def test_file_is_named_in_every_problem(tmp_path: Path) -> None:
