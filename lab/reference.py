@@ -16,11 +16,11 @@ from pathlib import Path
 from bench import comparison, report
 
 from ipvsagent import __version__
-from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
 from ipvsagent.config.documents import find_configuration
 from ipvsagent.config.load import read_configuration
-from ipvsagent.config.reader import is_zero
-from ipvsagent.config.types import Settings
+from ipvsagent.config.reader import IDLE_FIELDS
+from ipvsagent.config.trees import is_zero
+from ipvsagent.config.types import FIELDS, Settings
 from ipvsagent.config.write import json_schema, reference_table
 
 ROOT = Path(__file__).parents[1]

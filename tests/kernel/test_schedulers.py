@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from ipvsagent.config.types import SCHEDULERS
+from ipvsagent.config.values import SCHEDULERS
 from kernel.manifests import endpoint_slice, service
 from kernel.node import Node
 from kernel.processes import wait_for

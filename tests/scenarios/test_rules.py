@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import endpoint, endpoint_slice, port, service
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Family, Network, Protocol
 from ipvsagent.model.objects import Service
 from ipvsagent.planner.rules import plan_rules

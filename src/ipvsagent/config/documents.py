@@ -12,7 +12,8 @@ from pathlib import PurePath
 from msgspec import Struct
 
 from ipvsagent.config.flags import configuration_of_flags
-from ipvsagent.config.load import KUBE_PROXY_KIND, OUR_KIND, parse_documents
+from ipvsagent.config.kube_proxy import KUBE_PROXY_KIND
+from ipvsagent.config.load import OUR_KIND, parse_documents
 from ipvsagent.errors import ConfigurationError
 
 _FLAGS_KEY = "kube-proxy-arg"

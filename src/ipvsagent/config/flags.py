@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from ipvsagent.config.load import KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND
-from ipvsagent.config.reader import near_miss
+from ipvsagent.config.kube_proxy import KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND
+from ipvsagent.config.trees import put
+from ipvsagent.config.words import near_miss
 from ipvsagent.errors import ConfigurationError
 
 
@@ -104,7 +105,7 @@ def configuration_of_flags(flags: Iterable[str]) -> tuple[dict[str, object], lis
         else:
             path, kind = _FIELDS[name]
             try:
-                _put(tree, path.split("."), _value(kind, text if equals else "true"))
+                put(tree, path, _value(kind, text if equals else "true"))
             except ValueError:
                 problems.append(f"`--{name}`: `{text}` is not {_WORDS[kind]}")
     if problems:
@@ -141,11 +142,3 @@ def _boolean(text: str) -> bool:
     if text.lower() not in _BOOLEANS:
         raise ValueError(text)
     return _BOOLEANS[text.lower()]
-
-
-def _put(tree: dict[str, object], path: Sequence[str], value: object) -> None:
-    for name in path[:-1]:
-        below = tree.setdefault(name, {})
-        if isinstance(below, dict):  # always: no path goes on below a value
-            tree = below
-    tree[path[-1]] = value

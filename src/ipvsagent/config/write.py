@@ -8,9 +8,11 @@ from collections.abc import Iterable
 
 import yaml
 
-from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS, Field
+from ipvsagent.config.fields import Field
 from ipvsagent.config.load import OUR_API_VERSION, OUR_KIND
-from ipvsagent.config.types import Settings
+from ipvsagent.config.reader import IDLE_FIELDS
+from ipvsagent.config.trees import put
+from ipvsagent.config.types import FIELDS, Settings
 
 _HEAD = f"apiVersion: {OUR_API_VERSION}\nkind: {OUR_KIND}\n"
 _WIDTH = 100
@@ -30,12 +32,8 @@ def configuration_of(settings: Settings) -> str:
 def configuration_tree(settings: Settings) -> dict[str, object]:
     """A complete `AgentConfiguration` as plain values."""
     tree: dict[str, object] = {"apiVersion": OUR_API_VERSION, "kind": OUR_KIND}
-    sections: dict[str, dict[str, object]] = {"": tree}
     for field in FIELDS:
-        section, name = _split(field.path)
-        if section not in sections:
-            tree[section] = sections[section] = {}
-        sections[section][name] = field.plain(settings)
+        put(tree, field.path, field.plain(settings))
     return tree
 
 

@@ -6,7 +6,7 @@ that takes more of the kernel's time than all changes of Services do.
 
 from __future__ import annotations
 
-from ipvsagent.config.types import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
+from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 
 
 def plan_estimation(mode: str, *, runs: bool, virtual_servers: int) -> bool:

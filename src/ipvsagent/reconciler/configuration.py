@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from ipvsagent.config.catalogue import waiting_for_restart
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import Settings, waiting_for_restart
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger

@@ -7,6 +7,7 @@ start with one sentence and a remedy (`NodeUnusable`); a limit that cannot be se
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -112,7 +113,7 @@ def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> 
             available=available,
         )
         # Flags mean something else to each scheduler.
-        return replace(settings, scheduler=fallback, scheduler_flags=None)
+        return dataclasses.replace(settings, scheduler=fallback, scheduler_flags=None)
     return settings
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable, Mapping
 
 from msgspec import Struct
 
-from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family

@@ -9,7 +9,8 @@ import yaml
 
 from ipvsagent.config.documents import find_configuration
 from ipvsagent.config.load import parse_configuration, read_configuration
-from ipvsagent.config.types import Conntrack, LocalDetection, Settings, SocketAddress
+from ipvsagent.config.types import Conntrack, LocalDetection, Settings
+from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Address, Network
 

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from builders import address
 from ipvsagent.config.load import LoadedConfiguration, load_configuration, parse_configuration
-from ipvsagent.config.types import (
-    Conntrack,
-    LocalDetection,
-    LocalDetectionMode,
-    NodePortAddresses,
-    Settings,
-    Timeouts,
-)
+from ipvsagent.config.types import Conntrack, LocalDetection, Settings, Timeouts
+from ipvsagent.config.values import LocalDetectionMode, NodePortAddresses
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Network
 
