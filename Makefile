@@ -69,6 +69,7 @@ bench-source: setup ## what it costs to list, decode and index a large cluster o
 
 reference: setup ## write what is generated from the code: schema and tables of the reference
 	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
+	PYTHONPATH=src $(PYTHON) -m lab.chart_fields </dev/null
 	$(PYTHON) -m lab.chart_reference </dev/null
 
 docs: setup ## the documentation site: build/site/index.html
