@@ -1,4 +1,4 @@
-"""From a configuration file to settings: our own kind, or kube-proxy's as it is (CFG rules)."""
+"""From a configuration file to settings: our kind, or kube-proxy's unchanged (CFG rules)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OUR_KIND = "AgentConfiguration"
 
 
 class LoadedConfiguration(Struct, frozen=True):
-    """Usable settings and what an operator should know of the file.
+    """Valid settings, and warnings about the file.
 
     Args:
-        text: of the file that they were read from; None if they come from elsewhere.
+        text: the content of the file; None if the settings do not come from a file.
     """
 
     settings: Settings
@@ -34,7 +34,7 @@ def load_configuration(path: Path) -> LoadedConfiguration:
     """Read a configuration file.
 
     Raises:
-        ConfigurationError: it cannot be read or used; every problem is named.
+        ConfigurationError: the file cannot be read or used; names every problem.
     """
     try:
         text = path.read_text(encoding="utf-8")

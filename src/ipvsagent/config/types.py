@@ -38,22 +38,22 @@ class LocalDetection:
         "detectLocalMode",
         forms.LOCAL_MODE,
         LocalDetectionMode.CLUSTER_CIDR,
-        "How traffic of this node's pods is told from other traffic. Empty: `ClusterCIDR`.",
+        "How the agent distinguishes traffic of this node's pods from other traffic. Empty: `ClusterCIDR`.",
     )
     cluster_networks: tuple[Network, ...] = setting(  # the first of each family counts (LOC-01)
         "clusterCIDR",
         forms.CLUSTER_CIDR,
         (),
-        "Pod network for `detectLocalMode: ClusterCIDR`; no external address may lie in it.",
+        "Pod network for `detectLocalMode: ClusterCIDR`. External addresses in it are refused.",
     )
     bridge_interface: str = setting(
-        "detectLocal.bridgeInterface", forms.TEXT, "", "Bridge of the pods; needed in mode `BridgeInterface`."
+        "detectLocal.bridgeInterface", forms.TEXT, "", "Bridge of the pods; required in mode `BridgeInterface`."
     )
     interface_name_prefix: str = setting(
         "detectLocal.interfaceNamePrefix",
         forms.TEXT,
         "",
-        "How the names of pod interfaces begin; needed in mode `InterfaceNamePrefix`.",
+        "Prefix of the names of pod interfaces; required in mode `InterfaceNamePrefix`.",
     )
 
 
@@ -65,23 +65,24 @@ class Timeouts:
         "ipvs.tcpTimeout",
         forms.WHOLE_SECONDS,
         0,
-        "IPVS timeout of TCP connections, rounded up to seconds. 0s: the kernel's, but see `ipvs.automaticTimeouts`.",
+        "IPVS timeout of TCP connections, rounded up to seconds. 0s: the kernel's value, but see "
+        "`ipvs.automaticTimeouts`.",
     )
     tcp_fin_seconds: int = setting(
         "ipvs.tcpFinTimeout",
         forms.WHOLE_SECONDS,
         0,
-        "IPVS timeout of TCP connections after a FIN. 0s: the kernel's.",
+        "IPVS timeout of TCP connections after a FIN. 0s: the kernel's value.",
     )
     udp_seconds: int = setting(
-        "ipvs.udpTimeout", forms.WHOLE_SECONDS, 0, "IPVS timeout of UDP flows. 0s: the kernel's."
+        "ipvs.udpTimeout", forms.WHOLE_SECONDS, 0, "IPVS timeout of UDP flows. 0s: the kernel's value."
     )
     automatic: bool = setting(
         "ipvs.automaticTimeouts",
         forms.BOOLEAN,
         True,
-        "True: a TCP timeout that is not given is raised above the host's TCP keepalive time "
-        "(`tcp_keepalive_time` plus all probes), so that idle connections with keepalive outlive it; never lowered.",
+        "True: if `ipvs.tcpTimeout` is 0s, the kernel's timeout is raised above the host's TCP keepalive time "
+        "(`tcp_keepalive_time` plus all probes), so that idle connections with keepalive stay open. Never lowered.",
         ours=True,
     )
 
@@ -94,32 +95,32 @@ class Conntrack:
         "conntrack.maxPerCore",
         forms.whole(0, forms.LARGEST),
         32768,
-        "Size of the connection table for each CPU. 0: left alone.",
+        "Size of the connection table for each CPU. 0: the size is not changed.",
     )
-    min: int = setting("conntrack.min", forms.whole(0, forms.LARGEST), 131072, "Least size of the connection table.")
+    min: int = setting("conntrack.min", forms.whole(0, forms.LARGEST), 131072, "Minimum size of the connection table.")
     tcp_established_seconds: int = setting(
         "conntrack.tcpEstablishedTimeout",
         forms.WHOLE_SECONDS,
         86400,
-        "Timeout of established TCP connections. 0s: the kernel's.",
+        "Timeout of established TCP connections. 0s: the kernel's value.",
     )
     tcp_close_wait_seconds: int = setting(
         "conntrack.tcpCloseWaitTimeout",
         forms.WHOLE_SECONDS,
         3600,
-        "Timeout of TCP connections in CLOSE_WAIT. 0s: the kernel's.",
+        "Timeout of TCP connections in CLOSE_WAIT. 0s: the kernel's value.",
     )
     udp_seconds: int = setting(
-        "conntrack.udpTimeout", forms.WHOLE_SECONDS, 0, "Timeout of UDP flows without an answer. 0s: the kernel's."
+        "conntrack.udpTimeout", forms.WHOLE_SECONDS, 0, "Timeout of UDP flows without a reply. 0s: the kernel's value."
     )
     udp_stream_seconds: int = setting(
         "conntrack.udpStreamTimeout",
         forms.WHOLE_SECONDS,
         0,
-        "Timeout of UDP flows that were answered. 0s: the kernel's.",
+        "Timeout of UDP flows with replies. 0s: the kernel's value.",
     )
     tcp_be_liberal: bool = setting(
-        "conntrack.tcpBeLiberal", forms.BOOLEAN, False, "True: sets `nf_conntrack_tcp_be_liberal` 1."
+        "conntrack.tcpBeLiberal", forms.BOOLEAN, False, "True: sets `nf_conntrack_tcp_be_liberal` to 1."
     )
 
 
@@ -131,14 +132,14 @@ class ExternalAddresses:
         "externalAddresses.allowedExternalIPs",
         forms.CIDRS,
         (),
-        "Ranges that external IPs of Services must lie in; others are refused. Empty: all.",
+        "Ranges in which external IPs of Services must lie; others are refused. Empty: all are allowed.",
         ours=True,
     )
     load_balancer_ips: tuple[Network, ...] = setting(
         "externalAddresses.allowedLoadBalancerIPs",
         forms.CIDRS,
         (),
-        "Ranges that load balancer addresses of Services must lie in; others are refused. Empty: all.",
+        "Ranges in which load balancer addresses of Services must lie; others are refused. Empty: all are allowed.",
         ours=True,
     )
 
@@ -151,13 +152,13 @@ class Logging:
         "logging.format",
         forms.one_of(LOG_FORMATS),
         "text",
-        "How log lines look: text for people, or one JSON object a line.",
+        "Format of log lines: text for people, or one JSON object per line.",
     )
     level: str = setting(
         "logging.level",
         forms.one_of(LOG_LEVELS),
         "info",
-        "Which lines are written; `--debug` comes first.",
+        "Least severity of the lines that are written; `--debug` takes precedence.",
         ours=True,
     )
 
@@ -170,14 +171,14 @@ class Settings:
         "hostnameOverride",
         forms.TEXT,
         "",
-        "Name of this node; `--node-name` and `$NODE_NAME` come first. Empty: the host name.",
+        "Name of this node; `--node-name` and `$NODE_NAME` take precedence. Empty: the host name.",
         restart=True,
     )
     bind_address: Address | None = setting(  # CFG-03; None: unspecified, as 0.0.0.0 and :: are
         "bindAddress",
         forms.BIND_ADDRESS,
         None,
-        "An IPv6 one moves the defaults of the next two to `[::]` and `[::1]`.",
+        "An IPv6 address changes the defaults of the next two fields to `[::]` and `[::1]`.",
     )
     health_listen: SocketAddress = setting(  # CFG-04
         "healthzBindAddress",
@@ -189,20 +190,20 @@ class Settings:
         "metricsBindAddress",
         forms.socket_address(METRICS_PORT),
         SocketAddress(Address.parse("127.0.0.1"), METRICS_PORT),
-        "Where `/metrics` and the pages for people are served; this host alone by default.",
+        "Where `/metrics` and the pages for people are served; by default only to this host.",
     )
     bind_address_hard_fail: bool = setting(  # CFG-06
         "bindAddressHardFail",
         forms.BOOLEAN,
         False,
-        "True: the agent ends at its start if it cannot listen on the two above. False: it tries again.",
+        "True: the agent stops at its start if it cannot listen on the two addresses above. False: it retries.",
         restart=True,
     )
     service_networks: tuple[Network, ...] = setting(
         "serviceCIDRs",
         forms.CIDRS,
         (),
-        "Ranges of the cluster IPs, as the API server has them; no external address may lie in them.",
+        "Ranges of the cluster IPs, as configured in the API server. External addresses in them are refused.",
         ours=True,
     )
     local_detection: LocalDetection = LocalDetection()
@@ -210,7 +211,7 @@ class Settings:
         "nodePortAddresses",
         forms.NODE_PORT_ADDRESSES,
         NodePortAddresses(),
-        "On which node addresses NodePorts answer. Empty: on all.",
+        "Node addresses on which NodePorts answer. Empty: all.",
     )
     external_addresses: ExternalAddresses = ExternalAddresses()
     allow_external_ips: bool = setting(  # SVC-08
@@ -223,23 +224,23 @@ class Settings:
         "strictLocalPolicy",
         forms.BOOLEAN,
         False,
-        "True: traffic policy Local never falls back to endpoints on other nodes.",
+        "True: the traffic policy Local never falls back to endpoints on other nodes.",
         ours=True,
     )
     ipv6_forwarding: bool = setting(  # DEV-31
         "ipv6Forwarding",
         forms.BOOLEAN,
         False,
-        "True: sets `net.ipv6.conf.all.forwarding` to 1 where IPv6 is served, which makes the node ignore router"
-        " advertisements unless `accept_ra` is 2. False: there is a warning where it is off.",
+        "True: sets `net.ipv6.conf.all.forwarding` to 1 where IPv6 is served; the node then ignores router "
+        "advertisements unless `accept_ra` is 2. False: the agent warns if it is 0.",
         ours=True,
     )
     real_server_metrics: bool = setting(
         "realServerMetrics",
         forms.BOOLEAN,
         False,
-        "True: metrics of every real server, too; one more listing and seven more samples for each, 10,000 "
-        "of them at most.",
+        "True: adds metrics of every real server: one more listing, and seven more samples for each of at most 10,000 "
+        "real servers.",
         restart=True,
         ours=True,
     )
@@ -250,7 +251,7 @@ class Settings:
         "clientConnection.kubeconfig",
         forms.TEXT,
         "",
-        "Access to the API server; `--kubeconfig` comes first. Empty: the pod's service account.",
+        "Access to the API server; `--kubeconfig` takes precedence. Empty: the pod's service account.",
         restart=True,
     )
     logging: Logging = Logging()
@@ -261,37 +262,37 @@ class Settings:
         "ipvs.schedulerFallback",
         forms.SCHEDULER,
         "",
-        "Scheduler to use where the kernel lacks `ipvs.scheduler`. Empty: none, the start is refused.",
+        "Scheduler to use if the kernel lacks `ipvs.scheduler`. Empty: none; the agent refuses to start.",
         ours=True,
     )
     scheduler_flags: int | None = setting(  # VS-03, DEV-16: bits as in model.state
         "ipvs.schedulerFlags",
         forms.SCHEDULER_FLAG_WORDS,
         None,
-        "Flags of the scheduler in ipvsadm's words; `[]` sets none. Null: `[flag-2]` for `mh`, else none.",
+        "Flags of the scheduler, as ipvsadm names them; `[]` sets none. Null: `[flag-2]` for `mh`, otherwise none.",
         ours=True,
     )
     sync_period_seconds: float = setting(  # CFG-21, HC-02
         "ipvs.syncPeriod",
         forms.PERIOD,
         30.0,
-        "Work that is outstanding for twice as long makes the node unhealthy; at least `ipvs.minSyncPeriod`. "
-        "0s: the default. Drift is looked for every second, whatever this says.",
+        "The node is unhealthy if work is outstanding for twice this time; at least `ipvs.minSyncPeriod`. "
+        "0s: the default. The agent looks for drift every second, independently of this.",
     )
     min_sync_period_seconds: float = setting(  # CFG-22
-        "ipvs.minSyncPeriod", forms.DURATION, 0.0, "Least time between two passes; changes meanwhile are gathered."
+        "ipvs.minSyncPeriod", forms.DURATION, 0.0, "Minimum time between two passes; changes within it are collected."
     )
     exclude_networks: tuple[Network, ...] = setting(  # CFG-23, DEV-28
         "ipvs.excludeCIDRs",
         forms.CIDRS,
         (),
-        "Virtual servers and addresses in them are left alone, by `cleanup`, too.",
+        "Virtual servers and addresses in these ranges are never changed, not even by `cleanup`.",
     )
     strict_arp: bool = setting(  # CFG-24
         "ipvs.strictARP",
         forms.BOOLEAN,
         False,
-        "True: sets `arp_ignore` 1 and `arp_announce` 2, which MetalLB needs in layer 2 mode.",
+        "True: sets `arp_ignore` to 1 and `arp_announce` to 2, which MetalLB needs in layer 2 mode.",
     )
     timeouts: Timeouts = Timeouts()
     estimation: str = setting(
@@ -300,8 +301,8 @@ class Settings:
         "auto",
         "Whether the kernel's rate estimator runs (`net.ipv4.vs.run_estimation`, Linux 5.15 or newer), which walks all "
         f"virtual and real servers every 2 s. `auto`: off above {ESTIMATION_OFF_ABOVE} virtual servers, on again below "
-        f"{ESTIMATION_ON_BELOW}. Where it is off, a scrape lets it run for 3 s, at most every 30 s: counters are then "
-        "those of about the scrape before, and `ipvsadm --rate` tells nothing.",
+        f"{ESTIMATION_ON_BELOW}. While it is off, a scrape lets it run for 3 s, at most every 30 s: counters are then "
+        "about as old as the previous scrape, and `ipvsadm --rate` shows no rates.",
         ours=True,
     )
     drain_timeout_seconds: float = setting(  # DEV-19
@@ -321,7 +322,7 @@ class Settings:
         "iptables.variant",
         forms.one_of(IPTABLES_VARIANTS),
         "auto",
-        "Which iptables holds the rules.",
+        "Variant of iptables that holds the rules.",
         restart=True,
         ours=True,
     )
