@@ -2,12 +2,13 @@
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-GUEST_TESTS := tests/kernel $(wildcard tests/contract)
+# What `test-kernel` and its like run; one test: make test-kernel TESTS='tests/kernel/test_x.py::test_y'
+TESTS ?= tests/kernel tests/contract
 # The guest sees this tree read-only.
-GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider --timeout 300
+GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test test-all test-portable demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -24,19 +25,23 @@ lint: setup ## formatting, style, types, import directions
 test-unit: setup ## tests that need no guest, on this machine
 	$(PYTHON) -m pytest </dev/null
 
+test-portable: ## tests that need neither root, Debian nor a guest: what runs on any machine with Python and a C compiler
+	@lab/setup.sh --python-only </dev/null
+	$(PYTHON) -m pytest tests/unit tests/scenarios tests/properties tests/faults </dev/null
+
 # What is compiled here need not be compiled in the guest, at each start.
 compile: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m compileall -q src tests lab bench </dev/null
 
-test-kernel: compile ## data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' selects
-	lab/boot.sh -k qemu -t 4500 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel.xml $(OPTIONS)
+test-kernel: compile ## all data-plane and driver tests in Debian's kernel under QEMU; OPTIONS='-k name' or TESTS=... selects
+	lab/boot.sh -k qemu -t 0 -o lab/out -- $(GUEST_PYTEST) $(TESTS) -v $(OPTIONS)
 
 test-kernel-uml: compile ## the same in user-mode-linux: boots in 2 s, iptables-legacy only
-	lab/boot.sh -k uml -t 3600 -o lab/out -- $(GUEST_PYTEST) $(GUEST_TESTS) -v --junit-xml=lab/out/kernel-uml.xml $(OPTIONS)
+	lab/boot.sh -k uml -t 0 -o lab/out -- $(GUEST_PYTEST) $(TESTS) -v $(OPTIONS)
 
 test-kernel-confined: compile ## data-plane tests with the agent confined as the chart's container; GUEST=uml for the quick guest
-	lab/boot.sh -k $(or $(GUEST),qemu) -t 2700 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) tests/kernel \
-		-v --junit-xml=lab/out/kernel-confined.xml $(OPTIONS)
+	lab/boot.sh -k $(or $(GUEST),qemu) -t 0 -o lab/out -- env IPVSAGENT_CONFINED=1 $(GUEST_PYTEST) \
+		$(or $(filter-out tests/contract,$(TESTS)),tests/kernel) -v $(OPTIONS)
 
 SOAK_SECONDS ?= 1800
 soak: compile ## random changes, drift, restarts and kills under traffic; SOAK_SECONDS (1800), SOAK_SEED, SOAK_KERNEL=uml
@@ -51,7 +56,11 @@ image: setup ## carry the Dockerfile out in plain folders below build/image; nee
 test-image: image ## the image starts, has all that it needs, and keeps to its size
 	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
-test: lint test-unit test-kernel ## everything but the image (test-image) and the confined run (test-kernel-confined)
+test: lint compile ## style, types and every test in the quickest place that can show it: this machine, UML, QEMU
+	$(PYTHON) -m lab.suite quick </dev/null
+
+test-all: lint compile test-image ## every test in both guests, confined as in the chart, and in the image
+	$(PYTHON) -m lab.suite all </dev/null
 
 demo: compile ## show the agent at work in a guest, with real traffic
 	@echo "booting a kernel that has IPVS (10 s without hardware virtualisation)"

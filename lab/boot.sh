@@ -11,6 +11,8 @@
 # absent, also in $OUT) is the one place whose writes last. Other writes are dropped at the end or refused. The
 # environment is a plain one with IN_GUEST=qemu or uml; pass further variables with `env NAME=value COMMAND`.
 #
+# SECONDS: 600 unless given, 0 for no limit.
+#
 # Exit status: the command's; 2 for wrong usage; 124 when the time was up; 125 when there is no kernel to boot or
 # the guest died without a status. Nothing that was started outlives this script.
 set -u
@@ -194,6 +196,8 @@ boot_uml() {
     modules=$(printf '%s\n' /usr/lib/uml/modules/* | sort -V | tail -1)
     build_padding
     write_init "$modules"
+    # Its memory is a file; containers often have a small /dev/shm.
+    [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 2097152 ] 2>/dev/null || export TMPDIR=$scratch
     mkfifo "$scratch/console"
     tr -d '\r' <"$scratch/console" | grep -v --line-buffered -e '^reboot: System halted' -e '^mmapper_init' \
         -e '^Failed to initialize ubd' -e '^SELinux:' -e '^Core dump limits' -e '^Checking ' -e 'VFS: Mounted root' &

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from lab.namespaces import Namespace
+from lab.speed import scaled
 
 Protocol = Literal["tcp", "udp", "sctp"]
-TIMEOUT_SECONDS = 10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0
+TIMEOUT_SECONDS = scaled(10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0)
 _QUESTION = b"who\n"
 _LAST_QUESTION = b"bye\n"
 _MAPPED = "::ffff:"

@@ -1,34 +1,31 @@
 """One suite a driver, run on the fake and on the real kernel.
 
 On a machine of its own it runs on the fake and, as root, on the real kernel, all but IPVS and dummy interfaces. In a
-guest (`make test-kernel`) it runs on the real kernel alone; there one variant and family of the rules will do, since
-starting programs is what takes time under emulation.
+guest (`make test-kernel`) it runs on the real kernel alone; there one family of the rules will do, since starting
+programs is what takes time under emulation.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
-
 from contract.firewall import Firewall
 from contract.hosts import FakeHost, Host, RealHost, namespaces_work
+from guests import NFT_MARK
 from ipvsagent.model.address import Family
 
-_GUEST = os.environ.get("IN_GUEST", "")
 _EVERY_FIREWALL = [f"{variant}-{family.label}" for variant in ("fake", "legacy", "nft") for family in Family]
 
 
-def _places() -> dict[str, list[str]]:
+def _places() -> dict[str, list[Any]]:
     """Where the tests that ask for a fixture run."""
-    if _GUEST:
-        variant = "legacy" if _GUEST == "uml" else "nft"
-        return {"host": ["real"], "ipvs_host": ["real"], "firewall": [f"{variant}-IPv4"]}
+    if "IN_GUEST" in os.environ:
+        firewalls = ["legacy-IPv4", pytest.param("nft-IPv4", marks=NFT_MARK)]
+        return {"host": ["real"], "ipvs_host": ["real"], "firewall": firewalls}
     if namespaces_work():
         return {"host": ["fake", "real"], "ipvs_host": ["fake"], "firewall": _EVERY_FIREWALL}
     return {"host": ["fake"], "ipvs_host": ["fake"], "firewall": [f for f in _EVERY_FIREWALL if f.startswith("fake")]}

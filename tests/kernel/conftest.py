@@ -7,27 +7,32 @@ modules, and everything else stays within network namespaces of the tests.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
-
 from lab.topology import load_modules
 
-from kernel.node import Node
+from guests import NFT_MARK
+from kernel.node import Node, logs_of_open_nodes
 from kernel.processes import AgentServer
 
 _CAN_RUN = "IN_GUEST" in os.environ or os.environ.get("IPVSAGENT_NATIVE") == "1"
-_HAS_NFT = os.environ.get("IN_GUEST") != "uml"
-_DEFAULT_VARIANT = "nft" if _HAS_NFT else "legacy"
+_DEFAULT_VARIANT = "legacy" if os.environ.get("IN_GUEST") == "uml" else "nft"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave the tests of this folder out where there is no guest."""
     return None if _CAN_RUN or collection_path.name == "conftest.py" else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the agent logged, also when a test hangs or its node serves other tests as well."""
+    report = yield
+    if report.failed:
+        report.sections.extend(logs_of_open_nodes())
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -37,9 +42,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `every_variant` with each iptables variant that this kernel has."""
+    """Run a test that asks for `every_variant` with each iptables variant."""
     if "every_variant" in metafunc.fixturenames:
-        metafunc.parametrize("variant", ["legacy", "nft"] if _HAS_NFT else ["legacy"])
+        metafunc.parametrize("variant", ["legacy", pytest.param("nft", marks=NFT_MARK)])
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.namespaces import Namespace
+from lab.speed import scaled
 from lab.topology import CLUSTER_NETWORKS, NODE_NAME, POD_ADDRESSES, POD_ADDRESSES_6, POD_PORT, Topology
 from lab.traffic import TIMEOUT_SECONDS, Answer, Connection, Protocol, ask
 
@@ -34,11 +35,12 @@ from kernel.processes import SLOW_GUEST, AgentServer, Command, wait_for
 _SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)")
 _REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
 REFUSED, NOTHING = "refused", "nothing"
-SHORT_SECONDS = 1.5 if SLOW_GUEST else 0.3
+SHORT_SECONDS = scaled(1.5 if SLOW_GUEST else 0.3)
 """How long to wait for an answer that is not to come."""
 CONFINED = os.environ.get("IPVSAGENT_CONFINED") == "1"
 """Whether the agent runs as the chart's container does where a test does not say otherwise."""
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
+_open_nodes: list[Node] = []
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class KernelState:
 
 
 class Node:
-    """A node; `close` ends everything on it and prints what the agent logged.
+    """A node; `close` ends everything on it.
 
     Args:
         folder: for manifests, configuration and output.
@@ -98,13 +100,19 @@ class Node:
         self.configure()
         self._server = server
         self._commands: list[Command] = []
+        _open_nodes.append(self)
 
     def close(self) -> None:
         """Kill what still runs, end the servers and drop the namespaces."""
         for command in self._commands:
             command.end()
-            print(f"{command.words}:\n{command.stdout}{command.stderr}")  # noqa: T201 - pytest shows it with a failure
         self.topology.close()
+        _open_nodes.remove(self)
+
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """What the agent's commands printed so far, each with its words."""
+        for command in self._commands:
+            yield f"ipvsagent {command.words}", command.stdout + command.stderr
 
     # What is where
 
@@ -349,6 +357,11 @@ class Node:
         command = self._server.start(self.topology.node, words, output, environment, self.container)
         self._commands.append(command)
         return command
+
+
+def logs_of_open_nodes() -> list[tuple[str, str]]:
+    """What the agents printed on the nodes that are not closed yet: titles and texts."""
+    return [entry for node in _open_nodes for entry in node.logs()]
 
 
 def _endpoint(address: str, port: str) -> str:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.namespaces import Namespace
+from lab.speed import scaled
 
 from confinement.confine import Container
 
 SLOW_GUEST = os.environ.get("IN_GUEST") == "qemu"
-PATIENCE_SECONDS = 120.0 if SLOW_GUEST else 30.0
+PATIENCE_SECONDS = scaled(100.0 if SLOW_GUEST else 60.0)
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = PATIENCE_SECONDS) -> None:

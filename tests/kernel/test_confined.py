@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,13 +25,14 @@ from confinement.container import (
     values_for,
 )
 from confinement.volume import ConfigMapVolume
+from guests import NFT_MARK
 from kernel.manifests import endpoint_slice, port, service
 from kernel.node import Node
 from kernel.processes import AgentServer, wait_for
 from kernel.test_reload import uses_only
 from kernel.test_stale_flows import answer
 
-VARIANTS = ("legacy",) if os.environ.get("IN_GUEST") == "uml" else ("legacy", "nft")
+VARIANTS = {"legacy": (), "nft": (NFT_MARK,)}
 VIP, VIP_6 = "10.96.0.10", "fd00:96::10"
 WEB = f"{VIP}:80/tcp"
 PORTS = [port(80, node_port=30080, name="http"), port(53, "UDP", name="dns")]
@@ -40,7 +40,7 @@ SETTING = "/proc/sys/net/ipv4/vs/conntrack"
 CASES = [(v, c, name) for v in VARIANTS for c in (AGENT, MODULES) for name in capabilities_of(values_for(v), c)]
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=[pytest.param(variant, marks=marks) for variant, marks in VARIANTS.items()])
 def confined(request: pytest.FixtureRequest, agent_server: AgentServer, tmp_path: Path) -> Iterator[Node]:
     """A node whose agent is confined, with each iptables variant; without Services."""
     made = Node(agent_server, tmp_path, request.param, confined=True)
@@ -191,7 +191,8 @@ LOSSES: dict[str, Callable[[Node], None]] = {"NET_ADMIN": lose_the_network, "NET
 
 
 @pytest.mark.parametrize(
-    ("variant", "capability"), [(v, name) for v, c, name in CASES if c == AGENT], ids=lambda value: value
+    ("variant", "capability"),
+    [pytest.param(v, name, id=f"{v}-{name}", marks=VARIANTS[v]) for v, c, name in CASES if c == AGENT],
 )
 def test_the_agent_needs_each_of_its_capabilities(
     agent_server: AgentServer, tmp_path: Path, variant: str, capability: str

@@ -100,6 +100,7 @@ def _running(program: str) -> Iterator[None]:
         process.wait()
 
 
+@pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_healthy_node_has_no_failure(node: Node, root: Path) -> None:
     """Only what cannot be asked without an API server is told of."""
     assert {f.check for f in diagnose(node, root)} == {"api", "rbac", "service-schedulers", "vip-of-other-node"}
@@ -123,6 +124,7 @@ def test_what_is_broken_is_found_with_its_remedy(node: Node, root: Path, way: Br
             assert not [f for f in troubles(diagnose(node, root), way.check) if way.what in f.what]
 
 
+@pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_policy_that_drops_packets_to_vips_is_found_and_the_remedy_lets_them_pass(node: Node, root: Path) -> None:
     """IPVS takes packets after filter INPUT."""
     try:
@@ -139,6 +141,7 @@ def test_a_policy_that_drops_packets_to_vips_is_found_and_the_remedy_lets_them_p
         shell(node, f"{IPTABLES} -P INPUT ACCEPT; {IPTABLES} -D INPUT -d 10.96.0.0/12 -j ACCEPT || true")
 
 
+@pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_rule_that_drops_node_ports_is_found_and_the_remedy_lets_them_pass(node: Node, root: Path) -> None:
     """The rule is quoted; Services inside are not concerned."""
     rule = "INPUT -p tcp -m tcp --dport 30000:32767 -j DROP"
@@ -156,6 +159,7 @@ def test_a_rule_that_drops_node_ports_is_found_and_the_remedy_lets_them_pass(nod
         shell(node, f"{IPTABLES} -D {rule}; {IPTABLES} -D INPUT -p tcp --dport 30000:32767 -j ACCEPT || true")
 
 
+@pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_host_port_before_services_is_found_and_the_remedy_gives_the_vip_back(node: Node, root: Path) -> None:
     """The portmap plugin's chain takes a VIP's port, because a VIP is a local address."""
     table = f"{IPTABLES} -t nat"

@@ -20,7 +20,7 @@ from kernel.processes import AgentServer, wait_for
 VIP, VIP_6 = "10.96.0.10", "fd00:96::10"
 PORTS = [port(80, node_port=30080)]
 
-
+pytestmark = pytest.mark.also_in_qemu(reason="nf_tables tells the agent of changed rules, legacy tables do not")
 DRIFTS = drifts(VIP, VIP_6)
 SETTING = "/proc/sys/net/ipv4/vs/conntrack"
 _INITIAL_VALUE = re.compile(r" initval \S+")  # of a set's hash; random for a new set

@@ -18,6 +18,8 @@ FOR_NODE, FOR_NODE_6 = "203.0.113.12", "fd00:113::12"
 FOR_CLIENT_AND_P1 = ["192.168.60.2/32", "10.244.0.11/32", "fd00:60::2/128", "fd00:244::11/128"]
 FOR_THE_NODE = [f"{NODE_ADDRESS}/32", f"{NODE_ADDRESS_6}/128"]
 
+pytestmark = pytest.mark.also_in_qemu(reason="rules decide what is dropped or masqueraded; QEMU has those of nf_tables")
+
 
 def balanced(name: str, number: int, *addresses: str, mode: str = "VIP", **spec: object) -> list[Manifest]:
     """A load-balanced Service 10.96.2.NUMBER, dual-stack, TCP and UDP, on p3, and its slices."""

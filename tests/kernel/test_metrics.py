@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pytest
 from lab.topology import NODE_NAME
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -102,7 +101,6 @@ def _traffic(protocol: str, port_name: str) -> dict[str, str]:
     return {"namespace": "shop", "service": "web", "port": port_name, "protocol": protocol}
 
 
-@pytest.mark.timeout(240)
 def test_counters_equal_the_requests_made_also_after_the_virtual_server_was_deleted(node: Node) -> None:
     """DEV-01: connections exactly, over cluster IP and node port; repair loses nothing that was counted."""
     node.configure(realServerMetrics=True)
@@ -132,7 +130,6 @@ def test_counters_equal_the_requests_made_also_after_the_virtual_server_was_dele
         scrapes.wait_for(1, "ipvsagent_drift_repaired_total", kind="table")
 
 
-@pytest.mark.timeout(240)
 def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Node) -> None:
     """Gauges are of the moment; what stands still is left out, not shown as no traffic."""
     node.manifests.write("web", service("web", VIP, ports=PORTS), endpoint_slice("web", "p1", ports=PORTS))
@@ -154,7 +151,6 @@ def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Nod
         assert scrapes.value("ipvsagent_ipvs_estimation") == 1
 
 
-@pytest.mark.timeout(240)
 def test_counters_lose_nothing_while_estimation_is_off_and_a_reload_switches_it(node: Node) -> None:
     """Design section 1: also what passed before the agent started, or while nobody scraped; cleanup leaves the setting.
 

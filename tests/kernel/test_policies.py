@@ -16,6 +16,8 @@ CLIENT, CLIENT_6 = "192.168.60.2", "fd00:60::2"
 BALANCER, EXTERNAL = "203.0.113.1", "203.0.113.2"
 BALANCER_6 = "fd00:113::1"
 
+pytestmark = pytest.mark.also_in_qemu(reason="rules decide what is dropped or masqueraded; QEMU has those of nf_tables")
+
 
 def node_port_service(name: str, number: int, *pods: str, **spec: str) -> list[Manifest]:
     """A Service 10.96.1.NUMBER with node port 30100 + NUMBER, dual-stack, TCP and UDP, and its slices."""

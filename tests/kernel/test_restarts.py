@@ -108,6 +108,7 @@ def test_node_ports_on_addresses_that_went_while_no_agent_ran_are_removed(node: 
     assert node.state() == right
 
 
+@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
 def test_a_kill_at_any_moment_of_a_sync_costs_no_connection_and_a_restart_converges(node: Node) -> None:
     """VS-07: nothing is ever flushed; whatever a killed process left behind, the next one completes."""
     node.manifests.write("web", service("web", VIP), endpoint_slice("web", "p1", "p2"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
-
 from ipvsagent.config.values import SCHEDULERS
 from kernel.manifests import endpoint_slice, service
 from kernel.node import Node
@@ -27,7 +25,6 @@ def _shows(node: Node, line: str) -> bool:
     return line in node.ipvsadm()
 
 
-@pytest.mark.timeout(240)
 def test_every_scheduler_and_its_flags_are_taken_by_the_kernel_one_reload_after_the_other(node: Node) -> None:
     """VS-02, VS-03, CFG-20, DEV-16: of one virtual server, which serves with each."""
     node.manifests.write("web", service("web", VIP), endpoint_slice("web", "p1", "p2"))

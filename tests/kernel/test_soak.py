@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+from lab.speed import HANGS_AFTER_SECONDS, scaled
 
 from kernel.node import Node
 from kernel.processes import SLOW_GUEST
@@ -15,7 +16,8 @@ SEED = int(os.environ.get("SOAK_SEED") or 20260101)
 SECONDS = float(os.environ.get("SOAK_SECONDS") or (50 if SLOW_GUEST else 40))
 
 
-@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.timeout(SECONDS + scaled(HANGS_AFTER_SECONDS))
+@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
 def test_nothing_goes_wrong_in_the_long_run(
     node: Node, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:

@@ -47,6 +47,7 @@ def wait_for_takers(node: Node, *pods: str) -> None:
     wait_for(lambda: takers(node) == set(pods), f"{', '.join(pods)} alone take new connections")
 
 
+@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
 def test_a_rolling_update_in_the_order_of_kubelet_loses_no_request(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_rolling_update_under_a_hash_refuses_no_client(
     record_property("requests", asked)
 
 
+@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
 def test_twenty_restarts_half_of_them_kills_cost_nothing(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
