@@ -16,9 +16,10 @@ help: ## list the targets
 setup: ## install Debian packages and .venv; does nothing when all is there
 	@lab/setup.sh </dev/null
 
-lint: setup ## formatting, style, types, import directions
+lint: setup ## formatting, style, sizes, types, import directions
 	$(PYTHON) -m ruff format --check . </dev/null
 	$(PYTHON) -m ruff check . </dev/null
+	$(PYTHON) -m lab.code_rules </dev/null
 	$(PYTHON) -m mypy </dev/null
 	if grep -q importlinter pyproject.toml; then .venv/bin/lint-imports </dev/null; fi
 

@@ -29,7 +29,7 @@ from bench.memory import cpu_seconds, resident_mebibytes
 from bench.node import BenchNode, Quiet, in_fresh_namespace, measure_stages, prepare_for_replay, replay
 from bench.stages import Send, Stages
 from ipvsagent.config.types import Settings
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed, Stop
 from ipvsagent.model.objects import Kind

@@ -20,9 +20,9 @@ from bench.cluster import NODE, Cluster, decode, node_list
 from bench.memory import cpu_seconds, resident_mebibytes
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError
-from ipvsagent.kernel import ipvs_codec as codec
-from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.kernel.netlink import attribute
+from ipvsagent.kernel.fake.kernel import FakeKernel
+from ipvsagent.kernel.netlink.codecs import ipvs as codec
+from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Kind

@@ -20,11 +20,11 @@ from bench.cluster import NODE
 from bench.stages import Recording, Send, Stages
 from ipvsagent.agent import open_drivers
 from ipvsagent.config.types import Settings
-from ipvsagent.kernel.addresses import AddressDriver
 from ipvsagent.kernel.api import Drivers
-from ipvsagent.kernel.ipsets import IpSetDriver
-from ipvsagent.kernel.ipvs import IpvsDriver
-from ipvsagent.kernel.netlink import NetlinkSocket
+from ipvsagent.kernel.netlink.addresses import AddressDriver
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipvs import IpvsDriver
+from ipvsagent.kernel.netlink.sockets import NetlinkSocket
 from ipvsagent.model.address import Family
 from ipvsagent.reconciler import loop
 from ipvsagent.reconciler.loop import Reconciler

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from ipvsagent.kernel.netlink import HEADER, NetlinkSocket
+from ipvsagent.kernel.netlink.sockets import HEADER, NetlinkSocket
 
 _NLM_F_ACK = 4
 

@@ -199,7 +199,7 @@ boot_uml() {
     # Its memory is a file; containers often have a small /dev/shm.
     [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 2097152 ] 2>/dev/null || export TMPDIR=$scratch
     mkfifo "$scratch/console"
-    tr -d '\r' <"$scratch/console" | grep -v --line-buffered -e '^reboot: System halted' -e '^mmapper_init' \
+    sed -u 's/\r$//' <"$scratch/console" | grep -v --line-buffered -e '^reboot: System halted' -e '^mmapper_init' \
         -e '^Failed to initialize ubd' -e '^SELinux:' -e '^Core dump limits' -e '^Checking ' -e 'VFS: Mounted root' &
     local reader=$!
     in_session "$scratch/console" env "LD_PRELOAD=$scratch/padding.so" linux.uml mem=2048M quiet loglevel=1 \

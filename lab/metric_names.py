@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipvsagent.serve import metric_names as names
-from ipvsagent.serve.metric_names import Definition
+from ipvsagent.serve.metrics import definitions as names
+from ipvsagent.serve.metrics.definitions import Definition
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 

@@ -79,4 +79,4 @@ make_environment() {
 
 [ "${1-}" = --python-only ] || install_packages
 make_environment
-[ "${1-}" = --python-only ] || lab/helm.sh
+lab/helm.sh

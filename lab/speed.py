@@ -2,9 +2,9 @@
 
     python -m lab.speed        # prints the factor
 
-It is measured when it is first asked for, with a fixed piece of work: programs, system calls and bytecode. Deadlines
-of waits for an event are multiplied by it, and so is the time after which a test counts as hanging. ``TESTS_SLOWNESS``
-replaces the measurement.
+It is measured when it is first asked for, with a fixed piece of work: programs started, system calls and bytecode.
+Deadlines of waits for an event are multiplied by it, and so is the time after which a test counts as hanging.
+``TESTS_SLOWNESS`` replaces the measurement.
 """
 
 from __future__ import annotations

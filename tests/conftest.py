@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `lab` is a folder of the repository, not of the package
 
 from lab.speed import HANGS_AFTER_SECONDS, factor, scaled
 
 import guests
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")  # no limit of time for an example: a loaded machine would exceed it
 
 GUEST = os.environ.get("IN_GUEST", "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from ipvsagent.kernel.netlink import attribute
+from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.model.statistics import Counts
 

@@ -93,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
         shutil.rmtree(OUT / name, ignore_errors=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    seconds = {kind.name: load(kind.guest or kind.name) for kind in chosen}
+    seconds = {kind.name: load(kind.guest) for kind in chosen}
     display = Display(OUT / "failures")
     runner = Runner(fitting(chosen, available), OUT / "suite", display, seconds, silence_seconds=arguments.silence)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,14 +44,9 @@ class _Progress:
     slowness: float = 1.0
 
     def left_seconds(self) -> float:
-        """Estimate how long the rest takes with all its workers."""
-        tests: dict[str, int] = {}
-        for test in self.collected:
-            tests[test.partition("::")[0]] = tests.get(test.partition("::")[0], 0) + 1
-        left: dict[str, int] = {}
-        for test in self.collected - self.done:
-            left[test.partition("::")[0]] = left.get(test.partition("::")[0], 0) + 1
-        return sum(self.seconds.get(f, 1.0) * n / tests[f] for f, n in left.items()) / self.kind.workers
+        """Estimate how long the rest takes with all its workers; a test without a record takes a moment."""
+        left = self.collected - self.done
+        return sum(self.seconds.get(test, 0.05) for test in left) * self.slowness / self.kind.workers
 
 
 class Runner:
@@ -58,7 +54,7 @@ class Runner:
 
     Args:
         folder: for everything that workers write.
-        seconds: recorded durations of files, by kind.
+        seconds: recorded durations of tests, by kind.
         silence_seconds: how long no test of a worker may end.
     """
 
@@ -213,7 +209,10 @@ def _in_file(tests: set[str], file: str) -> list[str]:
 
 def _new_progress(kind: Kind, folder: Path, seconds: Mapping[str, float]) -> _Progress:
     """Make the exchange of a kind: the files that took longest are claimed first."""
-    files = sorted(kind.files(), key=lambda file: -seconds.get(file, 0.0))
+    by_file: Counter[str] = Counter()
+    for test, value in seconds.items():
+        by_file[test.partition("::")[0]] += round(1000 * value)
+    files = sorted(kind.files(), key=lambda file: -by_file[file])
     units = [Unit(file.replace("/", "__"), file) for file in files]
     exchange = Exchange(folder)
     exchange.create(units)

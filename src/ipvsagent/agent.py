@@ -15,23 +15,24 @@ from ipvsagent.config.load import LoadedConfiguration
 from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
-from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.instrumentation.api_requests import RequestCounts
+from ipvsagent.instrumentation.health_responses import HealthResponseCounts
 from ipvsagent.kernel.api import Drivers, Monitor, Rules
-from ipvsagent.kernel.conntrack import ConntrackDriver
-from ipvsagent.kernel.ipsets import IpSetDriver
-from ipvsagent.kernel.iptables_legacy import LegacyRules
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
-from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.kernel.iptables.legacy import LegacyRules
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.kernel.modules import ModuleDriver
-from ipvsagent.kernel.nftables_monitor import NftablesMonitor
-from ipvsagent.kernel.statistics import StatisticsReader
+from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipvs import IpvsDriver
+from ipvsagent.kernel.netlink.nftables_monitor import NftablesMonitor
+from ipvsagent.kernel.netlink.statistics import StatisticsReader
 from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
 from ipvsagent.model.objects import NodeNotice
-from ipvsagent.model.requests import RequestCounts
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
@@ -39,8 +40,8 @@ from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
 from ipvsagent.reconciler.loop import Reconciler
 from ipvsagent.reconciler.patience import patiently
 from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
-from ipvsagent.serve.answers import AnswerCounts
-from ipvsagent.serve.health import Sources
+from ipvsagent.serve.inputs import ServingInputs
+from ipvsagent.serve.metrics.inputs import MetricsInputs
 from ipvsagent.serve.serving import Serving
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
@@ -136,8 +137,8 @@ def _open_monitors(settings: Settings, drivers: Drivers) -> list[Monitor[Event]]
     """All that the kernel tells of; changes of legacy rules it tells nobody."""
     monitors: list[Monitor[Event]] = [patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))]
     if any(rules.variant == "nft" for rules in drivers.rules.values()):
-        places = [p for rule_set in plan_rule_sets(settings, None, drivers.rules) for p in rule_set.places]
-        monitors.append(patiently(lambda: NftablesMonitor(places)))
+        chains = [key for rule_set in plan_rule_sets(settings, None, drivers.rules) for key in rule_set.chain_keys]
+        monitors.append(patiently(lambda: NftablesMonitor(chains)))
     return monitors
 
 
@@ -197,11 +198,11 @@ class Agent:
             self.reconciler.departures.ask = self._source.ask_for_node
             self._announcer = Announcer(transport, name, log)
             self.reconciler.announce = self._announcer.announce
-        self.answers = AnswerCounts()
+        self.health_responses = HealthResponseCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
         self._closing = [drivers.close]  # what is left when all threads have ended
         self._serving = Serving(
-            Sources(
+            ServingInputs(
                 status=lambda: self.reconciler.status,
                 progress=self.reconciler.progress,
                 settings=lambda: self.reconciler.settings,
@@ -210,7 +211,7 @@ class Agent:
                 families=tuple(drivers.rules),
                 flags=tuple(sorted((flags or {}).items())),
                 metrics=self._answer_metrics,
-                answers=self.answers,
+                health_responses=self.health_responses,
             ),
             log,
             report=self._announcer.announce if self._announcer else lambda _: None,
@@ -245,12 +246,12 @@ class Agent:
         Raises:
             KernelError: the sockets for the kernel's counts could not be opened.
         """
-        from ipvsagent.serve.metrics import Metrics, Sources  # takes 0.1 s, for those who serve metrics
+        from ipvsagent.serve.metrics.exposition import Metrics  # takes 0.1 s, for those who serve metrics
 
         reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
         self._closing.append(reader.close)
         reconciler = self.reconciler
-        sources = Sources(
+        inputs = MetricsInputs(
             counters=reconciler.counters,
             version=__version__,
             families=reconciler.families,
@@ -258,12 +259,12 @@ class Agent:
             port_names=reconciler.port_names,
             status=lambda: reconciler.status,
             silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
-            answers=self.answers,
+            health_responses=self.health_responses,
             requests=self._requests,
             ask_for_counts=reconciler.ask_for_counts,
             settings=lambda: reconciler.settings,
         )
-        return Metrics(sources).render
+        return Metrics(inputs).render
 
     def run(self) -> None:
         """Prepare the node, follow the objects and keep the kernel in step until `stop`.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from lab.speed import scaled
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "ipvsagent"
@@ -99,7 +100,7 @@ def helm(*words: str, values: Values | None = None) -> Answer:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -13,7 +13,7 @@ import yaml
 
 from chart.rendering import CHART, MATRIX, Manifest, Values, only, pod_of, render
 from ipvsagent.config.load import parse_configuration
-from ipvsagent.serve.metric_names import EVERY
+from ipvsagent.serve.metrics.definitions import EVERY
 
 OF_PROMETHEUS = {"up"}
 LABELS_OF_PROMETHEUS = {"job", "instance", "node", "le"}

@@ -10,7 +10,7 @@ from typing import Protocol
 from lab.namespaces import Namespace
 
 from ipvsagent.kernel.api import Addresses, IpSets, Ipvs, Modules, Monitor, Rules
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddRealServer
@@ -148,7 +148,7 @@ class RealHost:
     @cached_property
     def ipvs(self) -> Ipvs:
         """As in `Host`."""
-        from ipvsagent.kernel.ipvs import IpvsDriver
+        from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 
         self.modules.load("ip_vs")
         driver = IpvsDriver()
@@ -158,7 +158,7 @@ class RealHost:
     @cached_property
     def addresses(self) -> Addresses:
         """As in `Host`."""
-        from ipvsagent.kernel.addresses import AddressDriver
+        from ipvsagent.kernel.netlink.addresses import AddressDriver
 
         driver = AddressDriver()
         self._stack.callback(driver.close)
@@ -167,7 +167,7 @@ class RealHost:
     @cached_property
     def ip_sets(self) -> IpSets:
         """As in `Host`."""
-        from ipvsagent.kernel.ipsets import IpSetDriver
+        from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 
         driver = IpSetDriver()
         self._stack.callback(driver.close)
@@ -182,14 +182,14 @@ class RealHost:
 
     def rules(self, family: Family) -> Rules:
         """As in `Host`."""
-        from ipvsagent.kernel.iptables_legacy import LegacyRules
-        from ipvsagent.kernel.iptables_nft import NftRules
+        from ipvsagent.kernel.iptables.legacy import LegacyRules
+        from ipvsagent.kernel.iptables.nft import NftRules
 
         return LegacyRules(family) if self._variant == "legacy" else NftRules(family)
 
     def monitor(self, dummy_name: str) -> Monitor[NodeAddressesChanged | DummyInterfaceChanged]:
         """As in `Host`."""
-        from ipvsagent.kernel.addresses import RtnetlinkMonitor
+        from ipvsagent.kernel.netlink.addresses import RtnetlinkMonitor
 
         monitor = RtnetlinkMonitor(dummy_name)
         self._stack.callback(monitor.close)
@@ -233,7 +233,7 @@ class RealHost:
         self._stack.close()
 
     def _iptables(self, family: Family, *words: str) -> None:
-        self._run(f"{_program(family)}-{self._variant}", "-w", "5", *words)
+        self._run(f"{_program(family)}-{self._variant}", "-w", "60", *words)
 
     def _run(self, *words: str) -> str:
         return self._namespace.run(*words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipvsagent.errors import AlreadyExists, NotFound, NotSupported
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.ops import AddAddress, AddEntry, AddRealServer, AddVirtualServer, RemoveRealServer
 from ipvsagent.model.state import RealServer, SetEntry, SetSpec, SetType, VirtualServer, VirtualServerKey

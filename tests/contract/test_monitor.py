@@ -6,6 +6,8 @@ import queue
 import threading
 from collections.abc import Sequence
 
+from lab.speed import scaled
+
 from contract.hosts import Host
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
@@ -88,8 +90,8 @@ def test_closing_ends_a_pending_read(host: Host) -> None:
     reader = threading.Thread(target=lambda: answers.put(monitor.read()))
     reader.start()
     monitor.close()
-    assert answers.get(timeout=30) == []
-    reader.join(timeout=30)
+    assert answers.get(timeout=scaled(30)) == []
+    reader.join(timeout=scaled(30))
     assert not reader.is_alive()
     assert monitor.read() == []
     monitor.close()

@@ -19,7 +19,7 @@ from docs.pages import DOCS, ROOT
 from ipvsagent.cli.arguments import parser
 from ipvsagent.config.reader import IDLE_FIELDS
 from ipvsagent.config.types import FIELDS
-from ipvsagent.serve.metric_names import EVERY
+from ipvsagent.serve.metrics.definitions import EVERY
 
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CHART / "README.md"]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -87,7 +87,10 @@ def test_fields_values_and_modules_exist(page: Path) -> None:
             elif first in {v.partition(".")[0] for v in values}:
                 assert name in values, f"{quoted}: no value of the chart"
             elif first in rooms:
-                assert (PACKAGE / first / f"{name.split('.')[1]}.py").exists(), f"{quoted}: no module"
+                stated = PACKAGE.joinpath(*name.split("."))
+                # A room, a module, or something in a module.
+                found = (stated / "__init__.py", stated.with_suffix(".py"), stated.parent.with_suffix(".py"))
+                assert any(path.exists() for path in found), f"{quoted}: no module"
 
 
 @EACH_PAGE

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, SetFull, kernel_error
 from ipvsagent.kernel.api import Drivers, Results
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.ops import AddEntry, one_by_one
 from oracle.facts import KernelFacts, of_kernel
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from lab.speed import scaled
 
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer, Fault
@@ -26,7 +27,7 @@ from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import FakeNode, SilentLogger
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = scaled(20.0)
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

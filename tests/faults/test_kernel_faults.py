@@ -19,7 +19,7 @@ from builders import address, endpoint, endpoint_slice, port, service
 from faults.faulty import Fault, Faults, Killed, Place, Watch, faulty
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import NodeUnusable
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, Event, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointPort, Kind, Scheduling

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from lab.speed import scaled
 
 import ipvsagent
 
@@ -38,7 +39,7 @@ def _run(folder: Path, started_with: dict[str, Any], *words: str) -> subprocess.
     """Run a program in the image, with its environment alone."""
     command = ["chroot", str(folder / "image"), *words]
     return subprocess.run(
-        command, env=started_with["environment"], capture_output=True, text=True, check=False, timeout=60
+        command, env=started_with["environment"], capture_output=True, text=True, check=False, timeout=scaled(60)
     )
 
 

@@ -31,6 +31,8 @@ import ipvsagent.cli.cleanup
 import ipvsagent.cli.plan
 import ipvsagent.cli.run  # noqa: F401
 from ipvsagent.cli.main import main
+from ipvsagent.config.watch import ConfigurationWatcher
+from ipvsagent.source.manifests import ManifestSource
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -38,6 +40,7 @@ from confinement.confine import Container, confine
 
 _CLONE_NEWNET, _CLONE_NEWPID = 0x40000000, 0x20000000
 _PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.05
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -89,6 +92,7 @@ def become(request: dict[str, object], namespace: int, stdout: int, stderr: int)
         assert isinstance(argv, list)
         assert isinstance(environment, dict)
         os.environ.update(environment)
+        _look_often()
         sys.argv = ["ipvsagent", *argv]
         code = main(argv)
     except SystemExit as stop:
@@ -100,6 +104,12 @@ def become(request: dict[str, object], namespace: int, stdout: int, stderr: int)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _look_often() -> None:
+    """Shorten the periods in which the agent looks at its files: tests change them and wait all the time."""
+    ConfigurationWatcher.__init__.__kwdefaults__ = {"poll_seconds": _POLL_SECONDS}
+    ManifestSource.__init__.__defaults__ = (_POLL_SECONDS,)
 
 
 def _end_with_parent() -> None:

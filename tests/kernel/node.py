@@ -35,7 +35,7 @@ from kernel.processes import SLOW_GUEST, AgentServer, Command, wait_for
 _SERVICE_LINE = re.compile(r"(TCP|UDP|SCTP) +(\S+):([0-9A-F]{4}) (\S+)")
 _REAL_LINE = re.compile(r"  -> (\S+):([0-9A-F]{4}) +\S+ +(\d+) ")
 REFUSED, NOTHING = "refused", "nothing"
-SHORT_SECONDS = scaled(1.5 if SLOW_GUEST else 0.3)
+SHORT_SECONDS = scaled(1.5 if SLOW_GUEST else 0.6)
 """How long to wait for an answer that is not to come."""
 CONFINED = os.environ.get("IPVSAGENT_CONFINED") == "1"
 """Whether the agent runs as the chart's container does where a test does not say otherwise."""

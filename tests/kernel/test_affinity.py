@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from lab.speed import scaled
 from lab.topology import NODE_ADDRESS, POD_ADDRESSES
 from lab.traffic import Protocol, count_by_pod
 
@@ -17,6 +18,7 @@ from kernel.processes import wait_for
 ALL_PODS = ("p1", "p2", "p3")
 BALANCER = "203.0.113.40"
 SHORT = "10.96.5.2"
+SHORT_SECONDS = round(scaled(5.0))  # of affinity: enough to come back after a UDP connection has ended
 PORTS = [port(80, "TCP", node_port=30500, name="tcp"), port(53, "UDP", node_port=30500, name="udp")]
 
 
@@ -37,7 +39,7 @@ def node(shared_node: Node) -> Node:
         with_ingress(web, BALANCER),
         endpoint_slice("web", *ALL_PODS, ports=PORTS),
         endpoint_slice("web", *ALL_PODS, ipv6=True, ports=PORTS),
-        sticky("short", SHORT, seconds=5, ports=[port(53, "UDP")]),
+        sticky("short", SHORT, seconds=SHORT_SECONDS, ports=[port(53, "UDP")]),
         endpoint_slice("short", *ALL_PODS, ports=[port(53, "UDP")]),
     )
     shared_node.manifests.write("moving", sticky("moving", "10.96.5.3"), endpoint_slice("moving", *ALL_PODS))
@@ -68,7 +70,7 @@ def test_a_client_stays_with_one_pod_whichever_way_it_comes(
 def test_the_timeout_is_the_services_or_three_hours(node: Node) -> None:
     """SVC-07: as the kernel has it."""
     lines = node.ipvsadm()
-    assert f"-A -u {SHORT}:53 -s rr -p 5" in lines
+    assert f"-A -u {SHORT}:53 -s rr -p {SHORT_SECONDS}" in lines
     assert "-A -t 10.96.5.1:80 -s rr -p 10800" in lines
 
 

@@ -6,6 +6,7 @@ import socket
 import struct
 
 import pytest
+from lab.speed import scaled
 from lab.topology import POD_ADDRESSES
 from lab.traffic import Answer, Connection
 
@@ -17,7 +18,7 @@ VIP, NODE_PORT = "10.96.0.10", 30080
 WEB = f"{VIP}:80/tcp"
 PORTS = [port(80, node_port=NODE_PORT)]
 PORTS_USED = range(40000, 40008)  # by a client that takes the same ones again and again
-SOON_SECONDS = 60.0  # half of TIME_WAIT
+SOON_SECONDS = min(scaled(60.0), 110.0)  # shorter than TIME_WAIT
 
 
 def put(node: Node, *pods: str, **spec: object) -> None:
@@ -139,7 +140,7 @@ def test_a_draining_real_server_gets_no_sticky_client(node: Node) -> None:
 
 def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
     """DEV-19, SYS-03: `ipvs.drainTimeout`; the client is told, and does not wait for an answer that cannot come."""
-    node.configure(ipvs={"drainTimeout": "4s"})
+    node.configure(ipvs={"drainTimeout": f"{scaled(4):.0f}s"})  # enough to see that it drains
     put(node, "p1")
     node.start_agent()
     node.wait_for_service(WEB, "p1")

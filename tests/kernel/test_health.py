@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 import pytest
+from lab.speed import scaled
 from lab.topology import BRIDGE_ADDRESS, NODE_ADDRESS, NODE_ADDRESS_6
 
 from kernel.manifests import Manifest, endpoint_slice, port, service
@@ -41,7 +42,7 @@ class Answer:
     """
 
     def __init__(self, node: Node, where: str, address: str, number: int, path: str = "/", method: str = "GET") -> None:
-        connection = http.client.HTTPConnection(address, number, timeout=5)
+        connection = http.client.HTTPConnection(address, number, timeout=scaled(5))
         with node.namespace(where).inside():
             connection.connect()
         connection.request(method, path)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from lab.speed import scaled
 
 from kernel.manifests import endpoint_slice, port, service
 from kernel.node import Node
@@ -49,7 +50,7 @@ def _resident_kib(pid: int) -> int:
 def _connect(node: Node, server: tuple[str, str, int]) -> socket.socket:
     where, address, number = server
     with node.namespace(where).inside():
-        return socket.create_connection((address, number), timeout=5)
+        return socket.create_connection((address, number), timeout=scaled(5))
 
 
 def _answer(node: Node, server: tuple[str, str, int], path: str) -> bytes:

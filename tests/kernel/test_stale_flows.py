@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from lab.speed import scaled
 from lab.topology import NODE_ADDRESS, NODE_ADDRESS_6, POD_ADDRESSES, POD_ADDRESSES_6
 from lab.traffic import Connection, Protocol
 
 from kernel.manifests import Manifest, endpoint_slice, port, service
-from kernel.node import REFUSED, SHORT_SECONDS, Node
+from kernel.node import REFUSED, Node
 from kernel.processes import SLOW_GUEST, wait_for
 
-MOVE_SECONDS = 30.0 if SLOW_GUEST else 5.0  # a stale flow would last as long as its client keeps sending
+MOVE_SECONDS = scaled(30.0 if SLOW_GUEST else 5.0)  # a stale flow would last as long as its client keeps sending
+FLOW_SECONDS = scaled(2.0)  # after which a datagram counts as lost
 SOURCE_PORT = 40000
 
 
@@ -69,7 +71,7 @@ def leads_to(node: Node, protocol: Protocol, address: str, pod: str) -> bool:
 
 def flow(node: Node, where: str, address: str, number: int) -> Connection:
     """A client that sends all of its datagrams from one port."""
-    return Connection(node.namespace(where), "udp", address, number, timeout=SHORT_SECONDS, source_port=SOURCE_PORT)
+    return Connection(node.namespace(where), "udp", address, number, timeout=FLOW_SECONDS, source_port=SOURCE_PORT)
 
 
 @pytest.mark.parametrize("where", ["client", "p3", "node"])

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from lab.speed import scaled
 
 from ipvsagent.errors import AlreadyExists, NotFound
-from ipvsagent.kernel.addresses import AddressDriver, RtnetlinkMonitor
+from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.model.address import Address
 from ipvsagent.model.events import DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress
@@ -166,8 +167,8 @@ def test_closing_ends_a_pending_read() -> None:
     reader = threading.Thread(target=lambda: answers.put(monitor.read()))
     reader.start()
     monitor.close()
-    assert answers.get(timeout=10) == []
-    reader.join(timeout=10)
+    assert answers.get(timeout=scaled(10)) == []
+    reader.join(timeout=scaled(10))
     assert not reader.is_alive()
     assert monitor.read() == []
     monitor.close()

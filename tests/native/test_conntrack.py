@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from ipvsagent.errors import NotFound
-from ipvsagent.kernel.conntrack import ConntrackDriver
+from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
 from ipvsagent.model.address import Address, Family, Protocol
 
 _MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
@@ -25,7 +25,7 @@ _MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "A
 def test_flow_is_listed_and_deleted_but_not_under_another_number(family: Family, program: str, host: str) -> None:
     """CT-05, CT-07: only the very flow that was listed goes; one that has gone is NotFound."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run([program, "-w", "5", *_MATCH], check=True)
+    subprocess.run([program, "-w", "60", *_MATCH], check=True)
     driver = ConntrackDriver()
     with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
         server.bind((host, 0))
@@ -57,7 +57,7 @@ def test_a_connection_is_open_until_both_sides_have_ended_it(
     """GT-03: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "address", "add", "fd00::2/128", "dev", "lo", "nodad"], check=True)
-    subprocess.run([program, "-w", "5", *_MATCH], check=True)
+    subprocess.run([program, "-w", "60", *_MATCH], check=True)
     driver = ConntrackDriver()
     server_address = Address.parse(host)
     with _listener(family, host) as server, _listener(family, other) as elsewhere:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipvsagent.errors import AlreadyExists, Busy, InvalidRequest, NotFound, SetFull
-from ipvsagent.kernel.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.ops import AddEntry, EntryOperation, RemoveEntry
 from ipvsagent.model.state import SetEntry, SetSpec, SetType

@@ -13,10 +13,10 @@ import pytest
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import Busy, ToolFailed
-from ipvsagent.kernel import iptables_legacy
-from ipvsagent.kernel.iptables_legacy import LegacyRules, tables_in_use, xtables_lock
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.iptables_variant import detect_variant, supports_random_fully, usable_families
+from ipvsagent.kernel.iptables import legacy as iptables_legacy
+from ipvsagent.kernel.iptables.legacy import LegacyRules, tables_in_use, xtables_lock
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.rules import RuleSet, Table, TableRules
 from ipvsagent.planner.rules import plan_rules
@@ -46,7 +46,7 @@ class Host:
         return f"{'iptables' if self.driver.family is Family.IPV4 else 'ip6tables'}-{self.driver.variant}"
 
     def run(self, arguments: str) -> str:
-        return sh(f"{self.iptables} -w 5 {arguments}")
+        return sh(f"{self.iptables} -w 60 {arguments}")
 
     def send_packets(self) -> None:
         """Let three datagrams count in the rules on their way over the loopback interface."""
@@ -269,7 +269,7 @@ def test_kubelets_hint_decides_the_variant_whatever_rules_there_are() -> None:
     """A chain that kubelet made in mangle counts more than any number of rules, nft first."""
     sh("iptables-nft -A INPUT -p tcp -j ACCEPT")
     assert detect_variant() == "nft"
-    sh("iptables-legacy -w 5 -t mangle -N KUBE-IPTABLES-HINT")
+    sh("iptables-legacy -w 60 -t mangle -N KUBE-IPTABLES-HINT")
     assert detect_variant() == "legacy"
     sh("ip6tables-nft -t mangle -N KUBE-KUBELET-CANARY")
     assert detect_variant() == "nft"
@@ -277,7 +277,7 @@ def test_kubelets_hint_decides_the_variant_whatever_rules_there_are() -> None:
 
 def test_without_a_hint_the_variant_with_more_rules_is_the_hosts() -> None:
     """Both variants may hold rules; the agent goes where most of them are."""
-    sh("iptables-legacy -w 5 -A INPUT -p tcp -j ACCEPT")
+    sh("iptables-legacy -w 60 -A INPUT -p tcp -j ACCEPT")
     assert detect_variant() == "legacy"
     sh("iptables-nft -A INPUT -p tcp -j ACCEPT")
     sh("ip6tables-nft -A INPUT -p tcp -j ACCEPT")

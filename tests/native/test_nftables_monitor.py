@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from ipvsagent.config.types import Settings
-from ipvsagent.kernel.iptables_nft import NftRules
-from ipvsagent.kernel.nftables_monitor import NftablesMonitor
+from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.netlink.nftables_monitor import NftablesMonitor
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import RulesChanged
 from ipvsagent.planner.plan import plan_rule_sets
@@ -28,7 +28,7 @@ def monitor(network_namespace: None) -> Iterator[NftablesMonitor]:  # noqa: ARG0
         _sh("ipset restore", "\n".join(render_ipset(set_specs(rules.family), ())) + "\n")
         NftRules(rules.family).replace(rules)
     _sh("iptables-nft -t nat -N OTHERS; ip6tables-nft -t nat -N OTHERS")
-    opened = NftablesMonitor([place for rules in RULE_SETS for place in rules.places])
+    opened = NftablesMonitor([key for rules in RULE_SETS for key in rules.chain_keys])
     yield opened
     opened.close()
 

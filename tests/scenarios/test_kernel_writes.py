@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from builders import address, endpoint, endpoint_slice, port, service
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.events import Changed
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.objects import EndpointPort
-from ipvsagent.model.state import SetEntry, SetSpec, SetType
+from ipvsagent.model.state import RealServerKey, SetEntry, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs
 from unit.reconciler.node import FakeNode, new_kernel
 
@@ -167,7 +167,7 @@ def test_a_surplus_real_server_that_is_gone_when_it_is_looked_up_is_done_with() 
     """GT-01, GT-04: the kernel is read again, and nothing remains to be done."""
     node = _persistent()
     key = next(iter(node.kernel.ipvs.table))
-    del node.kernel.ipvs.table[key][1][address("10.244.0.11"), 8080]
+    del node.kernel.ipvs.table[key][1][RealServerKey(address("10.244.0.11"), 8080)]
     node.settle()
     assert _weights(node.kernel) == {"10.244.0.12": 1}
     assert node.status().synchronised

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lab.speed import scaled
+
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer
 from faults.test_api_source import Cluster, kubeconfig
@@ -44,7 +46,7 @@ def write(folder: Path, item: Json) -> None:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + scaled(20)
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import address, addresses, endpoint, endpoint_slice, service
@@ -12,8 +13,8 @@ from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import NodeUnusable
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.model.address import Family, Network
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.events import Changed, Deleted, Event, NodeAddressesChanged, Stop
 from ipvsagent.model.objects import Kind, Node
 from ipvsagent.planner.facts import node_ips, primary_family
@@ -140,7 +141,7 @@ class _Gathering:
 
     def end(self) -> list[Message]:
         """What it gathered, when it has."""
-        self._thread.join(30)
+        self._thread.join(scaled(30))
         return self.found
 
 

@@ -18,14 +18,14 @@ from ipvsagent.doctor import cluster, files
 from ipvsagent.doctor.checks.kernel import REQUIRED_MODULES
 from ipvsagent.doctor.snapshot import ModuleState, NodeSnapshot, Part, SavedRules, Unread
 from ipvsagent.errors import AgentError, NotPermitted, NotSupported, SourceError, ToolMissing
-from ipvsagent.kernel.addresses import AddressDriver
 from ipvsagent.kernel.interfaces import read_mtu
-from ipvsagent.kernel.ipsets import IpSetDriver
-from ipvsagent.kernel.iptables_legacy import tables_in_use
-from ipvsagent.kernel.iptables_text import parse_save
-from ipvsagent.kernel.iptables_tools import find_program, run
-from ipvsagent.kernel.ipvs import IpvsDriver
+from ipvsagent.kernel.iptables.legacy import tables_in_use
+from ipvsagent.kernel.iptables.programs import find_program, run
+from ipvsagent.kernel.iptables.text import parse_save
 from ipvsagent.kernel.modules import ModuleDriver
+from ipvsagent.kernel.netlink.addresses import AddressDriver
+from ipvsagent.kernel.netlink.ipsets import IpSetDriver
+from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adopt import list_entries, read_kernel

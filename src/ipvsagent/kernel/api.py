@@ -3,9 +3,9 @@
 Common rules:
 
 - Drivers are strict and thin: no retries, no policy, no logging. Errors are those of `errors.KernelError`.
-- ``apply`` carries out a batch. It answers with one item an operation (of `AddRealServers`: one a real server), in
-  order: None where the kernel has acknowledged it, else the error. A failed operation does not stop the ones behind
-  it. An operation whose answer is missing gets `AcknowledgementsLost`: it may or may not have been carried out.
+- ``apply`` sends a batch of operations. It returns one item for each operation (for `AddRealServers`, one for each real
+  server), in order: None if the kernel acknowledged it, else the error. After a failed operation the next ones are
+  still sent. An operation without an answer gets `AcknowledgementsLost`: the kernel may or may not have applied it.
 - ``list`` methods return complete answers or raise (`DumpInterrupted` where the table changed meanwhile).
 - A driver object belongs to one thread and to the network namespace of the thread that made it.
 """
@@ -37,7 +37,7 @@ from ipvsagent.model.state import (
 E_co = TypeVar("E_co", covariant=True)
 
 Results = list[KernelError | None]
-"""One item an operation, in order: None where it was acknowledged."""
+"""One item for each operation, in order: None if the kernel acknowledged it, else the error."""
 
 
 class Ipvs(Protocol):
@@ -47,7 +47,7 @@ class Ipvs(Protocol):
         """All virtual servers by address with their real servers; those by firewall mark are left out."""
 
     def list_real_servers(self, key: VirtualServerKey) -> list[ObservedRealServer]:
-        """The real servers of one virtual server; empty also where there is no such virtual server."""
+        """The real servers of one virtual server; empty if there is no such virtual server."""
 
     def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
         """One virtual server with its real servers; None if there is none."""
@@ -62,9 +62,9 @@ class Ipvs(Protocol):
         """
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
-        """Carry out a batch.
+        """Send a batch of operations.
 
-        Errors as the kernel has them: adding an existing virtual or real server is `AlreadyExists`; a missing
+        Errors are the kernel's: adding an existing virtual or real server is `AlreadyExists`; a missing
         virtual server, a missing real server or an unknown scheduler is `NotFound`.
         """
 
@@ -75,7 +75,7 @@ class Ipvs(Protocol):
         """Set the connection timeouts that are not 0."""
 
     def flush(self) -> None:
-        """Remove every virtual server of this namespace, whoever made it."""
+        """Remove all virtual servers of this namespace, whoever created them."""
 
 
 class Addresses(Protocol):
@@ -94,21 +94,21 @@ class Addresses(Protocol):
         """Delete an interface with its addresses. `NotFound` if there is none."""
 
     def apply(self, link_name: str, operations: Sequence[AddressOperation]) -> Results:
-        """Add and remove addresses of one interface. `AlreadyExists`, `NotFound` as the kernel says.
+        """Add and remove addresses of one interface. `AlreadyExists` and `NotFound` are the kernel's.
 
         Raises:
             NotFound: there is no such interface.
-            KernelError: it could not be looked up; nothing was changed.
+            KernelError: the interface could not be looked up; nothing was changed.
         """
 
 
 class Monitor(Protocol[E_co]):
-    """Notifications about links and addresses, or about nf_tables; may be read by a thread of its own."""
+    """Notifications about links and addresses, or about nf_tables; a separate thread may read them."""
 
     def read(self) -> Sequence[E_co]:
-        """Wait for notifications and return what they mean; lost ones come back as "everything changed".
+        """Wait for notifications and return them as events; if some were lost, return "everything changed".
 
-        IPv6 link-local addresses are no news: they come and go with the interface of each pod.
+        IPv6 link-local addresses are skipped: they come and go with the interface of each pod.
         """
 
     def close(self) -> None:
@@ -125,18 +125,18 @@ class IpSets(Protocol):
         """The entries of one set. `NotFound` if there is no such set."""
 
     def create(self, spec: SetSpec) -> None:
-        """Create a set. `AlreadyExists` if the name is taken, by whatever."""
+        """Create a set. `AlreadyExists` if any set has this name."""
 
     def destroy(self, name: str) -> None:
         """Remove a set. `NotFound` if there is none, `Busy` while a rule refers to it."""
 
     def swap(self, first: str, second: str) -> None:
-        """Exchange two sets of the same type, also while rules refer to them, in one step."""
+        """Exchange two sets of the same type in one step, even while rules refer to them."""
 
     def apply(self, operations: Sequence[EntryOperation]) -> Results:
-        """Put entries in and take entries out, many a message.
+        """Add and remove entries, many in one message.
 
-        Adding an entry that is there and removing one that is not are no errors (the kernel's answer without
+        It is no error to add an entry that exists or to remove one that does not (so the kernel answers without
         NLM_F_EXCL). A missing set is `NotFound`; a full one is `SetFull`.
         """
 
@@ -153,13 +153,13 @@ class Rules(Protocol):
         """``legacy`` or ``nft``."""
 
     def matches(self, rules: RuleSet) -> bool:
-        """Whether the kernel holds exactly these chains, rules and, in each built-in chain, each jump once."""
+        """Whether the kernel has exactly these chains and rules, and each jump once in its built-in chain."""
 
     def replace(self, rules: RuleSet) -> None:
-        """Make the kernel hold these chains and jumps; one atomic commit a table, foreign rules untouched.
+        """Write these chains and jumps, in one atomic commit for each table; other rules are not changed.
 
-        A jump that stands somewhere in its built-in chain is left where it is; a missing one is inserted at the
-        top, in the order given; surplus copies go.
+        A jump that exists in its built-in chain keeps its position. Missing jumps are inserted at the top, in the
+        order given. Surplus copies are removed.
 
         Raises:
             ToolMissing, ToolFailed, NotPermitted, NotSupported, Busy: nothing of the table was changed.
@@ -169,7 +169,7 @@ class Rules(Protocol):
         """Chains and jumps of this rule set that exist now, one line each, such as ``nat KUBE-SERVICES``."""
 
     def remove(self, rules: RuleSet) -> None:
-        """Remove the jumps and chains named in this rule set, whatever the chains hold; missing ones are fine."""
+        """Remove the jumps and chains named in this rule set, whatever the chains hold; skip missing ones."""
 
 
 class Sysctls(Protocol):
@@ -179,14 +179,14 @@ class Sysctls(Protocol):
         """The value of a key such as ``net/ipv4/vs/conntrack``, stripped. `NotFound` if there is no such key."""
 
     def write(self, key: str, value: str) -> None:
-        """Set a value. `NotFound`, `NotPermitted`, `InvalidRequest` as the kernel says."""
+        """Set a value. `NotFound`, `NotPermitted` and `InvalidRequest` are the kernel's."""
 
 
 class Modules(Protocol):
     """Kernel modules."""
 
     def load(self, name: str) -> None:
-        """Load a module; nothing happens if it is loaded or built in.
+        """Load a module, unless it is loaded or built in.
 
         Raises:
             NotFound: this kernel has no such module.
@@ -195,7 +195,7 @@ class Modules(Protocol):
         """
 
     def available_schedulers(self) -> list[str]:
-        """IPVS schedulers that this kernel has, loaded or loadable, sorted."""
+        """The IPVS schedulers that are loaded or can be loaded, sorted."""
 
 
 class Conntrack(Protocol):
@@ -205,18 +205,18 @@ class Conntrack(Protocol):
         """The UDP and SCTP flows of one family, in no order."""
 
     def list_connections(self, answering: Address) -> list[Flow]:
-        """The TCP flows that an address answers, in no order."""
+        """The TCP flows whose replies come from an address, in no order."""
 
     def delete(self, flows: Sequence[Flow]) -> Results:
-        """Forget flows; their next packet begins a new one. `NotFound` if a flow has gone, or is not the same one."""
+        """Delete flows; the next packet starts a new flow. `NotFound` if a flow is gone or was replaced."""
 
 
 class Drivers(Struct):
     """All drivers of one network namespace.
 
     Args:
-        rules: one a usable family; a family that cannot be served has none (SYN-01).
-        close: closes the drivers' sockets; nothing may be asked of them afterwards.
+        rules: one for each usable family; a family that cannot be served has none (SYN-01).
+        close: closes the drivers' sockets; the drivers cannot be used afterwards.
     """
 
     ipvs: Ipvs

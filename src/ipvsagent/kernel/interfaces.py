@@ -1,4 +1,4 @@
-"""Sizes of interfaces, by the old ioctl interface, which needs no privilege and follows the network namespace."""
+"""MTUs of network interfaces, read with an ioctl, which needs no privilege and follows the network namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REQUEST = struct.Struct("=16si20x")  # struct ifreq with ifr_mtu
 
 
 def read_mtu(names: Iterable[str]) -> dict[str, int]:
-    """MTU in bytes by name, of the calling thread's network namespace; interfaces that have gone are left out."""
+    """Return MTUs in bytes by interface name, in the calling thread's network namespace; skip missing interfaces."""
     found: dict[str, int] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         for name in names:

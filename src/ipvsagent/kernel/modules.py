@@ -24,7 +24,7 @@ class ModuleDriver:
         proc: where the process file system is mounted.
         sys: where the kernel's objects are mounted.
         modules: folder of this kernel's modules; None: the running kernel's.
-        program_folders: where `modprobe` is looked for after PATH, with colons in between.
+        program_folders: where `modprobe` is searched after PATH, separated by colons.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class ModuleDriver:
         return self._is_present(name)
 
     def is_loadable(self, name: str) -> bool:
-        """Whether the running kernel's modules hold it."""
+        """Whether the module can be loaded into the running kernel."""
         pattern = re.escape(name).replace("_", "[_-]")
         return bool(re.search(rf"(?:^|/){pattern}\.ko[^/]*:", _text(self._modules / "modules.dep"), re.MULTILINE))
 
     def has_listing(self) -> bool:
-        """Whether the running kernel's modules can be seen: a container may lack the host's folder."""
+        """Whether the running kernel's list of modules is readable: a container may lack the host's folder."""
         return (self._modules / "modules.dep").exists() or (self._modules / "modules.builtin").exists()
 
     def available_schedulers(self) -> list[str]:

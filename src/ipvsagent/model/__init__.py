@@ -1,4 +1,4 @@
-"""The vocabulary: immutable values that compare and check themselves.
+"""The vocabulary of the agent: immutable values.
 
-Owns what things are. Imports nothing else of ours except `errors`, and does no I/O.
+It imports no other room except `errors`, and does no I/O.
 """

@@ -92,7 +92,7 @@ class Address(bytes):
 
     @property
     def is_link_local_ipv6(self) -> bool:
-        """fe80::/10: every interface has one of its own, which is no address of the node (ADR-06)."""
+        """fe80::/10: each interface has one; it is not an address of the node (ADR-06)."""
         return len(self) == 16 and self.is_link_local
 
     @property
@@ -107,7 +107,7 @@ class Address(bytes):
 
     @property
     def is_mapped_ipv4(self) -> bool:
-        """::ffff:0:0/96, an IPv4 address in IPv6 clothes, which the kernel does not route."""
+        """::ffff:0:0/96, an IPv4 address written as IPv6, which the kernel does not route."""
         return len(self) == 16 and self[:12] == _MAPPED_PREFIX
 
 

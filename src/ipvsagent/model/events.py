@@ -1,4 +1,4 @@
-"""What the owner thread hears: one value a change, put on its queue by sources, monitors and timers."""
+"""The events of the owner thread: sources, monitors and timers put one value on its queue for each change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 
 
 class Listed(Struct, frozen=True):
-    """All objects of one kind, listed to the end; what is not among them (or in `rejected`) is gone.
+    """A complete list of all objects of one kind; objects that are not in it or in `rejected` are gone.
 
     Args:
-        rejected: keys of objects that exist but cannot be used; a version known before stays in force.
-        problems: what was wrong with the objects listed, by object.
+        rejected: keys of objects that exist but cannot be used; the version known before stays in force.
+        problems: of the listed objects, by object.
     """
 
     kind: Kind
@@ -28,9 +28,9 @@ class Changed(Struct, frozen=True):
     """An object appeared or changed.
 
     Args:
-        problems: parts of it that are ignored; they replace those reported for it before.
-        triggered_at: Unix time of what made a slice change; 0 if unknown. No part of the object, since a slice that
-            differs in nothing else is the same (SYN-11).
+        problems: the parts that are ignored; they replace those reported before for this object.
+        triggered_at: Unix time of the cause of a slice's change; 0 if unknown. It is not part of the object, so slices
+            that differ only in this time are equal (SYN-11).
     """
 
     object: KubernetesObject
@@ -46,7 +46,7 @@ class Deleted(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """An object exists but cannot be used at all; a version known before stays in force."""
+    """An object exists but cannot be used at all; the version known before stays in force."""
 
     kind: Kind
     key: ObjectKey
@@ -54,11 +54,11 @@ class Rejected(Struct, frozen=True):
 
 
 class SourceProblems(Struct, frozen=True):
-    """Problems that belong to no object, such as a file that does not parse; replaces the earlier ones.
+    """Problems without an object, such as a file that does not parse; they replace the earlier ones.
 
     Args:
-        origin: file path, or the name of what was being read.
-        problems: empty once the origin is well again.
+        origin: the file's path, or the name of the resource that was read.
+        problems: empty if there is none any more.
     """
 
     origin: str
@@ -72,21 +72,21 @@ class ClusterNodeAddresses(Struct, frozen=True):
 
 
 class NodePresence(Struct, frozen=True):
-    """Whether the cluster has a node, asked by its name."""
+    """Whether a node exists in the cluster."""
 
     name: str
     present: bool
 
 
 class NodeAddressesChanged(Struct, frozen=True):
-    """Addresses of this node's interfaces changed, or may have; they are to be read again."""
+    """Addresses of this node's interfaces changed, or may have: they must be read again."""
 
 
 class DummyInterfaceChanged(Struct, frozen=True):
-    """Addresses left the dummy interface, or it is gone altogether.
+    """Addresses were removed from the dummy interface, or the interface was.
 
     Args:
-        removed: the addresses that went.
+        removed: the removed addresses.
         gone: the interface itself was removed.
     """
 
@@ -95,7 +95,7 @@ class DummyInterfaceChanged(Struct, frozen=True):
 
 
 class RulesChanged(Struct, frozen=True):
-    """Somebody changed the chains that rules of ours stand in, or may have; they are to be compared."""
+    """Somebody changed chains that contain our rules, or may have: they must be compared."""
 
     family: Family
 

@@ -1,4 +1,4 @@
-"""Flows of the kernel's connection tracking, as far as cleaning up needs them."""
+"""Flows of the kernel's connection tracking, with the fields that deleting stale flows needs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ipvsagent.model.state import VirtualServerKey, endpoint_text
 class Flow(Struct, frozen=True, gc=False):
     """One tracked flow, in both directions; ports in host byte order.
 
-    The original direction is the client's first packet, the reply direction what the kernel expects as the answer.
-    With IPVS in between, the reply comes from the real server; without, from the address that the client asked (CT-08).
+    The original direction has the addresses of the client's first packet, the reply direction those that the kernel
+    expects in the reply. If IPVS translated the flow, the reply comes from the real server; else from the address that
+    the client used (CT-08).
     """
 
     protocol: Protocol
@@ -25,7 +26,7 @@ class Flow(Struct, frozen=True, gc=False):
     reply_destination: Address
     reply_destination_port: int
     over: bool = False  # TCP: closed by both sides, or in TIME_WAIT
-    id: int = 0  # the kernel's number of this very flow, in host byte order; 0: unknown
+    id: int = 0  # the kernel's number of this flow, in host byte order; 0: unknown
 
     @property
     def family(self) -> Family:
@@ -34,7 +35,7 @@ class Flow(Struct, frozen=True, gc=False):
 
     @property
     def frontend(self) -> VirtualServerKey:
-        """The virtual server that its packets are for, if there is one."""
+        """The key of the virtual server for the client's packets, if there is one."""
         return VirtualServerKey(self.protocol, self.destination, self.destination_port)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""Kubernetes objects, cut down to the fields that this product uses (SVC-06 names those it does not).
+"""Kubernetes objects, reduced to the fields that this product uses (SVC-06 names the others).
 
-They are decoded and checked in `source.decode`; what stands here is already valid: addresses are packed,
-ports lie in 1-65535, defaults of the API are filled in.
+`source.decode` decodes and checks them. The values here are valid: addresses are packed, ports are in 1-65535, the
+API's defaults are filled in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Kind(enum.StrEnum):
 
 
 class ServiceType(enum.StrEnum):
-    """`Service.spec.type`, without ExternalName, which never gets here (SVC-03)."""
+    """`Service.spec.type`, without ExternalName, which is ignored (SVC-03)."""
 
     CLUSTER_IP = "ClusterIP"
     NODE_PORT = "NodePort"
@@ -57,16 +57,16 @@ class ServicePort(Struct, frozen=True, gc=False):
 
 
 class Scheduling(Struct, frozen=True, gc=False):
-    """What a Service's annotations say of its scheduler (DEV-15, KR-01, KR-02).
+    """The scheduler that a Service's annotations ask for (DEV-15, KR-01, KR-02).
 
-    The planner decides what comes of it: that depends on the kernel and on the cluster's scheduler, too.
+    The planner decides which one is used, because that also depends on the kernel and on the cluster's scheduler.
 
     Args:
-        scheduler: empty: the cluster's.
-        flags: bits as in `model.state`; None: not given.
-        flags_for: the one scheduler that the flags have a meaning for; empty: any.
-        scheduler_field: where `scheduler` stands, for problems.
-        flags_field: where `flags` stand.
+        scheduler: empty for the cluster's scheduler.
+        flags: bits as in `model.state`; None if not given.
+        flags_for: the only scheduler that has these flags; empty for any.
+        scheduler_field: the path of the field with `scheduler`, for problems.
+        flags_field: the path of the field with `flags`.
     """
 
     scheduler: str = ""
@@ -94,7 +94,7 @@ class Service(Struct, frozen=True, gc=False):
     affinity_timeout_seconds: int = 0  # 0: no session affinity (SVC-07)
     health_check_node_port: int = 0  # 0: none (SVC-15)
     created_at: str = ""  # RFC 3339 in UTC, so text order is time order
-    scheduling: Scheduling | None = None  # None: nothing of its own, as nearly every Service
+    scheduling: Scheduling | None = None  # None for nearly all Services: no annotations
 
 
 class EndpointPort(Struct, frozen=True, gc=False):
@@ -132,11 +132,11 @@ class EndpointSlice(Struct, frozen=True, gc=False):
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
     generation: int = 0  # the newer slice wins over the older one (DEV-13)
-    weight: int = DEFAULT_WEIGHT  # of its endpoints as real servers; 0: nothing new goes to them (DEV-15)
+    weight: int = DEFAULT_WEIGHT  # of its endpoints as real servers; 0: no new connections (DEV-15)
 
 
 class Node(Struct, frozen=True, gc=False):
-    """What is read of a Node object (SYN-03, HC-03)."""
+    """The fields that are read from a Node object (SYN-03, HC-03)."""
 
     name: str
     addresses: tuple[Address, ...] = ()  # InternalIPs in order, then ExternalIPs
@@ -166,7 +166,7 @@ def kind_of(item: KubernetesObject) -> Kind:
 
 
 class Problem(Struct, frozen=True, gc=False, order=True):
-    """Something wrong with one object, as a value: the other objects go on.
+    """Something wrong with one object; other objects are not affected.
 
     Args:
         reason: what is wrong and what follows from it, without a final full stop.
@@ -203,4 +203,4 @@ class NodeNotice(Struct, frozen=True):
 
 
 Announced = Problem | NodeNotice
-"""What an operator is told by a Kubernetes event."""
+"""What is reported to an operator as a Kubernetes event."""

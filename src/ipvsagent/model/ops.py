@@ -1,7 +1,7 @@
-"""Changes to the kernel, as values: made by the diff, counted in tests, carried out by the drivers.
+"""Changes to the kernel, as values: the diff makes them, the drivers apply them, tests count them.
 
-Every operation is strict, as the kernel is: adding what exists and changing or removing what does not exist
-are errors. (ipset entries are the exception: see `kernel.api.IpSets`.)
+Operations are strict, like the kernel: it is an error to add an item that exists, and to change or remove one that does
+not. (ipset entries are the exception: see `kernel.api.IpSets`.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipvsagent.model.state import RealServer, SetEntry, VirtualServer, VirtualSe
 
 
 class AddVirtualServer(Struct, frozen=True, gc=False, tag=True):
-    """Create a virtual server; its real servers are added by operations of their own."""
+    """Create a virtual server; separate operations add its real servers."""
 
     virtual_server: VirtualServer
 
@@ -52,9 +52,9 @@ class AddRealServer(Struct, frozen=True, gc=False, tag=True):
 
 
 class AddRealServers(Struct, frozen=True, gc=False, tag=True):
-    """Add several real servers: as many `AddRealServer`, in order, and as many results.
+    """Add several real servers; it has one result for each, in order, like as many `AddRealServer`.
 
-    Most of a first sync is this. As one value, what all of its messages have in common is worked out once.
+    Most operations of a first sync add real servers. As one value, the common part of their messages is encoded once.
     """
 
     key: VirtualServerKey
@@ -86,7 +86,7 @@ class RemoveRealServer(Struct, frozen=True, gc=False, tag=True):
 
 
 class AddAddress(Struct, frozen=True, gc=False, tag=True):
-    """Put an address on the dummy interface, as /32 or /128 (ADR-02)."""
+    """Add an address to the dummy interface, as /32 or /128 (ADR-02)."""
 
     address: Address
 
@@ -95,7 +95,7 @@ class AddAddress(Struct, frozen=True, gc=False, tag=True):
 
 
 class RemoveAddress(Struct, frozen=True, gc=False, tag=True):
-    """Take an address off the dummy interface."""
+    """Remove an address from the dummy interface."""
 
     address: Address
 
@@ -104,7 +104,7 @@ class RemoveAddress(Struct, frozen=True, gc=False, tag=True):
 
 
 class AddEntry(Struct, frozen=True, gc=False, tag=True):
-    """Put an entry into its ipset."""
+    """Add an entry to its ipset."""
 
     entry: SetEntry
 
@@ -113,7 +113,7 @@ class AddEntry(Struct, frozen=True, gc=False, tag=True):
 
 
 class RemoveEntry(Struct, frozen=True, gc=False, tag=True):
-    """Take an entry out of its ipset."""
+    """Remove an entry from its ipset."""
 
     entry: SetEntry
 
@@ -124,7 +124,7 @@ class RemoveEntry(Struct, frozen=True, gc=False, tag=True):
 SingleIpvsOperation = (
     AddVirtualServer | ChangeVirtualServer | RemoveVirtualServer | AddRealServer | ChangeRealServer | RemoveRealServer
 )
-"""Operations of one message, and so of one result."""
+"""Operations that are one message, and so have one result."""
 
 IpvsOperation = SingleIpvsOperation | AddRealServers
 AddressOperation = AddAddress | RemoveAddress
@@ -133,7 +133,7 @@ Operation = IpvsOperation | AddressOperation | EntryOperation
 
 
 def one_by_one(operations: Iterable[IpvsOperation]) -> Iterator[SingleIpvsOperation]:
-    """The same operations, one a result."""
+    """Split operations so that each has one result."""
     for operation in operations:
         if isinstance(operation, AddRealServers):
             for server in operation.real_servers:
@@ -143,5 +143,5 @@ def one_by_one(operations: Iterable[IpvsOperation]) -> Iterator[SingleIpvsOperat
 
 
 def count_results(operations: Iterable[IpvsOperation]) -> int:
-    """How many results these operations have."""
+    """The number of results that these operations have."""
     return sum([len(o.real_servers) if isinstance(o, AddRealServers) else 1 for o in operations])

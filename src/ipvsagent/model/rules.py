@@ -1,7 +1,7 @@
 """iptables rules as data, and their one text form.
 
-The rule set is a function of the configuration alone (IPT-06), so it is small and never hot; it is data, not
-text, because the legacy driver hands it to libiptc piece by piece and a native nftables driver may follow.
+The rule set depends on the configuration only (IPT-06), so it is small and rarely processed. It is data, not text,
+because the legacy driver passes it to libiptc in pieces, and a native nftables driver may follow.
 `Rule.words` writes a rule as iptables-save prints it, for both variants (IPT-04, IPT-07).
 """
 
@@ -15,7 +15,7 @@ from ipvsagent.model.address import Family, Network, Protocol
 
 
 class Table(enum.StrEnum):
-    """The tables that hold rules of ours."""
+    """The tables that contain our rules."""
 
     MANGLE = "mangle"
     NAT = "nat"
@@ -30,7 +30,7 @@ class Source(Struct, frozen=True, tag=True):
 
 
 class InputInterface(Struct, frozen=True, tag=True):
-    """``-i NAME``; a trailing ``+`` matches any name that begins so."""
+    """``-i NAME``; a trailing ``+`` matches any name with this prefix."""
 
     name: str
     negated: bool = False
@@ -148,33 +148,33 @@ class Rule(Struct, frozen=True):
 
 
 class Chain(Struct, frozen=True):
-    """A chain of ours with all its rules."""
+    """One of our chains with all its rules."""
 
     name: str
     rules: tuple[Rule, ...] = ()
 
 
 class BuiltinJump(Struct, frozen=True):
-    """A jump from a built-in chain into a chain of ours; all of one chain stand in the order given."""
+    """A jump from a built-in chain to one of our chains; the jumps of a built-in chain have the order given."""
 
     builtin: str  # PREROUTING, INPUT, ...
     rule: Rule
 
 
 class TableRules(Struct, frozen=True):
-    """All of ours in one table."""
+    """All our chains and jumps in one table."""
 
     table: Table
     chains: tuple[Chain, ...]
     jumps: tuple[BuiltinJump, ...]
 
 
-ChainPlace = tuple[Family, str, str]
+ChainKey = tuple[Family, str, str]
 """Family, table and name of a chain."""
 
 
 class RuleSet(Struct, frozen=True):
-    """All of ours in one family."""
+    """All our chains and jumps in one family."""
 
     family: Family
     tables: tuple[TableRules, ...]
@@ -185,8 +185,8 @@ class RuleSet(Struct, frozen=True):
         return sum(len(t.jumps) + sum(len(c.rules) for c in t.chains) for t in self.tables)
 
     @property
-    def places(self) -> frozenset[ChainPlace]:
-        """The chains that these rules stand in: ours, and the built-in ones that lead there."""
+    def chain_keys(self) -> frozenset[ChainKey]:
+        """The chains that contain these rules: ours, and the built-in ones that jump to them."""
         return frozenset(
             (self.family, table.table.value, name)
             for table in self.tables

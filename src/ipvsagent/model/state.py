@@ -1,7 +1,7 @@
-"""What the kernel holds or should hold: virtual servers, addresses, ipsets.
+"""The state of the kernel, observed or desired: virtual servers, addresses, ipsets.
 
-`model.rules` has the iptables rules. Values here are compared and hashed millions of times on a large node, so
-they are msgspec structs (compared and hashed in C) rather than dataclasses.
+The iptables rules are in `model.rules`. On a large node these values are compared and hashed millions of times, so they
+are msgspec structs (compared and hashed in C) instead of dataclasses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ipvsagent.model.objects import ObjectKey, Problem
 from ipvsagent.model.rules import RuleSet
 
 DUMMY_INTERFACE = "kube-ipvs0"
-"""Name of the interface that holds the VIPs (ADR-01); kube-proxy's own, so that a node can change sides."""
+"""The interface that has the VIPs (ADR-01); the same name as kube-proxy's, so that a node can switch."""
 
 FLAG_PERSISTENT = 0x1  # IP_VS_SVC_F_PERSISTENT
 FLAG_HASHED = 0x2  # IP_VS_SVC_F_HASHED: the kernel's own, masked when read (VS-03)
@@ -36,6 +36,13 @@ class VirtualServerKey(Struct, frozen=True, gc=False, order=True):
 
     def __str__(self) -> str:
         return f"{endpoint_text(self.address, self.port)}/{self.protocol.name}"
+
+
+class RealServerKey(NamedTuple):
+    """Address and port of a real server; unique within its virtual server."""
+
+    address: Address
+    port: int  # host byte order
 
 
 class RealServer(Struct, frozen=True, gc=False):
@@ -63,7 +70,7 @@ class VirtualServer(Struct, frozen=True, gc=False):
 
     @property
     def settings(self) -> tuple[str, int, int]:
-        """All that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
+        """The settings that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
         return self.scheduler, self.flags, self.persistence_timeout_seconds
 
 
@@ -164,11 +171,11 @@ class SetEntry(Struct, frozen=True, gc=False):
     protocol: Protocol | None = None
     address: Address | None = None
     other_address: Address | None = None
-    other_prefix_length: int | None = None  # a full-length prefix stands as 32 or 128, never as None
+    other_prefix_length: int | None = None  # the full length is 32 or 128, never None
 
     @property
     def text(self) -> str:
-        """The entry in ipset's words, as `ipset save` prints it (SET-30, SET-33)."""
+        """The entry as `ipset save` prints it (SET-30, SET-33)."""
         if self.address is None:
             return str(self.port)
         words = str(self.address)
@@ -205,7 +212,7 @@ class FrontendKind(enum.IntEnum):
 
 
 class Frontend(Struct, frozen=True, gc=False):
-    """One way to a port of a Service: a virtual server and what makes packets reach it."""
+    """One way to a port of a Service: a virtual server, with the set entries and the VIP that it needs."""
 
     kind: FrontendKind
     virtual_server: VirtualServer
@@ -214,7 +221,7 @@ class Frontend(Struct, frozen=True, gc=False):
 
 
 class HealthCheck(Struct, frozen=True, gc=False):
-    """What a Service's health check node port answers in one family (HC-10, HC-14)."""
+    """The state behind a Service's health check node port in one family (HC-10, HC-14)."""
 
     family: Family
     port: int
@@ -229,14 +236,14 @@ class TrafficPolicyKind(enum.StrEnum):
 
 
 class NoLocalEndpoints(NamedTuple):
-    """A Service's policy Local finds no endpoint on this node although there are some elsewhere (EP-38)."""
+    """A Service with traffic policy Local has endpoints, but none on this node (EP-38)."""
 
     policy: TrafficPolicyKind
     family: Family
 
 
 class ServicePlan(Struct, frozen=True, gc=False):
-    """What one Service needs of this node.
+    """What one Service needs on this node.
 
     Invariant: the frontends' keys differ.
     """
@@ -244,20 +251,20 @@ class ServicePlan(Struct, frozen=True, gc=False):
     service: ObjectKey
     created_at: str = ""  # decides conflicts (DEV-14)
     frontends: tuple[Frontend, ...] = ()
-    entries: tuple[SetEntry, ...] = ()  # held whether or not a frontend is lost to another Service
+    entries: tuple[SetEntry, ...] = ()  # kept even if another Service owns a frontend's address
     problems: tuple[Problem, ...] = ()
-    health_checks: tuple[HealthCheck, ...] = ()  # one a family at most
-    no_local_endpoints: tuple[NoLocalEndpoints, ...] = ()  # without duplicates, however many ports it concerns
+    health_checks: tuple[HealthCheck, ...] = ()  # at most one for each family
+    no_local_endpoints: tuple[NoLocalEndpoints, ...] = ()  # without duplicates, for all ports
 
 
 class DesiredState(Struct, frozen=True, gc=False):
-    """All that the kernel should hold, sorted; what `ipvsagent plan` prints."""
+    """The desired state of the kernel, sorted; `ipvsagent plan` prints it."""
 
     virtual_servers: tuple[VirtualServer, ...]
     addresses: tuple[Address, ...]  # on the dummy interface
     sets: tuple[SetSpec, ...]
     entries: tuple[SetEntry, ...]
-    rules: tuple[RuleSet, ...]  # one a family
+    rules: tuple[RuleSet, ...]  # one for each family
     problems: tuple[Problem, ...] = ()
 
 

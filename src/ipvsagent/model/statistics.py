@@ -1,4 +1,4 @@
-"""What the kernel counts, and to which port of a Service it belongs."""
+"""The kernel's counts, and the names of the Service ports that they belong to."""
 
 from __future__ import annotations
 
@@ -6,31 +6,24 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from ipvsagent.model.address import Address, Protocol
-from ipvsagent.model.state import IpvsTimeouts, ObservedSet, VirtualServerKey
+from ipvsagent.model.address import Protocol
+from ipvsagent.model.state import IpvsTimeouts, ObservedSet, RealServerKey, VirtualServerKey
 
 Counts = tuple[int, ...]
-"""Connections, packets in, packets out, bytes in, bytes out: since the kernel made the virtual or real server."""
+"""Connections, packets in, packets out, bytes in, bytes out: since the virtual or real server was created."""
 
 
 class ServicePortName(NamedTuple):
-    """One port of a Service, as metrics name it; all ways to it (addresses, node ports) count together."""
+    """One port of a Service, as in metrics; all its virtual servers (addresses, node ports) are counted together."""
 
     namespace: str
     service: str
-    port: str  # its name, or its number where it has none
+    port: str  # its name, or its number if it has no name
     protocol: Protocol
 
 
-class Place(NamedTuple):
-    """Where a real server is reached."""
-
-    address: Address
-    port: int  # host byte order
-
-
 class RealServerStatistics(NamedTuple):
-    """One real server's counts, with the connections that it has now."""
+    """One real server's counts, and its current connections."""
 
     counts: Counts
     active: int
@@ -38,24 +31,24 @@ class RealServerStatistics(NamedTuple):
 
 
 class KernelStatistics(Struct, frozen=True):
-    """One reading.
+    """One reading of the kernel's counts.
 
     Args:
-        counts: by virtual server, those of others included.
+        counts: by virtual server, also for virtual servers that are not ours.
         connections: active and inactive connections by virtual server.
         real_servers: by virtual server; empty unless asked for.
-        real_servers_left_out: for how many virtual servers they were too many to be read.
-        totals: of the whole node; unlike the others they are up to date when estimation is off.
+        real_servers_left_out: number of virtual servers whose real servers were not read, because there are too many.
+        totals: of the whole node; unlike the other counts they are current even if estimation is off.
         sets: headers of all ipsets.
         timeouts: the IPVS connection timeouts in force.
         connection_table_size: number of buckets of the IPVS connection table.
-        virtual_servers: how many IPv4 ones there are.
-        estimation: whether the kernel brings its counts up to date (`net.ipv4.vs.run_estimation`).
+        virtual_servers: number of IPv4 virtual servers.
+        estimation: whether the kernel updates its counts (`net.ipv4.vs.run_estimation`).
     """
 
     counts: dict[VirtualServerKey, Counts]
     connections: dict[VirtualServerKey, tuple[int, int]]
-    real_servers: dict[VirtualServerKey, dict[Place, RealServerStatistics]]
+    real_servers: dict[VirtualServerKey, dict[RealServerKey, RealServerStatistics]]
     totals: Counts = ()
     sets: tuple[ObservedSet, ...] = ()
     connection_table_size: int = 0

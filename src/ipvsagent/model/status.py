@@ -1,4 +1,4 @@
-"""What a running agent says of itself: immutable values, published by the owner thread."""
+"""The status of a running agent: immutable values that the owner thread publishes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ipvsagent.model.state import HealthCheck, NoLocalEndpoints
 
 
 class Progress(Struct, frozen=True):
-    """How far the owner thread has come; times are a monotonic clock's seconds.
+    """The progress of the owner thread; times are seconds of a monotonic clock.
 
     Args:
-        completed_at: end of the last pass that got through every stage; the agent's start if there was none.
-        outstanding_since: since when something waits for such a pass (HC-02, DEV-32); None if nothing does.
+        completed_at: end of the last pass that completed every stage; the agent's start if there was none.
+        outstanding_since: since when work has been waiting for such a pass (HC-02, DEV-32); None if there is none.
     """
 
     completed_at: float
@@ -29,17 +29,17 @@ class Status(Struct, frozen=True):
 
     Args:
         complete: whether all objects were listed once (SYN-04).
-        synchronised: whether the kernel holds all of the desired state.
+        synchronised: whether the kernel has the whole desired state.
         services: number of Services with a plan.
         virtual_servers: number of virtual servers desired.
-        failures: what could not be written, as text, with the error.
-        configuration_refused: why the newest configuration is not in force; empty if it is.
+        failures: items that could not be written, as text, with the error.
+        configuration_refused: the reason why the newest configuration is not in force; empty if it is.
         waiting_for_restart: fields whose configured values are not in force yet.
-        problems: what is wrong with objects and their source, conflicts included.
-        prepared: whether the first synchronisation is over, whatever failed in it.
+        problems: of objects and their source, conflicts included.
+        prepared: whether the first synchronisation has ended, even with failures.
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
         health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
-        no_local_endpoints: number of Services whose policy Local finds no endpoint on this node (EP-38).
+        no_local_endpoints: number of Services with policy Local that have endpoints, but none on this node (EP-38).
         health_check_addresses: where those ports are served; an unspecified address is all of its family (HC-11).
     """
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ipvsagent.errors import NotFound
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Conntrack
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import VirtualServer, VirtualServerKey
 from ipvsagent.planner.conntrack import CLEANED_PROTOCOLS, Place, stale_flows
 from ipvsagent.reconciler.ledger import Ledger

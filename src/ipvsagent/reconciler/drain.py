@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Iterable
 
 from ipvsagent.errors import KernelError
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Drivers, Ipvs
 from ipvsagent.model.address import Address
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import RemoveRealServer
 from ipvsagent.model.state import RealServer, VirtualServerKey
 from ipvsagent.planner.desired import Desired

@@ -8,9 +8,9 @@ were asked for: the counters lag behind by one scrape, and the kernel spends a t
 from __future__ import annotations
 
 from ipvsagent.errors import KernelError, NotFound
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Sysctls
 from ipvsagent.log import Logger
-from ipvsagent.model.counters import Counters
 from ipvsagent.planner.estimation import plan_estimation
 
 RUN_ESTIMATION = "net/ipv4/vs/run_estimation"

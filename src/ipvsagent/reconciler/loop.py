@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 
 from ipvsagent.collection import spared_by_collections
 from ipvsagent.config.types import Settings
+from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
-from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.events import (
     Changed,
     ClusterNodeAddresses,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError, NodeUnusable
+from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
-from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
 from ipvsagent.planner.plan import plan_rule_sets

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ipvsagent.errors import KernelError
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.state import SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
 from ipvsagent.reconciler import tasks

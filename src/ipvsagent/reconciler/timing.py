@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from ipvsagent.model.counters import Counters
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, kind_of
 

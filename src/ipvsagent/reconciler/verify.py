@@ -15,9 +15,9 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import NamedTuple
 
+from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Family, Network
-from ipvsagent.model.counters import Counters, Drift
 from ipvsagent.model.state import RealServer, SetSpec, VirtualServer, VirtualServerKey
 from ipvsagent.planner.desired import Touched
 from ipvsagent.planner.sets import set_specs

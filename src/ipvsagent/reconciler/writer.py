@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ipvsagent.errors import AcknowledgementsLost, AlreadyExists, KernelError, NotFound, SetFull
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Address, Network
-from ipvsagent.model.counters import Counters
 from ipvsagent.model.ops import (
     AddAddress,
     AddEntry,

@@ -1,6 +1,6 @@
-"""The pages for people and monitoring on the metrics server (HC-20 to HC-26); GET and HEAD only.
+"""The pages of the metrics server, for people and monitoring (HC-20 to HC-26); GET and HEAD only.
 
-Profiling is not offered: `/debug/` is never found (HC-25).
+Profiling is not supported: `/debug/` is always 404 (HC-25).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from ipvsagent import __version__
+from ipvsagent.http_server.http1 import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
 from ipvsagent.serve.configz import configz
-from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.messages import JSON, NO_SNIFFING, Request, Response, plain_error, text_response
-from ipvsagent.serve.slis import CHECKS, CONTENT_TYPE, CheckCounts
+from ipvsagent.serve.health import Health
+from ipvsagent.serve.inputs import ServingInputs
+from ipvsagent.serve.metrics.component_slis import CHECKS, CONTENT_TYPE, ComponentSlis
 
 _COMPONENT = "ipvsagent"
 _GROUP_VERSIONS = ("v1beta1", "v1alpha1")  # of config.k8s.io, preferred one first
@@ -27,17 +28,17 @@ _WARNING = (
 class Pages:
     """Answers on the metrics server."""
 
-    def __init__(self, sources: Sources, health: Health) -> None:
-        self._sources = sources
+    def __init__(self, inputs: ServingInputs, health: Health) -> None:
+        self._inputs = inputs
         self._health = health
-        self._checks = CheckCounts()
+        self._checks = ComponentSlis()
         self._routes: Mapping[str, Callable[[Request], Response]] = {
             "/healthz": lambda _: self._verdict("healthz"),
             "/healthz/ping": lambda _: self._verdict("healthz"),
             "/livez": lambda _: self._verdict("livez"),
             "/readyz": lambda _: self._verdict("readyz"),
             "/proxyMode": lambda _: text_response(HTTPStatus.OK, "ipvs"),  # HC-21
-            "/configz": lambda _: _json(configz(sources.settings())),
+            "/configz": lambda _: _json(configz(inputs.settings())),
             "/statusz": self._statusz,
             "/flagz": self._flagz,
             "/metrics": lambda _: self._metrics(),
@@ -45,7 +46,7 @@ class Pages:
         }
 
     def handle(self, request: Request) -> Response:
-        """Find the page."""
+        """Return the response of the page."""
         page = self._routes.get(request.path)
         if page is None:
             return plain_error(HTTPStatus.NOT_FOUND)
@@ -54,9 +55,9 @@ class Pages:
         return page(request)
 
     def _metrics(self) -> Response:
-        if self._sources.metrics is None:
+        if self._inputs.metrics is None:
             return plain_error(HTTPStatus.NOT_FOUND)
-        content_type, body = self._sources.metrics()
+        content_type, body = self._inputs.metrics()
         return Response(HTTPStatus.OK, (("Content-Type", content_type),), body)
 
     def _not_live(self) -> list[str]:
@@ -65,13 +66,13 @@ class Pages:
         return [f"work has been outstanding for {self._health.late_seconds():.0f} s"]
 
     def _not_ready(self) -> list[str]:
-        status = self._sources.status()
+        status = self._inputs.status()
         if not status.complete:
             return ["Services and EndpointSlices were not listed yet"]
         return [] if status.prepared else ["the first synchronisation is not done yet"]
 
     def _reasons(self, check_type: str) -> list[str]:
-        """Why a check fails; `/healthz` says that the process is alive, so it never does (HC-22)."""
+        """The reasons why a check fails; `/healthz` never fails, since it says that the process is alive (HC-22)."""
         match check_type:
             case "livez":
                 return self._not_live()
@@ -92,7 +93,7 @@ class Pages:
         return text_response(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{reason}\n" for reason in reasons))
 
     def _statusz(self, request: Request) -> Response:
-        started, now = self._sources.started_at, self._sources.now()
+        started, now = self._inputs.started_at, self._inputs.now()
         up = now - started
         version = _asked_version(request.accept, "Statusz")
         if version is None:
@@ -106,7 +107,7 @@ class Pages:
                 binaryVersion=__version__,
                 paths=sorted(self._routes),
             )
-        status = self._sources.status()
+        status = self._inputs.status()
         lines = {
             "Started": started.strftime("%a %b %d %H:%M:%S UTC %Y"),
             "Up": _up(up),
@@ -128,7 +129,7 @@ class Pages:
         return text_response(HTTPStatus.OK, f"\n{_COMPONENT} statusz\n{_WARNING}\n{rows}{details}")
 
     def _api_age(self) -> dict[str, str]:
-        silence = self._sources.silence_seconds
+        silence = self._inputs.silence_seconds
         return {} if silence is None else {"API server last answered": f"{silence():.0f} s ago"}
 
     def _flagz(self, request: Request) -> Response:
@@ -136,8 +137,8 @@ class Pages:
         if version is None:
             return plain_error(HTTPStatus.NOT_ACCEPTABLE)
         if version:
-            return _structured("Flagz", version, flags=dict(self._sources.flags))
-        rows = "".join(f"{name}={value}\n" for name, value in self._sources.flags)
+            return _structured("Flagz", version, flags=dict(self._inputs.flags))
+        rows = "".join(f"{name}={value}\n" for name, value in self._inputs.flags)
         return text_response(HTTPStatus.OK, f"\n{_COMPONENT} flagz\n{_WARNING}\n{rows}")
 
 

@@ -1,6 +1,7 @@
-"""All that a running agent serves: which endpoints there are follows from its status and settings.
+"""The HTTP servers of a running agent. Their endpoints follow from its status and settings.
 
-Two servers, so that a slow scrape delays no probe: one for health, with the health check node ports, one for the rest.
+There are two servers, so that a slow scrape does not delay a probe: the health server, which also serves the health
+check node ports, and the metrics server for everything else.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from msgspec import Struct
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
+from ipvsagent.http_server.listeners import Endpoint, Listen
+from ipvsagent.http_server.server import HttpServer
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey, Problem
 from ipvsagent.model.status import Status
-from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.http import HttpServer
-from ipvsagent.serve.listeners import Endpoint, Listen
+from ipvsagent.serve.health import Health
+from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
 
 HEALTH, METRICS = "health server", "metrics server"
@@ -33,7 +35,7 @@ class HealthCheckKey(Struct, frozen=True):
 
 
 class _Wanted(Struct, frozen=True):
-    """What decides which endpoints there are."""
+    """The values that determine the endpoints."""
 
     health: SocketAddress
     metrics: SocketAddress
@@ -45,31 +47,31 @@ class Serving:
     """The servers.
 
     Args:
-        report: told of a port that cannot be had: a health check node port's as a problem of its Service (HC-12), the
-            two servers' as a notice (HC-06, HC-26).
+        report: called if a port is unavailable: for a health check node port with a problem of the Service (HC-12), for
+            the ports of the two servers with a notice (HC-06, HC-26).
     """
 
     def __init__(
-        self, sources: Sources, log: Logger, *, report: Callable[[Announced], None] = lambda _item: None
+        self, inputs: ServingInputs, log: Logger, *, report: Callable[[Announced], None] = lambda _item: None
     ) -> None:
-        self._sources = sources
+        self._inputs = inputs
         self._report = report
-        self.health = Health(sources)
-        self._pages = Pages(sources, self.health)
+        self.health = Health(inputs)
+        self._pages = Pages(inputs, self.health)
         self._health_server = HttpServer("health", log, report=self._not_listening)
         self._metrics_server = HttpServer("metrics", log, report=self._not_listening)
         self._known: _Wanted | None = None
 
     def start(self) -> None:
-        """Begin to serve.
+        """Start to serve.
 
         Raises:
-            NodeUnusable: `bindAddressHardFail` is set and a server's port cannot be had (HC-06, HC-26).
+            NodeUnusable: `bindAddressHardFail` is set and a server's port is unavailable (HC-06, HC-26).
         """
-        self.update(self._sources.status())
+        self.update(self._inputs.status())
         self._health_server.start()
         self._metrics_server.start()
-        if not self._sources.settings().bind_address_hard_fail:
+        if not self._inputs.settings().bind_address_hard_fail:
             return
         for name, server in ((HEALTH, self._health_server), (METRICS, self._metrics_server)):
             if name in server.failures:
@@ -77,20 +79,20 @@ class Serving:
                 raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
 
     def stop(self) -> None:
-        """End; connections are closed."""
+        """Stop both servers and close their connections."""
         self._health_server.stop()
         self._metrics_server.stop()
 
     def update(self, status: Status) -> None:
-        """Take a new status or new settings; costs nothing while the endpoints stay the same, and never waits."""
-        settings = self._sources.settings()
+        """Use a new status or new settings, without waiting; does nothing if the endpoints are the same."""
+        settings = self._inputs.settings()
         wanted = _Wanted(
             settings.health_listen, settings.metrics_listen, status.health_checks, status.health_check_addresses
         )
         known, self._known = self._known, wanted
         if known is None or known.metrics != wanted.metrics:
             self._metrics_server.serve({METRICS: metrics_endpoint(settings, self._pages)})
-        # The mapping is replaced when it changes, so identity tells; comparing it would cost at every pass.
+        # The mapping is replaced when it changes, so comparing its identity is enough, and cheap.
         if (
             known is None
             or known.checks is not wanted.checks
@@ -117,14 +119,14 @@ def metrics_endpoint(settings: Settings, pages: Pages) -> Endpoint:
 
 
 def health_endpoints(settings: Settings, status: Status, health: Health) -> dict[Hashable, Endpoint]:
-    """The health server, and one endpoint a Service and family with a health check node port (HC-10, HC-11)."""
+    """The health server's endpoint, and one for each health check node port of a Service and family (HC-10, HC-11)."""
     endpoints: dict[Hashable, Endpoint] = {HEALTH: Endpoint(HEALTH, (_listen(settings.health_listen),), health.handle)}
     for service, checks in status.health_checks.items():
         for check in checks:
             endpoints[HealthCheckKey(service, check.family)] = Endpoint(
                 f"health check of {service}",
                 tuple(
-                    Listen(address, check.port)
+                    Listen(str(address), check.port)
                     for address in status.health_check_addresses
                     if address.family is check.family
                 ),
@@ -134,4 +136,4 @@ def health_endpoints(settings: Settings, status: Status, health: Health) -> dict
 
 
 def _listen(place: SocketAddress) -> Listen:
-    return Listen(place.address, place.port, both_families=True)
+    return Listen(str(place.address), place.port, both_families=True)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from ipvsagent.errors import SourceError
-from ipvsagent.model.requests import NO_ANSWER, RequestCounts
+from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
 
 JSON = "application/json"
 CONNECT_TIMEOUT_SECONDS = 10.0

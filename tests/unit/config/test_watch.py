@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from lab.speed import scaled
 
 from ipvsagent.config.load import LoadedConfiguration, load_configuration
 from ipvsagent.config.watch import ConfigurationWatcher
@@ -114,7 +115,7 @@ def test_the_thread_follows_until_it_is_stopped(mounted: Path) -> None:
     listener = Listener(mounted)
     listener.watcher.start()
     publish(mounted.parent, "2", OURS + "ipvs: {scheduler: lc}\n")
-    assert listener.heard.wait(30)
+    assert listener.heard.wait(scaled(30))
     listener.watcher.stop()
     assert listener.said == ["loaded: lc"]
     assert not listener.watcher.is_alive()

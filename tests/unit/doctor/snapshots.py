@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.doctor.checks.kernel import REQUIRED_MODULES
 from ipvsagent.doctor.snapshot import ModuleState, NodeSnapshot, Process, SavedRules
-from ipvsagent.kernel.iptables_text import split_words
+from ipvsagent.kernel.iptables.text import split_words
 from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.state import (
     IpvsTimeouts,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from builders import address
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Listed
 from ipvsagent.model.objects import Announced, EndpointSlice, Kind, Node, NodeNotice, Service

@@ -9,7 +9,7 @@ import pytest
 from builders import endpoint_slice, service
 from ipvsagent.config.types import Logging, Settings
 from ipvsagent.errors import NodeUnusable
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.reconciler.configuration import ConfigurationRefused
 from ipvsagent.reconciler.loop import Reconfigure
 from unit.reconciler.node import FakeNode, new_kernel

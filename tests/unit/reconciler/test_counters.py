@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.errors import AlreadyExists
+from ipvsagent.instrumentation.counters import Drift, Histogram
 from ipvsagent.model.address import Family, Protocol
-from ipvsagent.model.counters import Drift, Histogram
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import EndpointPort, Kind
 from ipvsagent.model.ops import AddRealServer, AddVirtualServer, RemoveRealServer, RemoveVirtualServer

@@ -8,9 +8,9 @@ from builders import endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 from ipvsagent.errors import NotPermitted
-from ipvsagent.kernel.fake import FakeSysctls
-from ipvsagent.kernel.fake_journal import Journal
-from ipvsagent.model.counters import Counters
+from ipvsagent.instrumentation.counters import Counters
+from ipvsagent.kernel.fake.journal import Journal
+from ipvsagent.kernel.fake.kernel import FakeSysctls
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.estimation import plan_estimation

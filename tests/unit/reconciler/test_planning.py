@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import endpoint_slice, key, service
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey
 from ipvsagent.planner.desired import Desired

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+from lab.speed import scaled
 
 from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError, ToolFailed
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed, Deleted, Listed, Stop
 from ipvsagent.model.objects import Kind, Node, ObjectKey
@@ -91,7 +92,7 @@ class Running:
 
     def wait(self, condition: Callable[[Progress], object]) -> None:
         """Wait until the progress is such."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + scaled(20)
         while not condition(self.reconciler.progress()):
             assert time.monotonic() < deadline, self.reconciler.progress()
             time.sleep(0.005)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from builders import endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers, Results
-from ipvsagent.kernel.fake import FakeKernel
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.events import Changed, Rejected
 from ipvsagent.model.objects import Kind, Problem, Scheduling, Service
 from ipvsagent.model.ops import AddVirtualServer, ChangeVirtualServer, IpvsOperation

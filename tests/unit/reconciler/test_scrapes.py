@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import endpoint_slice, service
@@ -14,7 +15,8 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed
 from ipvsagent.model.ops import IpvsOperation
 from ipvsagent.model.statistics import KernelStatistics
-from ipvsagent.serve.metrics import Metrics, Sources
+from ipvsagent.serve.metrics.exposition import Metrics
+from ipvsagent.serve.metrics.inputs import MetricsInputs
 from unit.reconciler.node import FakeNode
 
 EMPTY = KernelStatistics({}, {}, {})
@@ -31,7 +33,7 @@ class Gate:
         """Stay here if the gate is closed."""
         if self.closed:
             self.reached.set()
-            assert self._open.wait(30)
+            assert self._open.wait(scaled(30))
 
     def open(self) -> None:
         """Let everybody through."""
@@ -61,7 +63,7 @@ def _meanwhile(work: object, gate: Gate) -> Iterator[None]:
     thread = threading.Thread(target=work)  # type: ignore[arg-type]  # any callable without arguments
     thread.start()
     try:
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(scaled(30))
         yield
     finally:
         gate.open()
@@ -75,7 +77,7 @@ def _metrics(node: FakeNode, gate: Gate) -> Metrics:
 
     reconciler = node.reconciler
     return Metrics(
-        Sources(
+        MetricsInputs(
             counters=reconciler.counters,
             version="1.2.3",
             families=(Family.IPV4,),

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
-from ipvsagent.kernel.fake import FakeKernel
-from ipvsagent.kernel.fake_rules import FakeRules
+from ipvsagent.kernel.fake.kernel import FakeKernel
+from ipvsagent.kernel.fake.rules import FakeRules
 from ipvsagent.model.address import Family, Network, Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, RulesChanged
 from ipvsagent.model.objects import Kind

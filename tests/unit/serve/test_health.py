@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from builders import key
 from ipvsagent.config.types import Settings
+from ipvsagent.http_server.http1 import Request
 from ipvsagent.model.address import Family
 from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Progress, Status
-from ipvsagent.serve.health import Health, Sources, rfc_3339
-from ipvsagent.serve.messages import Request
+from ipvsagent.serve.health import Health, rfc_3339
+from ipvsagent.serve.inputs import ServingInputs
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 WELL = Status(complete=True, synchronised=True, prepared=True, node_eligible=True)
@@ -24,9 +25,9 @@ CHECKS = {
 JSON_HEADERS = (("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff"))
 
 
-def sources(status: Status = WELL, progress: Progress | None = None) -> Sources:
+def inputs(status: Status = WELL, progress: Progress | None = None) -> ServingInputs:
     """Everything at the monotonic time 1000, the last complete pass 10 s ago; the limit is 60 s."""
-    return Sources(
+    return ServingInputs(
         status=lambda: status,
         progress=lambda: progress or Progress(990.0),
         settings=Settings,
@@ -36,8 +37,8 @@ def sources(status: Status = WELL, progress: Progress | None = None) -> Sources:
 
 
 def health_of(status: Status = WELL, progress: Progress | None = None) -> Health:
-    """As `sources`."""
-    return Health(sources(status, progress))
+    """As `inputs`."""
+    return Health(inputs(status, progress))
 
 
 STUCK = Progress(900.0, 939.0)
@@ -92,12 +93,12 @@ def test_a_node_that_leaves_gets_no_new_traffic_and_is_not_restarted() -> None:
 
 def test_two_paths_and_any_method() -> None:
     """HC-01: /readyz does not exist here; answers are counted by path and code (MET-12)."""
-    told = sources(progress=STUCK)
+    told = inputs(progress=STUCK)
     health = Health(told)
     assert health.handle(Request("POST", "/healthz")).status == 503
     assert health.handle(Request("DELETE", "/livez")).status == 503
     assert [health.handle(Request("GET", path)).status for path in ("/", "/readyz", "/healthz/")] == [404] * 3
-    assert (told.answers.of("healthz"), told.answers.of("livez")) == ({503: 1}, {503: 1})
+    assert (told.health_responses.of("healthz"), told.health_responses.of("livez")) == ({503: 1}, {503: 1})
 
 
 def test_a_service_with_local_endpoints() -> None:

@@ -13,20 +13,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from ipvsagent import __version__
 from ipvsagent.config.load import parse_configuration
 from ipvsagent.config.types import Settings
+from ipvsagent.http_server.http1 import Request, Response
 from ipvsagent.model.objects import Problem
 from ipvsagent.model.status import Status
 from ipvsagent.serve.configz import configz
-from ipvsagent.serve.health import Health, Sources
-from ipvsagent.serve.messages import Request, Response
+from ipvsagent.serve.health import Health
+from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
-from unit.serve.test_health import NOW, STUCK, WELL, sources
+from unit.serve.test_health import NOW, STUCK, WELL, inputs
 
 TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
 
 
-def get(path: str, made: Sources | None = None, *, method: str = "GET", accept: str = "") -> Response:
+def get(path: str, made: ServingInputs | None = None, *, method: str = "GET", accept: str = "") -> Response:
     """Ask for a page."""
-    made = made or sources()
+    made = made or inputs()
     return Pages(made, Health(made)).handle(Request(method, path, accept=accept))
 
 
@@ -38,30 +39,30 @@ def test_proxy_mode() -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/healthz/ping"])
 def test_alive(path: str) -> None:
     """HC-22: it answers, whatever the owner thread does."""
-    assert get(path, sources(progress=STUCK)) == Response(200, TEXT_HEADERS, b"ok")
+    assert get(path, inputs(progress=STUCK)) == Response(200, TEXT_HEADERS, b"ok")
 
 
 def test_live_and_ready() -> None:
     """HC-22: ours; live as in HC-02, ready once the kernel was in step for the first time."""
     assert get("/livez").body == get("/readyz").body == b"ok"
-    stuck = get("/livez", sources(progress=STUCK))
+    stuck = get("/livez", inputs(progress=STUCK))
     assert (stuck.status, stuck.body) == (503, b"work has been outstanding for 61 s\n")
-    waiting = get("/readyz", sources(Status()))
+    waiting = get("/readyz", inputs(Status()))
     assert (waiting.status, waiting.body) == (503, b"Services and EndpointSlices were not listed yet\n")
-    first = get("/readyz", sources(Status(complete=True)))
+    first = get("/readyz", inputs(Status(complete=True)))
     assert (first.status, first.body) == (503, b"the first synchronisation is not done yet\n")
 
 
 def test_metrics_are_handed_through_once_there_are_any() -> None:
     """HC-20: 404 until then."""
     assert get("/metrics").status == 404
-    made = replace(sources(), metrics=lambda: ("text/plain; version=0.0.4", b"up 1\n"))
+    made = replace(inputs(), metrics=lambda: ("text/plain; version=0.0.4", b"up 1\n"))
     assert get("/metrics", made) == Response(200, (("Content-Type", "text/plain; version=0.0.4"),), b"up 1\n")
 
 
 def test_health_checks_have_metrics_of_their_own() -> None:
     """HC-20: `/metrics/slis`: the result of each now, and how often it was asked for."""
-    made = sources(Status(complete=True))
+    made = inputs(Status(complete=True))
     pages = Pages(made, Health(made))
     for path in ("/healthz", "/healthz/ping", "/livez", "/readyz"):
         pages.handle(Request("GET", path, accept=""))
@@ -103,7 +104,7 @@ def test_configuration_is_shown_in_words_that_a_file_may_have() -> None:
     text += "ipvs: {scheduler: lc, minSyncPeriod: 500ms, syncPeriod: 1m30s, tcpTimeout: 15m}\n"
     text += "bindAddress: 192.0.2.1\nconntrack: {tcpEstablishedTimeout: 25h}\noomScoreAdj: -998\n"
     settings = parse_configuration(text).settings
-    response = get("/configz", replace(sources(), settings=lambda: settings))
+    response = get("/configz", replace(inputs(), settings=lambda: settings))
     assert response.headers[0] == ("Content-Type", "application/json")
     shown = json.loads(response.body)["kubeproxy.config.k8s.io"]
     assert shown["kind"] == "KubeProxyConfiguration"
@@ -119,7 +120,7 @@ def test_every_field_of_our_own_kind_is_shown_as_a_file_may_have_it() -> None:
     text += "ipvs: {scheduler: mh, schedulerFlags: [flag-1], schedulerFallback: lc, estimation: 'off'}\n"
     text += "externalAddresses: {allowedExternalIPs: [198.51.100.0/24]}\nlogging: {level: debug}\n"
     settings = parse_configuration(text).settings
-    shown = json.loads(get("/configz", replace(sources(), settings=lambda: settings)).body)["ipvsagent.io"]
+    shown = json.loads(get("/configz", replace(inputs(), settings=lambda: settings)).body)["ipvsagent.io"]
     assert shown["ipvs"]["estimation"] == "off"
     assert parse_configuration(yaml.safe_dump(shown)).settings == settings
 
@@ -144,7 +145,7 @@ def test_status_for_people() -> None:
         waiting_for_restart=("oomScoreAdj",),
     )
     made = replace(
-        sources(status),
+        inputs(status),
         started_at=NOW - dt.timedelta(hours=49, seconds=62),
         silence_seconds=lambda: 12.4,
     )
@@ -169,14 +170,14 @@ def test_status_for_people() -> None:
 
 def test_flags_for_people() -> None:
     """HC-24."""
-    text = get("/flagz", replace(sources(), flags=(("config", "/a"), ("debug", "False")))).body.decode()
+    text = get("/flagz", replace(inputs(), flags=(("config", "/a"), ("debug", "False")))).body.decode()
     assert text.endswith("purposes only.\n\nconfig=/a\ndebug=False\n")
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1alpha1"])
 def test_status_and_flags_for_programs(version: str) -> None:
     """HC-24: structured by content negotiation."""
-    made = replace(sources(), started_at=NOW - dt.timedelta(seconds=62), flags=(("debug", "False"),))
+    made = replace(inputs(), started_at=NOW - dt.timedelta(seconds=62), flags=(("debug", "False"),))
     status = get("/statusz", made, accept=f"application/json;v={version};g=config.k8s.io;as=Statusz")
     content = json.loads(status.body)
     assert (content["kind"], content["apiVersion"]) == ("Statusz", f"config.k8s.io/{version}")

@@ -12,16 +12,16 @@ from builders import address, addresses, key
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
+from ipvsagent.http_server.listeners import Listen
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Announced, NodeNotice, Problem
 from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health
-from ipvsagent.serve.listeners import Listen
 from ipvsagent.serve.serving import HEALTH, HealthCheckKey, Serving, health_endpoints
+from unit.http_server.client import GET, ask, at, body_of, port_of, status_of, taken_port, wait_until
 from unit.reconciler.node import SilentLogger
-from unit.serve.client import GET, ask, at, body_of, port_of, status_of, taken_port, wait_until
-from unit.serve.test_health import WELL, sources
+from unit.serve.test_health import WELL, inputs
 
 BOTH = (HealthCheck(Family.IPV4, 32000, 1), HealthCheck(Family.IPV6, 32000, 1))
 KEY, KEY_6 = HealthCheckKey(key("shop/web"), Family.IPV4), HealthCheckKey(key("shop/web"), Family.IPV6)
@@ -29,13 +29,13 @@ KEY, KEY_6 = HealthCheckKey(key("shop/web"), Family.IPV4), HealthCheckKey(key("s
 
 def listening(status: Status) -> dict[object, tuple[Listen, ...]]:
     """Where what is served with the default settings."""
-    endpoints = health_endpoints(Settings(), status, Health(sources()))
+    endpoints = health_endpoints(Settings(), status, Health(inputs()))
     return {k: e.listen for k, e in endpoints.items()}
 
 
 def test_without_services_there_is_the_health_server() -> None:
     """HC-01: on all addresses of both families."""
-    assert listening(WELL) == {HEALTH: (Listen(address("0.0.0.0"), 10256, both_families=True),)}
+    assert listening(WELL) == {HEALTH: (Listen("0.0.0.0", 10256, both_families=True),)}
 
 
 def test_a_service_has_a_server_a_family() -> None:
@@ -68,7 +68,7 @@ class Agent:
             metrics_listen=SocketAddress(loopback, metrics_port),
             bind_address_hard_fail=hard_fail,
         )
-        made = replace(sources(), status=lambda: self.status, settings=lambda: self.settings)
+        made = replace(inputs(), status=lambda: self.status, settings=lambda: self.settings)
         self.serving = Serving(made, SilentLogger(), report=self.reports.append)
 
     def run(self, test: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 
 import msgspec
+from lab.speed import scaled
 
 from ipvsagent.errors import SourceError
 from ipvsagent.model.objects import NodeNotice, Problem
@@ -74,7 +75,7 @@ def test_problems_without_an_object_and_failures_cost_nothing() -> None:
     for problem in (Problem("file", "a.yaml", "", "no YAML"), CONFLICT, Problem("Service", "shop/b", "", "second")):
         announcer.announce(problem)
     announcer.start()
-    assert transport.arrived.wait(10)
+    assert transport.arrived.wait(scaled(10))
     announcer.stop()
     assert [msgspec.json.decode(b)["involvedObject"]["name"] for b in transport.sent] == ["b"]
 

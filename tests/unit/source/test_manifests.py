@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from lab.speed import scaled
 
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
@@ -368,7 +369,7 @@ def test_started_source_follows_until_it_is_stopped(following: Following) -> Non
     source.start()
     assert [type(e) for e in events] == [Listed, Listed, Listed]
     following.write("a.yaml", service("web"))
-    assert seen.wait(10)
+    assert seen.wait(scaled(10))
     source.stop()
     assert addresses(events[3:]) == {"web": "10.96.0.10"}
 

@@ -1,0 +1,47 @@
+"""Counts and durations of requests to the API server; the threads that send requests write, metrics read."""
+
+from __future__ import annotations
+
+import threading
+
+from ipvsagent.instrumentation.counters import Histogram
+
+REQUEST_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Buckets of the time until a response began; client-go's (MET-21)."""
+
+NO_ANSWER = "<error>"
+"""Stands for a status code if no response came; client-go's word."""
+
+
+class RequestCounts:
+    """Requests by host, method and status code; their number is bounded, since the agent chooses hosts and methods."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._durations: dict[tuple[str, str], Histogram] = {}
+
+    def note(self, host: str, method: str, code: str, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            host: with its port.
+            code: status code, or `NO_ANSWER`.
+            seconds: until the response began or the request failed.
+        """
+        with self._lock:
+            self._counts[code, host, method] = self._counts.get((code, host, method), 0) + 1
+            key = host, method
+            if key not in self._durations:
+                self._durations[key] = Histogram(REQUEST_BOUNDS_SECONDS)
+            self._durations[key].observe(seconds)
+
+    def by_code(self) -> dict[tuple[str, str, str], int]:
+        """Numbers of requests by code, host and method."""
+        with self._lock:
+            return self._counts.copy()
+
+    def durations(self) -> dict[tuple[str, str], Histogram]:
+        """Times until responses began, by host and method."""
+        with self._lock:
+            return {key: Histogram(h.bounds, h.counts.copy(), h.sum) for key, h in self._durations.items()}

@@ -1,0 +1,171 @@
+"""The ipsets, over nfnetlink."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from itertools import groupby
+
+from pyroute2.netlink import NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL
+from pyroute2.netlink.nfnetlink import ipset as constants
+
+from ipvsagent.errors import (
+    AcknowledgementsLost,
+    AlreadyExists,
+    Busy,
+    InvalidRequest,
+    KernelError,
+    SetFull,
+    kernel_error,
+)
+from ipvsagent.kernel.api import Results
+from ipvsagent.kernel.netlink.codecs import ipsets as codec
+from ipvsagent.kernel.netlink.sockets import LOST, Batch, Message, NetlinkSocket
+from ipvsagent.model.ops import AddEntry, EntryOperation
+from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
+
+_Run = list[int]
+"""Places in a batch of operations that share a message."""
+
+
+class IpSetDriver:
+    """The ipsets of the creating thread's network namespace."""
+
+    def __init__(self) -> None:
+        # The request that an error answer repeats has the number of the failed entry: so no NETLINK_CAP_ACK.
+        self._netlink = NetlinkSocket(NETLINK_NETFILTER, capped_answers=False)
+        self._revisions: dict[tuple[str, int | None], int] = {}
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def list_sets(self) -> list[ObservedSet]:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_LIST, codec.encode_list(headers_only=True))
+        return [codec.decode_set(p) for p in self._netlink.dump(request, operation="list ipsets")]
+
+    def list_entries(self, spec: SetSpec) -> list[SetEntry]:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_LIST, codec.encode_list(spec.name))
+        payloads = self._netlink.dump(request, operation="list ipset", subject=spec.name)
+        return [entry for payload in payloads for entry in codec.decode_entries(payload, spec)]
+
+    def create(self, spec: SetSpec) -> None:
+        """As in `api.IpSets`."""
+        request = _message(
+            constants.IPSET_CMD_CREATE, codec.encode_create(spec, self._revision(spec)), NLM_F_CREATE | NLM_F_EXCL
+        )
+        self._request(request, "create ipset", spec.name)
+
+    def destroy(self, name: str) -> None:
+        """As in `api.IpSets`."""
+        # Without NLM_F_EXCL the kernel ignores a missing set.
+        request = _message(constants.IPSET_CMD_DESTROY, codec.encode_name(name), NLM_F_EXCL)
+        self._request(request, "destroy ipset", name)
+
+    def swap(self, first: str, second: str) -> None:
+        """As in `api.IpSets`."""
+        request = _message(constants.IPSET_CMD_SWAP, codec.encode_swap(first, second))
+        self._request(request, "swap ipsets", f"{first} and {second}")
+
+    def apply(self, operations: Sequence[EntryOperation]) -> Results:
+        """As in `api.IpSets`.
+
+        Operations on the same set keep their order; sets do not depend on one another.
+        """
+        results: Results = [None] * len(operations)
+        # The first entry that fails ends its message. The later operations on its set are sent again, one entry in each
+        # message, so there are at most two rounds. Adding an entry again does no harm.
+        again = self._round(operations, _runs(operations), results)
+        self._round(operations, [[index] for index in again], results)
+        return results
+
+    def _round(self, operations: Sequence[EntryOperation], runs: Sequence[_Run], results: Results) -> list[int]:
+        """Send each run as one message and store the results.
+
+        Returns:
+            The operations to send again: those after a failed entry of the same set.
+        """
+        batch = Batch()
+        for run in runs:
+            batch.add(*_run_message(operations, run))
+        failures = self._netlink.execute_batch(batch)
+        cut_short: set[str] = set()
+        again: list[int] = []
+        for place, run in enumerate(runs):
+            number, answer = failures.get(place, (0, b""))
+            set_name = operations[run[0]].entry.set_name
+            if set_name in cut_short:
+                again += run
+                continue
+            line = codec.decode_line_number(answer) if number > 0 else 0
+            if not 1 <= line <= len(run):  # the message as a whole
+                for index in run:
+                    results[index] = _error(str(operations[index]), number) if number else None
+                continue
+            for index in run[: line - 1]:
+                results[index] = None
+            failed = run[line - 1]
+            results[failed] = _error(str(operations[failed]), number)
+            if len(run) > 1:
+                cut_short.add(set_name)
+                again += run[line:]
+        return again
+
+    def _revision(self, spec: SetSpec) -> int:
+        key = (spec.type.value, spec.family)
+        if key not in self._revisions:
+            request = _message(constants.IPSET_CMD_TYPE, codec.encode_type_query(spec))
+            answer = self._netlink.ask(request, operation="find ipset type", subject=spec.type.value)
+            self._revisions[key] = codec.decode_revision(answer)
+        return self._revisions[key]
+
+    def _request(self, message: Message, operation: str, subject: str) -> None:
+        number = self._netlink.execute([message])[0]
+        if number:
+            raise _error(operation, number, subject)
+
+
+def _message(command: int, payload: bytes, flags: int = 0) -> Message:
+    return Message(codec.message_type(command), payload, flags)
+
+
+def _runs(operations: Sequence[EntryOperation]) -> list[_Run]:
+    """Group a batch by set, and split it into runs of the same kind that fit into one message."""
+    by_set: dict[str, _Run] = {}
+    for index, operation in enumerate(operations):
+        by_set.setdefault(operation.entry.set_name, []).append(index)
+    size = codec.ENTRIES_PER_MESSAGE
+    runs: list[_Run] = []
+    for indices in by_set.values():
+        for _, alike in groupby(indices, key=lambda index: type(operations[index])):
+            run = list(alike)
+            runs += [run[start : start + size] for start in range(0, len(run), size)]
+    return runs
+
+
+def _run_message(operations: Sequence[EntryOperation], run: _Run) -> Message:
+    first = operations[run[0]]
+    command = constants.IPSET_CMD_ADD if isinstance(first, AddEntry) else constants.IPSET_CMD_DEL
+    entries = [operations[i].entry for i in run]
+    return _message(command, codec.encode_entries(first.entry.set_name, entries))
+
+
+def _error(operation: str, number: int, subject: str = "") -> KernelError:
+    """Map ipset's own error numbers (4096 and up), and the kernel's."""
+    if number == LOST:
+        return AcknowledgementsLost(operation, subject)
+    match number:
+        case constants.IPSET_ERR_EXIST:
+            return AlreadyExists(operation, subject, number)
+        case constants.IPSET_ERR_BUSY | constants.IPSET_ERR_REFERENCED:
+            return Busy(operation, subject, number, "the set is in use")
+        case constants.IPSET_ERR_EXIST_SETNAME2:
+            return kernel_error(operation, subject, errno.ENOENT)
+        case constants.IPSET_ERR_INVALID_CIDR | constants.IPSET_ERR_TYPE_MISMATCH:
+            return InvalidRequest(operation, subject, number, f"ipset error {number}")
+        case constants.IPSET_ERR_TYPE_SPECIFIC:  # IPSET_ERR_HASH_FULL
+            return SetFull(operation, subject, number, "the set is full")
+        case _:
+            return kernel_error(operation, subject, number, f"ipset error {number}" if number > 4096 else "")
