@@ -36,21 +36,6 @@ VERSIONS = {
 
 _PLAIN = {f.path: f.plain for f in FIELDS}
 _ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that become one of ours with another name
-_HEAD = """\
-# kube-proxy's configuration, distribution by distribution
-
-What each field becomes that a distribution sets to more than its zero value. The files stand in
-`tests/data/kube-proxy/`, written from the documented defaults, with the IPVS mode chosen as each distribution
-documents it: only kubespray has it as its default, and any other mode is refused. `ipvsagent config check` and
-`ipvsagent config convert` take these files as they are; `run --config` takes a `KubeProxyConfiguration` or what
-`convert` prints.
-
-k3s and RKE2 give kube-proxy flags and no file: `convert` takes their configuration file with `kube-proxy-arg`, to
-which it adds the flags that they pass by themselves, or the Pod of kube-proxy, as kOps has it, too. Without a file
-kube-proxy's `minSyncPeriod` is 1s, so that stands in what is converted from flags (CFG-53).
-
-This page is generated: `make reference`.
-"""
 
 
 def generated() -> dict[Path, str]:
@@ -63,7 +48,7 @@ def generated() -> dict[Path, str]:
     return {
         SCHEMA: json_schema(),
         CONFIGURATION: configuration,
-        KUBE_PROXY: _HEAD + "".join(_distributions()),
+        KUBE_PROXY: _with_distributions((ROOT / KUBE_PROXY).read_text(encoding="utf-8")),
         **{path: _with_version((ROOT / path).read_text(encoding="utf-8"), place) for path, place in VERSIONS.items()},
         **_figures(),
     }
@@ -83,12 +68,17 @@ def _with_version(text: str, place: str) -> str:
     return re.sub(place, rf"\g<1>{__version__}", text, flags=re.MULTILINE)
 
 
+def _with_distributions(page: str) -> str:
+    marks = re.compile(r"(<!-- generated: distributions -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marks.sub(lambda found: found[1] + "".join(_distributions()) + "\n" + found[2], page)
+
+
 def _distributions() -> Iterator[str]:
-    for path in sorted(SAMPLES.glob("*.yaml")):
+    for path in sorted(SAMPLES.iterdir()):
         text = path.read_text(encoding="utf-8")
         document = find_configuration(text)
         loaded = read_configuration(document.value)
-        yield f"\n## {path.stem}\n\n{text.splitlines()[0].removeprefix('# ')}\n\n"
+        yield f"\n### {path.stem}\n\n{text.splitlines()[0].removeprefix('# ')}\n\n"
         yield "| kube-proxy's field | Value | Became |\n|---|---|---|\n"
         warnings = (*document.warnings, *loaded.warnings)
         for field, value in sorted(_leaves(document.value)):

@@ -24,6 +24,14 @@ NAMED_IDLE_FIELDS = (
 )
 """Fields of this kind alone that have no effect here; one warning names those that are set."""
 
+_REMOVED_FIELDS = {
+    "conntrack.max": "",
+    "resourceContainer": " in 1.16",
+    "udpIdleTimeout": " in 1.26",
+    "udpTimeoutMilliseconds": " in 1.10",
+}
+"""Fields that old files still have, and since when they have had no effect."""
+
 _VERBOSITY = "logging.verbosity"
 _VERBOSITY_OF_OBJECTS = 4  # from 4 on, kube-proxy logs single objects
 _VERBOSITIES = forms.whole(0, 2**32 - 1)
@@ -46,7 +54,17 @@ def read_kube_proxy(tree: Mapping[str, object], findings: Findings) -> tuple[Set
     settings = read_settings(tree, findings, fields=KUBE_PROXY_FIELDS, idle=idle)
     without_effect = [path for path in NAMED_IDLE_FIELDS if path in findings.idle]
     warnings = [f"fields without effect here: {', '.join(without_effect)}"] if without_effect else []
-    return with_values(settings, {"logging.level": level}), warnings + findings.unknown
+    return with_values(settings, {"logging.level": level}), warnings + [
+        _without_removed(words) for words in findings.unknown
+    ]
+
+
+def _without_removed(words: str) -> str:
+    """Say of a field that is not known that it was removed, if that is so."""
+    path = words.partition(":")[0]
+    if path not in _REMOVED_FIELDS:
+        return words
+    return f"{path}: was removed from kube-proxy{_REMOVED_FIELDS[path]}; it has no effect here"
 
 
 def kube_proxy_tree(settings: Settings) -> dict[str, object]:

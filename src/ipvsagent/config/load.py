@@ -8,14 +8,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipvsagent.config.kube_proxy import KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND, read_kube_proxy
-from ipvsagent.config.reader import Findings, read_settings
+from ipvsagent.config.other_documents import explain
+from ipvsagent.config.reader import OUR_API_VERSION, OUR_KIND, Findings, read_settings
 from ipvsagent.config.types import Settings
 from ipvsagent.config.words import shown
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.yaml_text import YamlError, parse_yaml
-
-OUR_API_VERSION = "ipvsagent.io/v1alpha1"
-OUR_KIND = "AgentConfiguration"
 
 
 class LoadedConfiguration(Struct, frozen=True):
@@ -90,12 +88,7 @@ def read_configuration(value: object) -> LoadedConfiguration:
     elif (version, kind) == (KUBE_PROXY_API_VERSION, KUBE_PROXY_KIND):
         settings, warnings = read_kube_proxy(value, findings)
     else:
-        raise ConfigurationError(
-            [
-                f"kind `{kind}` of apiVersion `{version}` is not known; allowed: {OUR_KIND} of {OUR_API_VERSION}, "
-                f"{KUBE_PROXY_KIND} of {KUBE_PROXY_API_VERSION}"
-            ]
-        )
+        raise ConfigurationError([explain(value)])
     if findings.problems:
         raise ConfigurationError(findings.problems)
     return LoadedConfiguration(settings, tuple(warnings))

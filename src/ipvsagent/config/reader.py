@@ -23,6 +23,9 @@ IDLE_FIELDS = (
 )
 """Accepted in both kinds, without effect."""
 
+OUR_API_VERSION = "ipvsagent.io/v1alpha1"
+OUR_KIND = "AgentConfiguration"
+
 HEAD = ("apiVersion", "kind")
 _FREE_SECTIONS = ("featureGates",)
 """Sections whose other names are accepted, without effect."""

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 import yaml
 
 from ipvsagent.config.fields import Field
-from ipvsagent.config.load import OUR_API_VERSION, OUR_KIND
-from ipvsagent.config.reader import IDLE_FIELDS
+from ipvsagent.config.reader import IDLE_FIELDS, OUR_API_VERSION, OUR_KIND
 from ipvsagent.config.trees import put
 from ipvsagent.config.types import FIELDS, Settings
 

@@ -294,8 +294,12 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ),
         (
             "mode: ipvs\n",
-            "kind `` of apiVersion `` is not known; allowed: AgentConfiguration of "
-            "ipvsagent.io/v1alpha1, KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
+            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy's, add "
+            "`apiVersion: kubeproxy.config.k8s.io/v1alpha1` and `kind: KubeProxyConfiguration`; if they are values of "
+            "the EKS add-on kube-proxy, give the ConfigMap: "
+            "`kubectl -n kube-system get configmap kube-proxy-config -o yaml`; "
+            "allowed: AgentConfiguration of ipvsagent.io/v1alpha1, "
+            "KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
         ),
     ],
 )

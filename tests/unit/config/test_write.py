@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipvsagent.config import forms
-from ipvsagent.config.load import OUR_API_VERSION, OUR_KIND, parse_configuration
+from ipvsagent.config.load import parse_configuration
+from ipvsagent.config.reader import OUR_API_VERSION, OUR_KIND
 from ipvsagent.config.types import FIELDS, Settings, waiting_for_restart
 from ipvsagent.config.values import SCHEDULERS
 from ipvsagent.config.write import configuration_of, default_configuration, json_schema
