@@ -1,4 +1,4 @@
-"""The whole suite: native stages here, the rest in a guest.
+"""`make bench`: measure native stages on this machine and the others in a guest.
 
     python -m bench [--kernel qemu|uml] [--quick]
 
@@ -20,7 +20,7 @@ GUEST_LIMIT_SECONDS = 1000
 
 
 def main() -> int:
-    """Measure, write, print."""
+    """Run all measurements, write the results and print them."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what large clusters cost")
     parser.add_argument("--kernel", choices=["qemu", "uml"], default="qemu", help="the guest (default qemu)")
     parser.add_argument("--quick", action="store_true", help="small clusters, a few seconds of churn")

@@ -1,4 +1,4 @@
-"""A large cluster as an API server sends it: encoded objects, made in memory.
+"""Generate a large cluster in memory: objects, encoded as an API server sends them.
 
 A hundred nodes share the endpoints, so that about one in a hundred is on this node, as in life.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipvsagent.collection import without_collections
+from ipvsagent.garbage_collection import without_garbage_collection
 from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Kind, KubernetesObject
 from ipvsagent.source.decode import Usable, decode_json
@@ -27,7 +27,7 @@ class Cluster:
     """So many Services with so many endpoints each, the API server and the cluster's DNS among them.
 
     Attributes:
-        services: encoded, each by itself.
+        services: each encoded separately.
         slices: encoded; the same order, one a Service.
     """
 
@@ -41,7 +41,7 @@ class Cluster:
         self.slices = [self.slice(i) for i in range(services)]
 
     def slice(self, number: int, *, replaced: int = 0, more: int = 0) -> bytes:
-        """A Service's slice, encoded.
+        """Return the encoded slice of a Service.
 
         Args:
             replaced: how many of its endpoints are new ones.
@@ -66,9 +66,9 @@ class Cluster:
         return made
 
 
-@without_collections()
+@without_garbage_collection()
 def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
-    """What a source hands on once it has listed a kind to the end, made as it makes it."""
+    """Return the event that a source sends after it has listed a kind."""
     found: list[KubernetesObject] = []
     for item in encoded:
         result = decode_json(kind, item)
@@ -79,11 +79,11 @@ def decode(kind: Kind, encoded: Sequence[bytes]) -> Listed:
 
 
 def node_list() -> Listed:
-    """This node alone, as the agent's watch shows it."""
+    """Return this node, as the agent's watch shows it."""
     return decode(Kind.NODE, [_encode(_objects().node(NODE))])
 
 
-def _objects() -> Any:  # the tests' generator has types of its own
+def _objects() -> Any:  # the tests' generator has its own types
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
         from apiserver import objects

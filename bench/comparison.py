@@ -1,4 +1,4 @@
-"""The figures that the page of comparison shows, from the same results as the page of benchmarks."""
+"""Figures of the comparison page, from the same results as the benchmark page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REQUESTS_OF_KUBE_PROXY = 3
 
 
 def with_figures(text: str, results: Figures) -> str:
-    """The page's text with the table that follows from these results."""
+    """Return the page with the table for these results."""
     return _PLACE.sub(lambda found: found[1] + _table(results) + found[2], text)
 
 
@@ -47,7 +47,7 @@ def _table(results: Figures) -> str:
             f"{steady['change']['median_seconds'] * 1000:.2f} ms",
         ),
         (
-            "first synchronisation; of this, what the kernel takes by itself",
+            "first synchronisation; the kernel's share of it",
             "not measured",
             f"{median(runs, largest, 'total_seconds'):.1f} s; {median(runs, largest, 'floor_seconds'):.1f} s",
         ),
@@ -60,5 +60,5 @@ def _table(results: Figures) -> str:
 
 
 def _usual(messages: list[Figures]) -> int:
-    """How many messages most of the changes took."""
+    """Return the number of messages that most of the changes needed."""
     return int(statistics.mode(m["sent"] for m in messages for _ in range(m["changes"])))

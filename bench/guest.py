@@ -1,4 +1,4 @@
-"""What is measured in a guest, on a kernel that has IPVS.
+"""Measurements in a guest, on a kernel with IPVS.
 
 python -m bench.guest OUTPUT [--quick]
 """
@@ -35,6 +35,8 @@ from ipvsagent.model.events import Changed, Stop
 from ipvsagent.model.objects import Kind
 from ipvsagent.planner.facts import KUBERNETES_API
 from ipvsagent.reconciler.loop import Reconciler
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.published import Published
 from ipvsagent.source.decode import Usable, decode_json
 
 Figures = dict[str, Any]
@@ -43,7 +45,7 @@ CHANGES = 50
 
 
 def first_sync(cluster: Cluster) -> Figures:
-    """A first sync from encoded objects to a programmed kernel, and the floor for the same messages."""
+    """Measure a first sync from encoded objects to a programmed kernel, and the floor for the same messages."""
     services = len(cluster.services)
     own_pages(cluster)
     node = BenchNode()
@@ -63,8 +65,8 @@ def first_sync(cluster: Cluster) -> Figures:
     sends = node.recording.end()
     stages.unwrap()
     del events
-    if not node.reconciler.status.synchronised:
-        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    if not node.published.status.synchronised:
+        raise RuntimeError(f"not in step: {node.published.status.failures[:3]}")
     api_server = _acknowledged_at(sends, node.reconciler)
     rules_after = node.rules()
     gc.collect()
@@ -78,7 +80,7 @@ def first_sync(cluster: Cluster) -> Figures:
     programming = seconds["compare and encode"] + seconds["kernel"]
     return {
         "services": services,
-        "virtual_servers": node.reconciler.status.virtual_servers,
+        "virtual_servers": node.published.status.virtual_servers,
         "messages": sum(len(s.messages()) for s in sends),
         "sends": len(sends),
         "floor_seconds": floor,
@@ -97,7 +99,7 @@ def first_sync(cluster: Cluster) -> Figures:
 
 
 def own_pages(cluster: Cluster) -> None:
-    """Copy what this process will write to out of its parent's memory before anything is measured.
+    """Copy memory shared with the parent process before the measurement begins.
 
     Python counts references in the objects themselves, so a process that was forked pays for a copy of each page that
     it looks at. An agent is not forked, and must not seem to pay for it.
@@ -107,9 +109,9 @@ def own_pages(cluster: Cluster) -> None:
     small = Cluster(20)
     fake = FakeKernel()
     fake.add_link("eth0")
-    reconciler = Reconciler(
-        fake.drivers(), settings=Settings(), node_name=NODE, families=(Family.IPV4, Family.IPV6), log=Quiet()
-    )
+    families = (Family.IPV4, Family.IPV6)
+    mailbox, published = Mailbox(time.monotonic), Published(Settings())
+    reconciler = Reconciler(fake.drivers(), mailbox, published, node_name=NODE, families=families, log=Quiet())
     reconciler.start()
     reconciler.handle([decode(Kind.SERVICE, small.services), decode(Kind.ENDPOINT_SLICE, small.slices), node_list()])
     reconciler.reconcile()
@@ -117,14 +119,14 @@ def own_pages(cluster: Cluster) -> None:
 
 
 def _acknowledged_at(sends: Iterable[Send], reconciler: Any) -> float:
-    """When the address of default/kubernetes, which is written last of it, was in the kernel."""
-    plan = reconciler._desired.plan(KUBERNETES_API)
+    """Return when the address of default/kubernetes, the last part of this Service, was in the kernel."""
+    plan = reconciler.state.desired.plan(KUBERNETES_API)
     address = bytes(plan.frontends[0].virtual_server.key.address)
     return next(s.at for s in sends if s.protocol == NETLINK_ROUTE and address in s.data)
 
 
 def steady(cluster: Cluster) -> Figures:
-    """Changes one at a time, then a restart."""
+    """Measure single changes, then a restart."""
     node = _programmed(cluster, clock=lambda: 0.0)
     figures: Figures = {"services": len(cluster.services)}
     figures["change"] = changes(node, cluster, "one more")
@@ -140,13 +142,13 @@ def _programmed(cluster: Cluster, clock: Callable[[], float] = time.monotonic) -
         [decode(Kind.SERVICE, cluster.services), decode(Kind.ENDPOINT_SLICE, cluster.slices), node_list()]
     )
     node.reconciler.reconcile()
-    if not node.reconciler.status.synchronised:
-        raise RuntimeError(f"not in step: {node.reconciler.status.failures[:3]}")
+    if not node.published.status.synchronised:
+        raise RuntimeError(f"not in step: {node.published.status.failures[:3]}")
     return node
 
 
 def changes(node: BenchNode, cluster: Cluster, what: str) -> Figures:
-    """One endpoint of one Service changes; the pass is over when the kernel has acknowledged it.
+    """Change one endpoint of one Service; the pass ends when the kernel has acknowledged it.
 
     An endpoint that comes is one message, one that goes is one message (weight 0), and one more each where it is on
     this node (hairpin entry): exactly those are needed.
@@ -170,7 +172,7 @@ def changes(node: BenchNode, cluster: Cluster, what: str) -> Figures:
 
 
 def _needed(before: Any, after: Any) -> int:
-    """Messages that the step from one slice to another takes."""
+    """Return the number of messages for the change from one slice to another."""
     count = 0
     old, new = ({e.address: e.node_name for e in r.object.endpoints} for r in (before, after))
     for had, has in ((old, new), (new, old)):
@@ -180,7 +182,7 @@ def _needed(before: Any, after: Any) -> int:
 
 
 def adoption(cluster: Cluster) -> Figures:
-    """A restart on a kernel that is as it should be: it must send nothing that changes anything."""
+    """Measure a restart on a correct kernel; it must not change anything."""
     began = time.perf_counter()
     node = BenchNode()
     events = [decode(Kind.SERVICE, cluster.services), decode(Kind.ENDPOINT_SLICE, cluster.slices), node_list()]
@@ -204,7 +206,7 @@ def adoption(cluster: Cluster) -> Figures:
 
 
 def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
-    """So many endpoint changes a second: the owner thread in its own loop, changes from another thread."""
+    """Measure a rate of endpoint changes: the owner thread runs its loop, another thread sends changes."""
     node = _programmed(cluster)
     reconciler = node.reconciler
     rng = random.Random(11)
@@ -221,8 +223,8 @@ def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
     handle, reconcile = reconciler.handle, reconciler.reconcile
     heard: list[float] = []
 
-    def counting_handle(events: Any) -> None:
-        known = list(events)
+    def counting_handle(messages: Any) -> None:
+        known = list(messages)
         depths.append(len(known))
         heard.extend(waiting.popleft() for e in known if isinstance(e, Changed))
         handle(known)
@@ -252,12 +254,12 @@ def churn(cluster: Cluster, seconds: float, rate: int) -> Figures:
         result = decode_json(Kind.ENDPOINT_SLICE, data)
         assert isinstance(result, Usable)
         waiting.append(time.perf_counter())
-        reconciler.put(Changed(result.object))
+        node.mailbox.put(Changed(result.object))
     offered = time.perf_counter() - began
     deadline = time.monotonic() + seconds
     while len(latencies) < total and time.monotonic() < deadline:
         time.sleep(0.01)
-    reconciler.put(Stop())
+    node.mailbox.put(Stop())
     owner.join()
     if len(latencies) != total:
         raise RuntimeError(f"{total - len(latencies)} changes were not acknowledged {seconds:g} s after the last")
@@ -287,7 +289,7 @@ def _in_namespace_of_caller(task: Any) -> Any:
 
 
 def spread(values: list[float]) -> Figures:
-    """Median and percentiles of seconds."""
+    """Return the median and percentiles of durations."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return {
@@ -301,7 +303,7 @@ def spread(values: list[float]) -> Figures:
 
 
 def main() -> int:
-    """Measure everything; write the figures after each step, so that a time limit loses little."""
+    """Run all measurements; write the figures after each step, so that little is lost at a time limit."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000, 10000])
@@ -336,12 +338,12 @@ def main() -> int:
 
 
 def repeats(services: int) -> int:
-    """How often a first sync is measured."""
+    """Return how many times a first sync is measured."""
     return 5 if services <= 1000 else 3
 
 
 def machine() -> Figures:
-    """Where the figures come from."""
+    """Return a description of the machine."""
     return {
         "guest": os.environ.get("IN_GUEST", "none"),
         "kernel": platform.release(),
@@ -359,7 +361,7 @@ def _emulation() -> str:
 
 
 def tell(text: str) -> None:
-    """Say what goes on."""
+    """Print the progress."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def resident_mebibytes() -> float:
-    """Resident memory now."""
+    """Return the resident memory."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def cpu_seconds() -> float:
-    """User and system time used so far."""
+    """Return the user and system time used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

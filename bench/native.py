@@ -1,4 +1,4 @@
-"""What is measured on this machine itself, without a guest: start-up, memory and idleness of a large node.
+"""Measurements on this machine, without a guest: start-up, memory and idle CPU time of a large node.
 
 The kernel is a stand-in that acknowledges everything and shares the ledger's own values, so that memory is the agent's.
 Its IPVS half speaks bytes: verification encodes and decodes as it does on a node. Programs that compare iptables rules
@@ -36,13 +36,15 @@ from ipvsagent.model.state import (
     VirtualServerKey,
 )
 from ipvsagent.reconciler.loop import Reconciler
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.published import Published
 
 Figures = dict[str, Any]
 Done = list[KernelError | None]
 
 
 class SharingKernel(FakeKernel):
-    """A kernel that keeps references to what it was told, and nothing else of its own."""
+    """A simulated kernel that keeps only references to the operations that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,13 +107,13 @@ _COUNTS = b"".join(attribute(codec._DST[name], bytes(4)) for name in ("ACTIVE_CO
 
 
 def _listed(encoded: bytes, key_length: int) -> bytes:
-    """What the kernel lists of a real server that was added with a message: the same, and its counts."""
+    """Return what the kernel lists for a real server that was added: the same attributes and its counters."""
     head, body = encoded[: 4 + key_length], encoded[8 + key_length :] + _COUNTS
     return head + attribute(codec._TOP["DEST"], body)
 
 
 def large_node(services: int, idle_seconds: float) -> Figures:
-    """Memory at each stage, then the CPU that an idle agent uses while it verifies."""
+    """Measure the memory at each stage, then the CPU time of an idle agent, including verification."""
     import ipvsagent.agent  # noqa: F401 - what a running agent has imported
 
     cluster = Cluster(services)
@@ -120,9 +122,9 @@ def large_node(services: int, idle_seconds: float) -> Figures:
     gc.collect()
     imported = resident_mebibytes()
     kernel = SharingKernel()
-    reconciler = Reconciler(
-        kernel.drivers(), settings=Settings(), node_name=NODE, families=(Family.IPV4, Family.IPV6), log=_Silent()
-    )
+    mailbox, published = Mailbox(time.monotonic), Published(Settings())
+    families = (Family.IPV4, Family.IPV6)
+    reconciler = Reconciler(kernel.drivers(), mailbox, published, node_name=NODE, families=families, log=_Silent())
     reconciler.start()
     size = sum(len(d) for part in encoded for d in part) / 2**20
     reconciler.handle([decode(Kind.SERVICE, encoded[0]), decode(Kind.ENDPOINT_SLICE, encoded[1]), node_list()])
@@ -135,7 +137,7 @@ def large_node(services: int, idle_seconds: float) -> Figures:
         "imported_mebibytes": imported - size,
         "indexed_mebibytes": indexed - size,
         "programmed_mebibytes": programmed - size,
-        "synchronised": reconciler.status.synchronised,
+        "synchronised": published.status.synchronised,
     }
     if idle_seconds:
         owner = threading.Thread(target=reconciler.run)
@@ -144,27 +146,27 @@ def large_node(services: int, idle_seconds: float) -> Figures:
         used = cpu_seconds()
         time.sleep(idle_seconds)
         figures["idle_cpu_percent"] = (cpu_seconds() - used) / idle_seconds * 100
-        reconciler.put(Stop())
+        mailbox.put(Stop())
         owner.join()
     return figures
 
 
 class _Silent:
     def debug(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     info = warning = error = debug
 
 
 def import_seconds(module: str) -> float:
-    """The best of five imports, each in a fresh interpreter, without the interpreter's own start."""
+    """Return the shortest of five imports, each in a new interpreter, without the start of the interpreter."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     taken = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
     return sorted(float(t.stdout) for t in taken)[2]
 
 
 def measure(sizes: Sequence[int], idle_seconds: float) -> Figures:
-    """All of it; each size in a process of its own."""
+    """Measure all sizes, each in a separate process."""
     nodes = []
     for size in sizes:
         seconds = idle_seconds if size == max(sizes) else 0.0

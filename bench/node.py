@@ -1,4 +1,4 @@
-"""A node to measure on: a network namespace of its own, real drivers, and the owner thread's work call by call."""
+"""A node for measurements: a separate network namespace, real drivers, and the owner thread's work, call by call."""
 
 from __future__ import annotations
 
@@ -18,35 +18,38 @@ from pyroute2.netlink import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
 
 from bench.cluster import NODE
 from bench.stages import Recording, Send, Stages
-from ipvsagent.agent import open_drivers
 from ipvsagent.config.types import Settings
+from ipvsagent.drivers import open_drivers
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.netlink.addresses import AddressDriver
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.kernel.netlink.sockets import NetlinkSocket
 from ipvsagent.model.address import Family
-from ipvsagent.reconciler import loop
+from ipvsagent.reconciler import actions
 from ipvsagent.reconciler.loop import Reconciler
-from ipvsagent.reconciler.planning import Planning
-from ipvsagent.reconciler.prepare import ensure_dummy, ensure_sets
-from ipvsagent.reconciler.writer import Writer
+from ipvsagent.reconciler.mailbox import Mailbox
+from ipvsagent.reconciler.node.preparation import ensure_dummy
+from ipvsagent.reconciler.node.sets import ensure_sets
+from ipvsagent.reconciler.plans.replanning import Replanning
+from ipvsagent.reconciler.published import Published
+from ipvsagent.reconciler.writing.apply import Applier
 
 PROGRAMMING = ("compare and encode", "kernel")
-"""The stages that bring differences to the kernel."""
+"""The stages that write differences to the kernel."""
 
 
 class Quiet:
-    """A logger that tells warnings alone."""
+    """A logger that prints only warnings."""
 
     def debug(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def info(self, message: str, **fields: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def warning(self, message: str, **fields: object) -> None:
-        """Say what is wrong."""
+        """Print the message."""
         if not message.startswith("kernel setting"):  # limits of the whole machine are not this namespace's to set
             print(f"warning: {message} {fields}", file=sys.stderr)
 
@@ -69,15 +72,16 @@ class BenchNode:
         log = Quiet()
         self.drivers = open_drivers(Settings(), log)
         families = tuple(self.drivers.rules)
+        self.mailbox, self.published = Mailbox(clock), Published(Settings())
         self.reconciler = Reconciler(
-            self.drivers, settings=Settings(), node_name=NODE, families=families, log=log, clock=clock
+            self.drivers, self.mailbox, self.published, node_name=NODE, families=families, log=log, clock=clock
         )
         self.reconciler.start()
         self.prepare_seconds = time.perf_counter() - began
         self.recording = Recording(*_netlink(self.drivers))
 
     def rules(self) -> int:
-        """Number of iptables rules of both families in this namespace."""
+        """Return the number of iptables rules of both families in this namespace."""
         count = 0
         for family, driver in self.drivers.rules.items():
             program = ("iptables" if family is Family.IPV4 else "ip6tables") + f"-{driver.variant}-save"
@@ -95,13 +99,13 @@ def _netlink(drivers: Drivers) -> list[NetlinkSocket]:
 
 
 def measure_stages(stages: Stages) -> None:
-    """Take the time of each part of a pass."""
+    """Measure the time of each part of a pass."""
     stages.wrap(Reconciler, "handle", "index")
     stages.wrap(Reconciler, "reconcile", "other")
-    stages.wrap(Planning, "first_steps", "order")
-    stages.wrap(Planning, "plan", "plan")
-    stages.wrap(loop, "read_kernel", "read the kernel")
-    stages.wrap(Writer, "write", "compare and encode")
+    stages.wrap(Replanning, "first_steps", "order")
+    stages.wrap(Replanning, "plan", "plan")
+    stages.wrap(actions, "read_kernel", "read the kernel")
+    stages.wrap(Applier, "apply", "compare and encode")
     stages.wrap(NetlinkSocket, "_transmit", "read the kernel")
     stages.wrap(_recorder(), "send", "kernel")
 
@@ -113,7 +117,7 @@ def _recorder() -> Any:
 
 
 def replay(sends: list[Send]) -> float:
-    """The floor: seconds of the same datagrams, sent to an equally prepared node by the tightest loop there is.
+    """Return the floor: seconds for the same datagrams, sent to an equally prepared node in a minimal loop.
 
     The calling process's network namespace must hold a dummy interface with the same index, and the sets, and nothing
     in them.
@@ -148,7 +152,7 @@ def _expect_nothing(protocol: int, owner: socket.socket) -> None:
 
 
 def prepare_for_replay() -> None:
-    """Make the dummy interface and the sets, as `BenchNode` does, and nothing else."""
+    """Create only the dummy interface and the sets, as `BenchNode` does."""
     from ipvsagent.planner.plan import plan_rule_sets
 
     drivers = Drivers(IpvsDriver(), AddressDriver(), IpSetDriver(), {}, *([None] * 3))  # type: ignore[arg-type]
@@ -158,7 +162,7 @@ def prepare_for_replay() -> None:
 
 
 def in_fresh_namespace(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Do something in a process and a network namespace of its own; return what it returns, by way of JSON.
+    """Run a function in a separate process and network namespace; return its result, as JSON.
 
     Raises:
         RuntimeError: it failed.

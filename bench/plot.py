@@ -1,4 +1,4 @@
-"""Line plots as SVG, written by hand: no library for three pictures."""
+"""Line plots as SVG, without a library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def line_plot(title: str, x_label: str, y_label: str, series: Mapping[str, Points]) -> str:
-    """A plot whose axes begin at 0.
+    """Return a plot with axes that begin at 0.
 
     Args:
         series: points by name; at least one point in all.
@@ -56,7 +56,7 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 1
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten."""
+    """Return the next larger value of 1, 2, 2.5 or 5 times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""From raw figures to bars, a table, a page and plots."""
+"""Make targets, a table, a page and plots from raw figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Figures = dict[str, Any]
 
 
 class Bar(NamedTuple):
-    """One figure with what it may be at most.
+    """A figure with its upper limit.
 
     Args:
         value: None where the run was too small to tell.
@@ -25,18 +25,18 @@ class Bar(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it is reached."""
+        """Return whether the limit is kept."""
         return "not measured" if self.value is None else "reached" if self.value <= self.most else "missed"
 
 
 def median(runs: list[Figures], services: int, name: str) -> float | None:
-    """The median of one figure over the runs of one size."""
+    """Return the median of a figure over all runs of one size."""
     values = [float(r[name]) for r in runs if r["services"] == services]
     return statistics.median(values) if values else None
 
 
 def bars(results: Figures) -> list[Bar]:
-    """What the product promises, with the figures of this run."""
+    """Return the targets with the figures of this run."""
     first, steady = results["first_sync"], results["steady"]
     sizes = sorted({r["services"] for r in first})
     found = []
@@ -73,18 +73,18 @@ def _ratio(high: float | None, low: float | None) -> float | None:
 
 
 def page(results: Figures) -> str:
-    """The page for `docs/`, which is also what is printed."""
+    """Return the page for `docs/`, which is also printed."""
     machine = results["machine"]
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench`; the raw figures are in `bench/results.json`. Absolute times are those of the machine",
-        f"below; ratios within one run are what counts. Guest: {machine['guest']}, kernel {machine['kernel']}, Python",
+        "`make bench` writes this page; the raw figures are in `bench/results.json`. Absolute times depend on the",
+        f"machine; compare ratios within one run. Guest: {machine['guest']}, kernel {machine['kernel']}, Python",
         f"{machine['python']}, {machine['cpus']} CPUs, emulation: {machine['emulation']}.",
-        "What is marked native runs on the host, on a stand-in kernel.",
+        "Sections marked *native* were measured on the host, with a simulated kernel.",
         "",
-        "The floor is the kernel's own work: the very datagrams of a first sync, sent to an equally prepared, empty",
-        "node by a loop that does nothing else.",
+        "The floor is the time that the kernel itself needs: a loop sends the same datagrams as a first sync to an",
+        "equally prepared, empty node and does nothing else.",
         "",
         "| figure | value | bar | |",
         "|---|---:|---:|---|",
@@ -187,7 +187,7 @@ def _native(results: Figures) -> list[str]:
 
 
 def plots(results: Figures) -> dict[str, str]:
-    """SVG texts by name."""
+    """Return the SVG texts by name."""
     first, steady = results["first_sync"], results["steady"]
     sizes = sorted({r["services"] for r in first})
     made = {}
@@ -205,13 +205,13 @@ def plots(results: Figures) -> dict[str, str]:
 
 
 def files(results: Figures) -> dict[Path, str]:
-    """The page and its plots, by their paths below `docs`."""
+    """Return the page and its plots, by path below `docs`."""
     drawn = {Path("benchmarks") / f"{name}.svg": text for name, text in plots(results).items()}
     return {Path("benchmarks.md"): page(results), **drawn}
 
 
 def write(results: Figures, root: Path) -> None:
-    """Write page and plots below `docs` of a tree."""
+    """Write the page and the plots to `docs` of a tree."""
     for name, text in files(results).items():
         target = root / "docs" / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a scrape costs, natively, on bytes such as the kernel sends.
+"""Measure the cost of a scrape on this machine, with bytes like those of the kernel.
 
     python -m bench.scrape [SERVICES] [REAL_SERVERS]      # default 10000 3
 
@@ -26,7 +26,7 @@ ROUNDS = 5
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """The least CPU time of a few runs."""
+    """Return the minimum CPU time of several runs."""
     times = []
     for _ in range(ROUNDS):
         began = time.process_time()

@@ -1,4 +1,4 @@
-"""What it costs to list, decode and index a large cluster, natively.
+"""Measure the cost to list, decode and index a large cluster on this machine.
 
     python -m bench.source [SERVICES] [ENDPOINTS]      # default 10000 10
 
@@ -21,12 +21,12 @@ PAGE = 500
 
 
 def address(first: int, number: int) -> str:
-    """A distinct address for each number."""
+    """Return a distinct address for each number."""
     return f"{first}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def pages(services: int, endpoints: int) -> dict[str, list[bytes]]:
-    """Encoded pages by path."""
+    """Return the encoded pages by path."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from apiserver.objects import endpoint_slice, node, service
 
@@ -61,17 +61,17 @@ EMPTY_TABLE = b'{"kind": "Table", "metadata": {}, "columnDefinitions": [], "rows
 
 
 def serve(services: int, endpoints: int) -> None:
-    """Serve the pages; print the port; end when stdin ends."""
+    """Serve the pages, print the port, and stop when stdin is closed."""
     encoded = pages(services, endpoints)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
-            """Answer a page; let watches wait."""
+            """Send a page; keep watches open."""
             url = urlparse(self.path)
             query = parse_qs(url.query)
             if "watch" in query:
@@ -95,7 +95,7 @@ def serve(services: int, endpoints: int) -> None:
 
 
 def client(port: str) -> None:
-    """List, decode, index; print the figures as JSON."""
+    """List, decode and index; print the figures as JSON."""
     import gc
     import os
     import queue
@@ -105,7 +105,7 @@ def client(port: str) -> None:
 
     bare = (cpu_seconds(), resident_mebibytes())
     from ipvsagent.model.events import Event, Listed
-    from ipvsagent.reconciler.cache import ObjectCache
+    from ipvsagent.reconciler.objects.cache import ObjectCache
     from ipvsagent.source.api import ApiSource
     from ipvsagent.source.transport import KubernetesTransport
 
@@ -163,7 +163,7 @@ def client(port: str) -> None:
 
 
 def main() -> int:
-    """Run server and client; print a table."""
+    """Run server and client, and print a table."""
     services, endpoints = (int(a) for a in (*sys.argv[1:3], "10000", "10")[:2]) if len(sys.argv) > 2 else (10000, 10)
     here = [sys.executable, "-m", "bench.source"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Where the time goes: exclusive seconds a stage, and what was sent to the kernel.
+"""Measure the exclusive time of each stage, and record what is sent to the kernel.
 
 Functions of the product are wrapped from outside, so the product itself measures nothing. A stage's time does not
 count while another one, called from within it, runs.
@@ -19,7 +19,7 @@ _NLM_F_ACK = 4
 
 
 class Stages:
-    """Exclusive seconds by stage.
+    """Exclusive time by stage, in seconds.
 
     Attributes:
         seconds: by stage, since `clear`.
@@ -32,11 +32,11 @@ class Stages:
         self._undo: list[Callable[[], None]] = []
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset all stages."""
         self.seconds.clear()
 
     def wrap(self, owner: Any, name: str, stage: str) -> None:
-        """Let calls of a function count for a stage until `unwrap`."""
+        """Count calls of a function for a stage until `unwrap`."""
         original = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
 
         @functools.wraps(original)
@@ -51,7 +51,7 @@ class Stages:
         self._undo.append(lambda: setattr(owner, name, original))
 
     def unwrap(self) -> None:
-        """Let go of everything that was wrapped."""
+        """Restore all wrapped functions."""
         while self._undo:
             self._undo.pop()()
 
@@ -69,7 +69,7 @@ class Stages:
 
 
 class Send:
-    """One datagram that asked for changes.
+    """A datagram that requests changes.
 
     Args:
         protocol: the netlink protocol that it went to.
@@ -84,7 +84,7 @@ class Send:
         self.at = time.perf_counter()  # a send is synchronous: the kernel has done it by now
 
     def messages(self) -> list[int]:
-        """The flags of its messages."""
+        """Return the flags of its messages."""
         flags, offset = [], 0
         while offset < len(self.data):
             length, _, message_flags, _, _ = HEADER.unpack_from(self.data, offset)
@@ -94,12 +94,12 @@ class Send:
 
 
 class _Recorder(socket.socket):
-    """A netlink socket that keeps what is sent, if there is a list to keep it in."""
+    """A netlink socket that records sent datagrams if recording is on."""
 
     kept: list[Send] | None = None
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send, and keep."""
+        """Send, and record."""
         sent = super().send(data, flags)
         if self.kept is not None:
             self.kept.append(Send(self.proto, data))
@@ -107,7 +107,7 @@ class _Recorder(socket.socket):
 
 
 class Recording:
-    """Everything that the given drivers ask the kernel to change, while it is switched on."""
+    """Records all requests for changes of the given drivers while it is on."""
 
     def __init__(self, *netlink: NetlinkSocket) -> None:
         self._sockets = []
@@ -118,13 +118,13 @@ class Recording:
             self._sockets.append(recorder)
 
     def begin(self) -> None:
-        """Forget what was kept, and keep what comes."""
+        """Clear the record and start recording."""
         kept: list[Send] = []
         for recorder in self._sockets:
             recorder.kept = kept
 
     def end(self) -> list[Send]:
-        """Keep no more; return what asked for changes: the last message of those alone wants an acknowledgement."""
+        """Stop recording; return datagrams that request changes (only the last message wants an acknowledgement)."""
         kept = self._sockets[0].kept or []
         for recorder in self._sockets:
             recorder.kept = None

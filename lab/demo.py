@@ -1,6 +1,6 @@
-"""`make demo`: the agent at work on a node, with real traffic, step by step.
+"""`make demo`: show the agent on a node with real traffic, step by step.
 
-Runs in a guest. Exits with 0 only if every count is as it has to be.
+It runs in a guest. The exit code is 0 only if all counts are as expected.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[1]
 PROGRAM = str(Path(sys.executable).with_name("ipvsagent"))
 VIP, PORT, NODE_PORT = "10.96.0.10", 80, 30080
 SERVED = (f"{VIP}:{PORT}", f"{NODE_ADDRESS}:{NODE_PORT}")
-REQUESTS = 120  # of each client in each step; can be shared evenly by three and by four
+REQUESTS = 120  # of each client in each step; divisible by three and by four
 WAIT_SECONDS = 240.0  # starting Python takes long in an emulated guest on a busy machine
 
 
 class Screen:
-    """What a person sees: headings, tables, and one line of progress that is redrawn on a terminal."""
+    """The output: headings, tables, and on a terminal one line that shows the progress."""
 
     def __init__(self, terminal: bool) -> None:
         self._terminal = terminal
@@ -39,12 +39,12 @@ class Screen:
         print(f"\n{text}\n{'-' * len(text)}", flush=True)
 
     def progress(self, text: str) -> None:
-        """Say what takes time now; nothing where lines cannot be redrawn."""
+        """Show what is being done; print nothing if the output is not a terminal."""
         if self._terminal:
             print(f"\r\033[K{text}", end="", flush=True)
 
     def done(self) -> None:
-        """Take the line of progress away."""
+        """Remove the line of progress."""
         self.progress("")
 
     def show(self, text: str) -> None:
@@ -52,7 +52,7 @@ class Screen:
         print("\n".join(f"  {line}" for line in text.rstrip().splitlines()), flush=True)
 
     def table(self, rows: Sequence[Sequence[object]]) -> None:
-        """Print rows in aligned columns: words to the left, numbers to the right."""
+        """Print rows in columns: the first one aligned left, all others right."""
         texts = [[str(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
         for row in texts:
@@ -82,14 +82,14 @@ class Demo:
         screen.done()
 
     def close(self) -> None:
-        """End what still runs."""
+        """Stop the agent if it still runs, and remove the node."""
         if self._agent and self._agent.poll() is None:
             self._agent.kill()
             self._agent.wait()
         self._topology.close()
 
     def run(self) -> None:
-        """All steps, in their order."""
+        """Run all steps in order."""
         self._start_agent()
         self._send(dict.fromkeys(("p1", "p2", "p3"), REQUESTS // 3))
         self._change(
@@ -99,14 +99,14 @@ class Demo:
         )
         self._send(dict.fromkeys(("p1", "p2", "p3", "remote"), REQUESTS // 4))
         self._change(
-            "Pod p2 goes away",
+            "Pod p2 is removed",
             lambda: self._write_pods("p1", "p3", "remote"),
             lambda: not any(weights.get("p2") for weights in self._weights()),
         )
         self._send(dict.fromkeys(("p1", "p3", "remote"), REQUESTS // 3))
         self._change(
             "The scheduler changes from rr to sh: a client stays with one pod",
-            # With fallback: p2 still drains, and sh alone refuses the clients that it maps to a draining pod.
+            # With fallback: p2 still drains, and without it sh refuses clients whose hash selects p2.
             lambda: self._write_scheduler("sh", "flag-1"),
             lambda: all(f"TCP  {name} sh" in self._table() for name in SERVED),
         )
@@ -126,11 +126,11 @@ class Demo:
     def _change(self, heading: str, change: Callable[[], None], seen: Callable[[], bool]) -> None:
         self._screen.heading(heading)
         change()
-        self._wait("the agent follows", seen)
+        self._wait("the agent applies the change", seen)
         self._show_table()
 
     def _send(self, expected: dict[str, int] | None) -> None:
-        """Send requests over every way and compare.
+        """Send requests in all three ways and compare the answers.
 
         Args:
             expected: answers by pod, of each client; None: all from one pod, whichever it is.
@@ -185,7 +185,7 @@ class Demo:
             self.wrong.append(f"cleanup ended with {done.returncode}: {done.stderr}")
 
     def _remains(self) -> dict[str, int]:
-        """How much of the agent's there is on the node, by what."""
+        """Count what the agent has on the node, by kind."""
         run = self._topology.node.attempt
         programs = [f"{name}-{variant}-save" for name in ("iptables", "ip6tables") for variant in ("nft", "legacy")]
         saved = "".join(run(program).stdout for program in programs)
@@ -202,7 +202,9 @@ class Demo:
         while not seen():
             self._screen.progress(f"{what} ...")
             if time.monotonic() > deadline:
-                raise SystemExit(f"error: waited in vain until {what}\n{self._log.read_text(encoding='utf-8')}")
+                raise SystemExit(
+                    f"error: timed out while waiting until {what}\n{self._log.read_text(encoding='utf-8')}"
+                )
             time.sleep(0.2)
         self._screen.done()
 
@@ -271,7 +273,7 @@ def main() -> int:
     for line in demo.wrong:
         screen.show(f"error: {line}")
     if not demo.wrong:
-        screen.show("every count is as expected; nothing of the agent is left on the node")
+        screen.show("all counts are as expected; the agent left nothing on the node")
     return 1 if demo.wrong else 0
 
 

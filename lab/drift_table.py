@@ -3,8 +3,8 @@
 python -m lab.drift_table            # prints it
 python -m lab.drift_table --write
 
-`make test-kernel` and `make test-kernel-uml` leave their reports in ``lab/out``; each that is there makes a column.
-A repair that took longer than it may makes it fail.
+`make test-kernel` and `make test-kernel-uml` leave their reports in ``lab/out``; each report
+makes a column. The command fails if a repair exceeded its limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TEST = "test_drift_is_repaired["
 
 
 class Repair(NamedTuple):
-    """How many seconds it took, and how many it may take."""
+    """The duration of a repair and its limit, in seconds."""
 
     seconds: float
     bar: int
@@ -34,7 +34,7 @@ class Repair(NamedTuple):
 
 
 def read_report(text: str) -> dict[str, Repair]:
-    """Repairs by drift, of the tests that passed."""
+    """Return the repairs by drift, from the tests that passed."""
     found = {}
     for case in ET.fromstring(text).iter("testcase"):
         name = case.get("name", "")
@@ -47,7 +47,7 @@ def read_report(text: str) -> dict[str, Repair]:
 
 
 def too_slow(columns: Mapping[str, Mapping[str, Repair]]) -> list[str]:
-    """What took longer than it may."""
+    """Return the repairs that exceeded their limit."""
     return [
         f"{drift}: {repair} s ({name})"
         for name, column in columns.items()
@@ -57,7 +57,7 @@ def too_slow(columns: Mapping[str, Mapping[str, Repair]]) -> list[str]:
 
 
 def table(columns: Mapping[str, Mapping[str, Repair]]) -> list[str]:
-    """The table's lines: the quickest repair first, as the first column has it."""
+    """Return the lines of the table, sorted by the first column."""
     drifts = dict.fromkeys(drift for column in columns.values() for drift in column)
     first = next(iter(columns.values()))
     ordered = sorted(drifts, key=lambda drift: (first[drift].seconds if drift in first else inf, drift))
@@ -67,7 +67,7 @@ def table(columns: Mapping[str, Mapping[str, Repair]]) -> list[str]:
 
 
 def fill(page: str, lines: list[str]) -> str:
-    """The page with its table replaced; everything else stays."""
+    """Return the page with a new table."""
     before, heading, rest = page.partition(_HEADING)
     if not heading:
         raise SystemExit(f"{PAGE} has no table that begins with `{_HEADING}`")

@@ -1,4 +1,4 @@
-"""`make image`: carry out the Dockerfile in plain folders, where there is no container engine.
+"""`make image`: run the steps of the Dockerfile in plain directories, without a container engine.
 
     python -m lab.image FOLDER
 
@@ -43,7 +43,7 @@ class Instruction(NamedTuple):
 
 
 class Stage:
-    """One stage while it is built.
+    """A stage during the build.
 
     Args:
         root: its root file system.
@@ -66,7 +66,7 @@ class Stage:
         return _VARIABLE.sub(lambda m: known.get(m[1] or m[2], ""), text)
 
     def run(self, script: str) -> None:
-        """RUN: in the stage's root, with this machine's way to the network and the files that it is to see."""
+        """RUN: run a command in the stage's root, with this machine's network and the mounted files."""
         borrowed = {self.root / p[1:]: Path(p) for p in _BORROWED if Path(p).exists()}
         while option := _SHOWN_FILE.match(script):
             borrowed[self.root / option["target"][1:]] = ROOT / option["source"]
@@ -85,7 +85,7 @@ class Stage:
                 target.unlink()
 
     def copy(self, words: list[str], stages: Mapping[str, Stage]) -> None:
-        """COPY: from the repository as far as .dockerignore lets it in, or from another stage."""
+        """COPY: copy from the repository, except files in .dockerignore, or from another stage."""
         source, ignored = ROOT, _ignored()
         if words[0].startswith("--from="):
             source, ignored = stages[words.pop(0).removeprefix("--from=")].root, []
@@ -105,21 +105,21 @@ class Stage:
 
 
 def _ignored() -> list[str]:
-    """What .dockerignore keeps out of the repository's top: all but what it names with an exclamation mark."""
+    """Return the top-level entries that .dockerignore excludes: all except those with an exclamation mark."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     admitted = {line[1:] for line in lines if line.startswith("!")}
     return [p.name for p in ROOT.iterdir() if p.name not in admitted]
 
 
 def parse(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile; comments, also between lines of one instruction, are left out."""
+    """Return the instructions of a Dockerfile, without comments."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     joined = lines.replace("\\\n", " ")
     return [Instruction(*line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
 
 
 def build(instructions: list[Instruction], folder: Path) -> Stage:
-    """Carry them out.
+    """Run the instructions.
 
     Raises:
         ValueError: an instruction that is not understood.
@@ -173,7 +173,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _fresh_root(root: Path, base: str, folder: Path) -> None:
-    """A copy of the base image's stand-in."""
+    """Copy the directory that replaces the base image."""
     if not base.startswith("debian:"):
         raise ValueError(f"{base}: only images of Debian can be stood in for")
     kept = folder / f"base-{SUITE}"
@@ -192,7 +192,7 @@ def _fresh_root(root: Path, base: str, folder: Path) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Build, and write down what a container is started with."""
+    """Build the image, and write the settings with which a container is started."""
     folder = Path(words[0]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     stage = build(parse(DOCKERFILE.read_text(encoding="utf-8")), folder)

@@ -18,26 +18,27 @@ PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 _HEAD = """\
 # Metrics
 
-`python -m lab.metric_names --write` makes this page; a test compares it with the code.
+`python -m lab.metric_names --write` generates this page; a test compares it with the code.
 
-Prometheus' text format, version 0.0.4, at `/metrics`. An answer stands for two seconds.
+`/metrics` uses Prometheus' text format, version 0.0.4. Answers are cached for two seconds.
 
-- Counters of Services add up what all virtual servers of a port counted, node ports included. They survive the removal
-  and return of a virtual server and end with the Service. The kernel brings its counts up to date every two seconds;
-  what passes between that and the removal of a virtual server is not counted.
-- Where the kernel's rate estimation is off (`ipvs.estimation`), `ipvsagent_ipvs_estimation` is 0 and the kernel adds up
-  the counts of virtual servers only when a scrape asks for it: for three seconds, every 30 seconds at most. The
-  counters of Services and real servers lose nothing, but lag behind by a scrape. The counters of the whole node and all
-  numbers of connections are of the moment. Counters that would stand still, because the agent may not write the setting
-  or has not yet, are left out, so that nothing looks idle that is not.
-- A Service's port has seven samples. With `realServerMetrics: true` each real server has seven more, and the kernel is
-  asked once for each virtual server: for nodes with hundreds of Services, not with thousands. Beyond 10,000 real
-  servers there are none for the rest, and `ipvsagent_real_server_metrics_left_out` counts their virtual servers.
-- One pass writes both address families, so samples that differ in `ip_family` alone have the same value.
-- `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as kube-proxy has it; it counts
-  under the policy of the way in concerned, whether or not `strictLocalPolicy` is set.
-- `kubernetes_build_info` has the agent's own version, which is none of Kubernetes' releases; labels that mean nothing
-  to it are empty. `kubernetes_feature_enabled` has the gates that mean something to the agent.
+- Counters of a Service are the sums over all virtual servers of a port, including node ports. They survive the
+  removal and return of a virtual server, and end when the Service is deleted. The kernel updates its counters every
+  two seconds; traffic between the last update and the removal of a virtual server is not counted.
+- While the kernel's rate estimation is off (`ipvs.estimation`), `ipvsagent_ipvs_estimation` is 0, and the kernel
+  updates the counters of virtual servers only when a scrape requests it: for three seconds, at most every 30 seconds.
+  The counters of Services and real servers stay complete, but are one scrape late. The counters of the whole node and
+  all numbers of connections are current. If the agent cannot write the setting, or has not written it yet, it leaves
+  out the counters that would not change, so that nothing looks idle that is not.
+- Each port of a Service has seven samples. With `realServerMetrics: true` each real server has seven more, and the
+  kernel is asked once for each virtual server. Use this on nodes with hundreds of Services, not thousands. At most
+  10,000 real servers have these metrics; `ipvsagent_real_server_metrics_left_out` counts the virtual servers of the
+  others.
+- One pass writes both address families, so samples that differ only in `ip_family` have the same value.
+- `kubeproxy_sync_proxy_rules_no_local_endpoints_total` is a gauge in spite of its name, as in kube-proxy. It counts a
+  Service under the policy that finds no local endpoint, whether or not `strictLocalPolicy` is set.
+- `kubernetes_build_info` has the version of the agent, which is not a Kubernetes release. Labels without a meaning
+  for the agent are empty. `kubernetes_feature_enabled` has the feature gates that the agent uses.
 - `/metrics/slis` has `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.
 """
 

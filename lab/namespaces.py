@@ -1,4 +1,4 @@
-"""Network namespaces without names: each lives as long as an open file of it, so nothing is left behind.
+"""Network namespaces without names: each exists as long as a file of it is open, so none is left behind.
 
 A socket belongs to the namespace that its thread was in when it was made, and a program to that of the thread that
 started it. So one process can hold the servers and clients of many pods and start tools on any of them.
@@ -48,16 +48,16 @@ class Namespace:
 
     @property
     def path(self) -> str:
-        """A path by which programs on this machine can name the namespace."""
+        """Return a path with which programs on this machine can open the namespace."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
     def close(self) -> None:
-        """Let go of the namespace; it ends with the last socket and process in it."""
+        """Close the namespace; it ends with the last socket and process in it."""
         os.close(self.descriptor)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """The calling thread is in this namespace inside the block."""
+        """Move the calling thread into this namespace inside the block."""
         home = _open_own()
         try:
             enter(self.descriptor)
@@ -86,7 +86,7 @@ class Namespace:
     def attempt(
         self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """As `run`, but return whatever came of it."""
+        """Run a program like `run`, and return the result even if it failed."""
         with self.inside():
             return subprocess.run(words, input=stdin, capture_output=True, text=True, env=env, check=False)
 

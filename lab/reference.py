@@ -1,8 +1,8 @@
-"""`make reference`: write what is generated from the code: the schema, tables of the reference, copies of the version.
+"""`make reference`: write all generated files: the schema, tables of the reference, copies of the version.
 
-And what shows the figures of the last `make bench`: a page, its plots, a table of the comparison.
+This includes the figures of the last `make bench`: a page, its plots, and a table of the comparison.
 
-``--check`` writes nothing and says what is out of date.
+``--check`` writes nothing and lists the files that are out of date.
 """
 
 from __future__ import annotations

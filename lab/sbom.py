@@ -1,4 +1,4 @@
-"""What an image consists of: Debian's packages and Python's, as a CycloneDX document in JSON.
+"""List the packages of an image, of Debian and of Python, as a CycloneDX document in JSON.
 
     SOURCE_DATE_EPOCH=0 python3 sbom.py SITE_PACKAGES FILE
 
@@ -27,7 +27,7 @@ _PRODUCT = "ipvsagent"
 
 
 def debian_components(listing: str, release: str) -> Iterator[Component]:
-    """The packages of a listing of dpkg-query.
+    """Return the packages in the output of dpkg-query.
 
     Args:
         listing: a line for each package, with `_FIELDS` separated by tabulators.
@@ -49,7 +49,7 @@ def debian_components(listing: str, release: str) -> Iterator[Component]:
 
 
 def python_components(found: Iterator[Distribution]) -> Iterator[Component]:
-    """The packages that pip has installed, the product left out."""
+    """Return the packages that pip has installed, without ipvsagent."""
     for distribution in found:
         name = distribution.metadata["Name"]
         if name == _PRODUCT:
@@ -69,7 +69,7 @@ def python_components(found: Iterator[Distribution]) -> Iterator[Component]:
 
 
 def document(version: str, components: list[Component], seconds: int) -> Component:
-    """The whole document.
+    """Return the document.
 
     Args:
         version: of the product.

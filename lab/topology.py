@@ -4,7 +4,7 @@
         192.168.60.2             192.168.60.3, 10.244.1.11
         fd00:60::2               fd00:60::3, fd00:244:1::11
              |                        |
-           --+---- a switch ----------+--   a namespace of its own: the node does not see what crosses it
+           --+---- a switch ----------+--   a separate namespace: the node does not see its traffic
                        |
                       ext0                  192.168.60.1 / fd00:60::1
                        node                 its own namespace; the agent's work happens here
@@ -13,7 +13,7 @@
             p1 .11       p2 .12      p3 .13      (10.244.0.x, fd00:244::x)
 
 Every pod serves port 8080 (see `lab.traffic`). IPVS state, sysctls below net, ipsets, rules, connection tracking and
-addresses all belong to a namespace, so each topology is a machine of its own as far as the agent can tell.
+addresses all belong to a namespace, so for the agent each topology is a separate machine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _NODE_SYSCTLS = {
 
 
 def load_modules() -> None:
-    """Load what the topology itself needs; to be called once, before the first one is built."""
+    """Load the modules that a topology needs; call it once, before the first topology is built."""
     subprocess.run(("modprobe", "-qa", *_MODULES), check=False)  # what is built in or missing shows when it is used
 
 
@@ -79,7 +79,7 @@ class Topology:
         self.servers.start()
 
     def close(self) -> None:
-        """End the servers and let go of the namespaces."""
+        """Stop the servers and close the namespaces."""
         self.servers.close()
         for where in (self.node, self._switch, *self._others().values()):
             where.close()

@@ -1,4 +1,4 @@
-"""Servers that say who they are, and clients that ask them.
+"""Servers that answer with their name, and clients that send requests to them.
 
 A server answers each line with ``NAME CLIENT PORT``: its own name, and the address and source port that the request
 seemed to come from. After ``bye`` it closes the connection. It listens on TCP, UDP and, where the kernel can, SCTP, for
@@ -32,7 +32,7 @@ _PACKET_INFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request."""
+    """The answer to a request."""
 
     pod: str
     client: str  # the client's address as the pod saw it
@@ -81,7 +81,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._socket.close()
 
     def ask(self) -> Answer:
@@ -93,7 +93,7 @@ class Connection:
         return self._ask(_QUESTION)
 
     def ask_and_end(self) -> Answer:
-        """As `ask`; then the server closes first, so that this end's port is free as soon as it closes, too."""
+        """Send a request like `ask`; the server closes first, so that the client's port is free at once."""
         answer = self._ask(_LAST_QUESTION)
         if self._socket.recv(1):
             raise ConnectionError(errno.EPROTO, "the server goes on")
@@ -118,18 +118,18 @@ def ask(
     timeout: float = TIMEOUT_SECONDS,
     source_port: int = 0,
 ) -> Answer:
-    """Send one request over a socket of its own; raises OSError as `Connection` does."""
+    """Send one request over a new socket; raises OSError like `Connection`."""
     with Connection(where, protocol, address, port, timeout=timeout, source_port=source_port) as connection:
         return connection.ask()
 
 
 def count_by_pod(answers: Iterable[Answer]) -> Counter[str]:
-    """How many answers came from which pod."""
+    """Return the number of answers from each pod."""
     return Counter(a.pod for a in answers)
 
 
 def clients(answers: Iterable[Answer]) -> set[str]:
-    """The client addresses that the pods saw."""
+    """Return the client addresses that the pods saw."""
     return {a.client for a in answers}
 
 
@@ -149,11 +149,11 @@ class Servers:
             self._listen(where, name, protocol, port)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._thread.start()
 
     def close(self) -> None:
-        """End all servers and their connections."""
+        """Stop all servers and close their connections."""
         self._wake_writer.close()
         self._thread.join()
         for sock in (*self._sockets, self._wake_reader):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.speed import factor
 from lab.suite.display import Display
 from lab.suite.exchange import Event, Exchange, Unit
 from lab.suite.outcome import Outcome
@@ -16,7 +17,7 @@ from lab.suite.worker import Kind, Test, Worker
 SILENCE_SECONDS = 180.0
 """How long no test of a worker may end; scaled by how much slower than usual the worker's machine is."""
 BOOT_SECONDS = 420.0
-"""How long a worker may take until it has collected its tests."""
+"""How long a worker may take until its first test starts; scaled by how much slower than usual this machine is."""
 _MOST_EMPTY_STARTS = 2
 _POLL_SECONDS = 0.2
 
@@ -117,7 +118,7 @@ class Runner:
                 self._replace(worker, f"ended with status {worker.process.returncode}")
             return
         progress = self._progress[worker.kind.name]
-        limit = self._silence_seconds * progress.slowness if worker.running or worker.ended else BOOT_SECONDS
+        limit = self._silence_seconds * progress.slowness if worker.running or worker.ended else BOOT_SECONDS * factor()
         if worker.silent_for() > limit:
             worker.dump_where_it_stands()
             worker.stop()
@@ -213,7 +214,7 @@ def _new_progress(kind: Kind, folder: Path, seconds: Mapping[str, float]) -> _Pr
     for test, value in seconds.items():
         by_file[test.partition("::")[0]] += round(1000 * value)
     files = sorted(kind.files(), key=lambda file: -by_file[file])
-    units = [Unit(file.replace("/", "__"), file) for file in files]
+    units = [Unit(file.removesuffix(".py").replace("/", "."), file) for file in files]
     exchange = Exchange(folder)
     exchange.create(units)
     return _Progress(kind, exchange, seconds, units)

@@ -1,4 +1,4 @@
-"""Wiring: real drivers, sources and the owner thread put together. No Service semantic is decided here."""
+"""Wiring: drivers, sources, servers and the owner thread put together. No Service semantic is decided here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,32 +15,25 @@ from ipvsagent import __version__
 from ipvsagent.config.load import LoadedConfiguration
 from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
-from ipvsagent.errors import ConfigurationError, NodeUnusable, NotSupported
+from ipvsagent.drivers import installed_rules, ipvs_if_any, open_drivers, open_monitors
+from ipvsagent.errors import ConfigurationError, NodeUnusable
 from ipvsagent.instrumentation.api_requests import RequestCounts
 from ipvsagent.instrumentation.health_responses import HealthResponseCounts
-from ipvsagent.kernel.api import Drivers, Monitor, Rules
-from ipvsagent.kernel.iptables.legacy import LegacyRules
-from ipvsagent.kernel.iptables.nft import NftRules
-from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
-from ipvsagent.kernel.modules import ModuleDriver
-from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
-from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
+from ipvsagent.kernel.api import Drivers, Monitor
+from ipvsagent.kernel.iptables.variant import supports_random_fully
+from ipvsagent.kernel.netlink.addresses import AddressDriver
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
-from ipvsagent.kernel.netlink.ipvs import IpvsDriver
-from ipvsagent.kernel.netlink.nftables_monitor import NftablesMonitor
 from ipvsagent.kernel.netlink.statistics import StatisticsReader
-from ipvsagent.kernel.sysctls import NETWORK_SETTINGS, SysctlDriver
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
-from ipvsagent.model.objects import NodeNotice
-from ipvsagent.model.state import DUMMY_INTERFACE
+from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.cleanup import Cleanup
-from ipvsagent.reconciler.configuration import ConfigurationRefused, Reconfigure
-from ipvsagent.reconciler.loop import Reconciler
-from ipvsagent.reconciler.patience import patiently
-from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node
+from ipvsagent.reconciler.loop import Listeners, Reconciler
+from ipvsagent.reconciler.mailbox import ConfigurationRefused, Mailbox, Reconfigure
+from ipvsagent.reconciler.published import Published
+from ipvsagent.requirements import needed_from_node, require_net_admin
 from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.metrics.inputs import MetricsInputs
 from ipvsagent.serve.serving import Serving
@@ -48,8 +42,7 @@ from ipvsagent.source.api import ApiSource
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
-_CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
-_LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for telling why
+_LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for reporting why
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
@@ -65,81 +58,10 @@ def choose_node_name(option: str, settings: Settings, environment: Mapping[str, 
     return name
 
 
-def open_drivers(settings: Settings, log: Logger) -> Drivers:
-    """Open every driver in this thread's network namespace.
-
-    Raises:
-        NodeUnusable: no address family can be served, the process lacks a capability or the kernel IPVS.
-    """
-    require_net_admin()
-    modules = ModuleDriver()
-    load_ipvs(modules)
-    with needed_from_node():
-        rules = _open_rules(settings, log)
-        ipvs, addresses, ip_sets, conntrack = IpvsDriver(), AddressDriver(), IpSetDriver(), ConntrackDriver()
-
-    def close() -> None:
-        for driver in (ipvs, addresses, ip_sets, conntrack):
-            driver.close()
-
-    return Drivers(
-        ipvs=ipvs,
-        addresses=addresses,
-        ip_sets=ip_sets,
-        rules=rules,
-        sysctls=SysctlDriver(network=_mounted(NETWORK_SETTINGS)),
-        modules=modules,
-        conntrack=conntrack,
-        close=close,
-    )
-
-
-def _mounted(variable: str) -> Path | None:
-    """The folder that an environment variable names; None if it is unset or empty."""
-    value = os.environ.get(variable, "")
-    return Path(value) if value else None
-
-
-def require_net_admin() -> None:
-    """Say at once, in one sentence, what every operation would fail for otherwise.
-
-    Raises:
-        NodeUnusable: the process lacks the capability NET_ADMIN.
-    """
-    status = Path("/proc/thread-self/status").read_text(encoding="ascii")
-    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
-    if not effective >> _CAP_NET_ADMIN & 1:
-        raise NodeUnusable(
-            "this process may not change the node's network", "run as root, or with capability NET_ADMIN"
-        )
-
-
-def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
-    variant = settings.iptables_variant if settings.iptables_variant != "auto" else detect_variant()
-    driver = LegacyRules if variant == "legacy" else NftRules
-    rules: dict[Family, Rules] = {}
-    reasons = []
-    for family, reason in usable_families(variant).items():
-        if reason is None:
-            rules[family] = driver(family)
-        else:
-            reasons.append(f"{family.label}: {reason}")
-            log.warning("address family not served", family=family.label, reason=reason)
-    if Family.IPV4 not in rules and Family.IPV6 not in rules:
-        raise NodeUnusable(
-            f"iptables works for no address family ({'; '.join(reasons)})", "install the package `iptables`"
-        )
-    log.info("iptables variant chosen", variant=variant, families=",".join(f.label for f in rules))
-    return rules
-
-
-def _open_monitors(settings: Settings, drivers: Drivers) -> list[Monitor[Event]]:
-    """All that the kernel tells of; changes of legacy rules it tells nobody."""
-    monitors: list[Monitor[Event]] = [patiently(lambda: RtnetlinkMonitor(DUMMY_INTERFACE))]
-    if any(rules.variant == "nft" for rules in drivers.rules.values()):
-        chains = [key for rule_set in plan_rule_sets(settings, None, drivers.rules) for key in rule_set.chain_keys]
-        monitors.append(patiently(lambda: NftablesMonitor(chains)))
-    return monitors
+def own_pod(environment: Mapping[str, str]) -> ObjectKey | None:
+    """The agent's pod, if the variables `POD_NAMESPACE` and `POD_NAME` name it."""
+    namespace, name = environment.get("POD_NAMESPACE", ""), environment.get("POD_NAME", "")
+    return ObjectKey(namespace, name) if namespace and name else None
 
 
 class Agent:
@@ -148,8 +70,8 @@ class Agent:
     Args:
         node_name: the command line's; empty to choose it as `choose_node_name` says.
         manifests: folder that objects come from; None to follow an API server.
-        kubeconfig: in the place of the configuration's.
-        server: URL of the API server, in the place of the kubeconfig's.
+        kubeconfig: instead of the configuration's.
+        server: URL of the API server, instead of the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
         configuration_text: what the file held when the settings were read from it.
         flags: the command line's options, for `/flagz`.
@@ -174,49 +96,27 @@ class Agent:
         self._settings = settings
         name = choose_node_name(node_name, settings, os.environ)
         drivers = open_drivers(settings, log)
-        self.reconciler = Reconciler(
-            drivers,
-            settings=settings,
-            node_name=name,
-            families=tuple(drivers.rules),
-            random_fully=supports_random_fully(),
-            log=log,
-        )
-        self.reconciler.settings_applied = settings_applied
+        self._closing = [drivers.close]  # what is left when all threads have ended
+        self._families = tuple(drivers.rules)
         with needed_from_node():
-            self._monitors = _open_monitors(settings, drivers)
+            self._monitors = open_monitors(settings, drivers)
         self._monitor_threads = [threading.Thread(target=self._follow, args=(m,), daemon=True) for m in self._monitors]
+        self._mailbox = Mailbox(time.monotonic)
+        self._published = Published(settings)
         self._source: ManifestSource | ApiSource
         self._requests: RequestCounts | None = None
         self._announcer: Announcer | None = None
         if manifests is not None:
-            self._source = ManifestSource(manifests, self.reconciler.put)
+            self._source = ManifestSource(manifests, self._mailbox.put)
         else:
             transport = KubernetesTransport(kubeconfig or settings.kubeconfig, server)
             self._requests = transport.requests
-            self._source = ApiSource(transport, name, self.reconciler.put)
-            self.reconciler.departures.ask = self._source.ask_for_node
-            self._announcer = Announcer(transport, name, log)
-            self.reconciler.announce = self._announcer.announce
+            self._source = ApiSource(transport, name, self._mailbox.put)
+            self._announcer = Announcer(transport, name, log, pod=own_pod(os.environ))
         self.health_responses = HealthResponseCounts()
         self._metrics: Callable[[], tuple[str, bytes]] | None = None
-        self._closing = [drivers.close]  # what is left when all threads have ended
-        self._serving = Serving(
-            ServingInputs(
-                status=lambda: self.reconciler.status,
-                progress=self.reconciler.progress,
-                settings=lambda: self.reconciler.settings,
-                silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
-                started_at=dt.datetime.now(dt.UTC),
-                families=tuple(drivers.rules),
-                flags=tuple(sorted((flags or {}).items())),
-                metrics=self._answer_metrics,
-                health_responses=self.health_responses,
-            ),
-            log,
-            report=self._announcer.announce if self._announcer else lambda _: None,
-        )
-        self.reconciler.published = self._serving.update
+        self._serving = self._make_serving(flags or {})
+        self._reconciler = self._make_reconciler(drivers, name, settings_applied)
         self._configuration = configuration_file and ConfigurationWatcher(
             configuration_file,
             known=configuration_text,
@@ -225,6 +125,50 @@ class Agent:
         )
         log.info("starting", version=__version__, node=name)
 
+    def _make_serving(self, flags: Mapping[str, str]) -> Serving:
+        published = self._published
+        inputs = ServingInputs(
+            status=lambda: published.status,
+            progress=self._mailbox.progress,
+            settings=lambda: published.settings,
+            silence_seconds=self._silence_seconds(),
+            started_at=dt.datetime.now(dt.UTC),
+            families=self._families,
+            flags=tuple(sorted(flags.items())),
+            metrics=self._answer_metrics,
+            health_responses=self.health_responses,
+        )
+        return Serving(inputs, self._log, report=self._report)
+
+    def _make_reconciler(
+        self, drivers: Drivers, node_name: str, settings_applied: Callable[[Settings], None]
+    ) -> Reconciler:
+        source = self._source
+        listeners = Listeners(
+            report=self._report,
+            ask_for_node=source.ask_for_node if isinstance(source, ApiSource) else lambda _name: None,
+            status_published=self._serving.update,
+            settings_applied=settings_applied,
+        )
+        return Reconciler(
+            drivers,
+            self._mailbox,
+            self._published,
+            node_name=node_name,
+            families=self._families,
+            random_fully=supports_random_fully(),
+            log=self._log,
+            listeners=listeners,
+        )
+
+    def _silence_seconds(self) -> Callable[[], float] | None:
+        return self._source.silence_seconds if isinstance(self._source, ApiSource) else None
+
+    def _report(self, item: Announced) -> None:
+        """Make a Kubernetes event of what an operator should see, where there is an API server."""
+        if self._announcer:
+            self._announcer.announce(item)
+
     def stop_on_signals(self) -> None:
         """Let SIGTERM and SIGINT end `run`; to be called in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -232,7 +176,7 @@ class Agent:
 
     def stop(self) -> None:
         """Make `run` return; may be called from any thread and from a signal handler."""
-        self.reconciler.put(Stop())
+        self._mailbox.put(Stop())
 
     def _answer_metrics(self) -> tuple[str, bytes]:
         """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""
@@ -250,19 +194,19 @@ class Agent:
 
         reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
         self._closing.append(reader.close)
-        reconciler = self.reconciler
+        reconciler, published = self._reconciler, self._published
         inputs = MetricsInputs(
             counters=reconciler.counters,
             version=__version__,
-            families=reconciler.families,
+            families=self._families,
             read_statistics=reader.read,
             port_names=reconciler.port_names,
-            status=lambda: reconciler.status,
-            silence_seconds=self._source.silence_seconds if isinstance(self._source, ApiSource) else None,
+            status=lambda: published.status,
+            silence_seconds=self._silence_seconds(),
             health_responses=self.health_responses,
             requests=self._requests,
-            ask_for_counts=reconciler.ask_for_counts,
-            settings=lambda: reconciler.settings,
+            ask_for_counts=reconciler.request_counters,
+            settings=lambda: published.settings,
         )
         return Metrics(inputs).render
 
@@ -277,7 +221,7 @@ class Agent:
         try:
             # Before any connection is made: the first rules switch connection tracking on, and a connection that is
             # open then may be taken for another one and hang.
-            self.reconciler.start()
+            self._reconciler.start()
             self._serving.start()
             for thread in self._monitor_threads:
                 thread.start()
@@ -287,15 +231,15 @@ class Agent:
                 self._announcer.start()
             if self._configuration:
                 self._configuration.start()
-            self.reconciler.run()
+            self._reconciler.run()
         except NodeUnusable as error:
-            self._tell_before_the_end(error)
+            self._report_failed_start(error)
             raise
         finally:
             self._end_threads()
         self._log.info("stopped; the kernel state stays in place")
 
-    def _tell_before_the_end(self, error: NodeUnusable) -> None:
+    def _report_failed_start(self, error: NodeUnusable) -> None:
         if self._announcer:
             self._announcer.announce(NodeNotice("FailedToStart", "; ".join(str(error).splitlines())))
             self._announcer.start()
@@ -325,15 +269,15 @@ class Agent:
     def _follow(self, monitor: Monitor[Event]) -> None:
         while events := monitor.read():
             for event in events:
-                self.reconciler.put(event)
+                self._mailbox.put(event)
 
     def _configuration_loaded(self, loaded: LoadedConfiguration) -> None:
         for warning in loaded.warnings:
             self._log.warning("configuration", warning=warning)
-        self.reconciler.put(Reconfigure(loaded.settings))
+        self._mailbox.put(Reconfigure(loaded.settings))
 
     def _configuration_refused(self, reason: str) -> None:
-        self.reconciler.put(ConfigurationRefused(reason))
+        self._mailbox.put(ConfigurationRefused(reason))
 
 
 def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:
@@ -344,10 +288,10 @@ def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) 
     """
     require_net_admin()
     cleanup = Cleanup(
-        _ipvs_if_any(),
+        ipvs_if_any(),
         AddressDriver(),
         IpSetDriver(),
-        rules=_installed_rules(),
+        rules=installed_rules(),
         rule_sets={r.family: r for r in plan_rule_sets(settings, None, Family)},
         exclude=settings.exclude_networks,
         all_virtual_servers=all_virtual_servers,
@@ -355,18 +299,3 @@ def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) 
     )
     cleanup.run()
     return cleanup
-
-
-def _ipvs_if_any() -> IpvsDriver | None:
-    try:
-        return IpvsDriver()
-    except NotSupported:
-        return None
-
-
-def _installed_rules() -> list[Rules]:
-    """Drivers of every variant whose program is installed; looking through them changes and loads nothing."""
-    drivers: list[Rules] = []
-    for family in Family:
-        drivers += [LegacyRules(family), NftRules(family)]
-    return drivers

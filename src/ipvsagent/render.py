@@ -1,7 +1,7 @@
 """State as text, in the syntax of the tools that a network engineer knows.
 
 Everything here works from `model.state` alone and sorts nothing: the state is sorted already. The formats are a
-stable contract (design, section 5).
+stable contract (CLI-02).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLAG_WORDS = ((0x8, "flag-1", "fallback"), (0x10, "flag-2", "port"), (0x20, "fl
 
 
 def render_ipvsadm(virtual_servers: Iterable[VirtualServer]) -> Iterator[str]:
-    """Lines as ``ipvsadm-save -n`` prints them."""
+    """Return the lines that ``ipvsadm-save -n`` prints for a state."""
     for server in virtual_servers:
         name = _ipvsadm_name(server.key)
         line = f"-A {name} -s {server.scheduler}"
@@ -42,7 +42,7 @@ def render_ipvsadm(virtual_servers: Iterable[VirtualServer]) -> Iterator[str]:
 
 
 def render_ipset(specs: Iterable[SetSpec], entries: Iterable[SetEntry]) -> Iterator[str]:
-    """Lines as ``ipset save`` prints them, without bucket sizes and hash seeds."""
+    """Return the lines that ``ipset save`` prints, without bucket sizes and hash seeds."""
     members: defaultdict[str, list[SetEntry]] = defaultdict(list)
     for entry in entries:
         members[entry.set_name].append(entry)
@@ -58,7 +58,7 @@ def render_ipset(specs: Iterable[SetSpec], entries: Iterable[SetEntry]) -> Itera
 
 
 def render_rules(rules: RuleSet) -> Iterator[str]:
-    """Lines as iptables-save prints them, for the chains and jumps that are ours."""
+    """Return the lines that iptables-save prints for the agent's chains and jumps."""
     for table in rules.tables:
         yield f"*{table.table}"
         chains = sorted(table.chains, key=lambda c: c.name)
@@ -72,12 +72,12 @@ def render_rules(rules: RuleSet) -> Iterator[str]:
 
 
 def render_addresses(state: DesiredState) -> Iterator[str]:
-    """One ``ADDRESS/LENGTH`` a line."""
+    """Return one line ``ADDRESS/LENGTH`` for each address."""
     return (f"{a}/{a.family.bits}" for a in state.addresses)
 
 
 def render_table(state: DesiredState) -> Iterator[str]:
-    """For people: virtual servers with their real servers, then addresses, sets, rules and problems."""
+    """Return a table: virtual servers with their real servers, then addresses, sets, rules and problems."""
     rows = [("VIRTUAL SERVER", "SCHEDULER", "REAL SERVERS")]
     for server in state.virtual_servers:
         persistent = f" {server.persistence_timeout_seconds}s" if server.persistence_timeout_seconds else ""
@@ -95,7 +95,7 @@ def render_table(state: DesiredState) -> Iterator[str]:
 
 
 def json_value(state: DesiredState) -> dict[str, object]:
-    """Everything, as plain values for a JSON encoder."""
+    """Return everything as plain values for a JSON encoder."""
     return {
         "virtualServers": [_json_server(v) for v in state.virtual_servers],
         "addresses": list(render_addresses(state)),
@@ -110,7 +110,7 @@ def _ipvsadm_name(key: VirtualServerKey) -> str:
 
 
 def _flag_words(server: VirtualServer) -> str:
-    """The scheduler flags in ipvsadm's words: ``mh-port`` with sh and mh, else ``flag-2``."""
+    """Return the scheduler flags in ipvsadm's syntax: ``mh-port`` for sh and mh, otherwise ``flag-2``."""
     named = server.scheduler in ("sh", "mh")
     words = [
         f"{server.scheduler}-{word}" if named and word else plain
@@ -121,7 +121,7 @@ def _flag_words(server: VirtualServer) -> str:
 
 
 def _weighted(server: RealServer) -> str:
-    """A real server, with its weight if that is none of the many."""
+    """Return a real server as text, with its weight if the weight is not 1."""
     return str(server) if server.weight == DEFAULT_WEIGHT else f"{server} weight {server.weight}"
 
 

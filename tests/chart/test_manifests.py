@@ -307,4 +307,4 @@ def test_memory_is_what_was_measured_and_more() -> None:
     assert largest["programmed_mebibytes"] < request
     assert 4 * largest["programmed_mebibytes"] < limit
     page = (ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
-    assert f"The chart asks for {request} MiB and allows {limit} MiB." in page
+    assert f"The chart requests {request} MiB and limits memory to {limit} MiB." in page

@@ -8,7 +8,7 @@ from contract.hosts import Host
 from ipvsagent.errors import AlreadyExists, NotFound
 from ipvsagent.model.address import Address
 from ipvsagent.model.ops import AddAddress, AddressOperation, RemoveAddress
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.transient_errors import retry_transient
 
 DUMMY, OTHER = "kube-ipvs0", "eth7"
 V4, V4_2 = Address.parse("10.96.0.10"), Address.parse("10.96.0.11")
@@ -16,7 +16,9 @@ V6, V6_2 = Address.parse("fd00:96::10"), Address.parse("fd00:96::11")
 
 
 def _held(host: Host, interface: str) -> set[str]:
-    listed = patiently(host.addresses.list_addresses)  # a listing is refused while the kernel still settles addresses
+    listed = retry_transient(
+        host.addresses.list_addresses
+    )  # a listing is refused while the kernel still settles addresses
     return {f"{a.address}/{a.prefix_length}" for a in listed if a.link_name == interface}
 
 

@@ -14,6 +14,7 @@ from docs.pages import DOCS, ROOT
 sys.path.insert(0, str(ROOT))  # `bench` is a folder of the repository, not of the package
 
 from bench import comparison, report
+from lab.spec_coverage import defined_rules
 
 TEXT = (ROOT / comparison.PAGE).read_text(encoding="utf-8")
 LEGEND = {"measured", "code", "guide", "virtual IPs", "nftables mode", "KEP-5495", "KEP-6032"}
@@ -41,7 +42,7 @@ def test_the_tables_with_sources_are_found() -> None:
 @pytest.mark.parametrize("row", _rows(), ids=lambda row: row[0])
 def test_each_statement_has_a_source_that_exists(row: list[str]) -> None:
     """A rule that tests cite, a test in a guest, a measurement, or something public that the page names."""
-    rules = set(re.findall(r"^[A-Z]+-\d+", (ROOT / "tests/spec_rules.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    rules = {str(rule) for rule in defined_rules()}
     sources = set(row[-1].split(", "))
     assert sources != {""}
     tests = {source for source in sources if source.startswith("test_")}

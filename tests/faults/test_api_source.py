@@ -22,6 +22,7 @@ from apiserver.server import ApiServer, Fault
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
+from ipvsagent.reconciler.mailbox import Mailbox
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.api import ApiSource
 from ipvsagent.source.transport import KubernetesTransport
@@ -69,29 +70,32 @@ def kubeconfig(
 class Cluster:
     """A server, and a node that follows it in threads."""
 
-    def __init__(self, server: ApiServer, config: Path) -> None:
+    def __init__(
+        self, server: ApiServer, config: Path, report: Callable[[Announced], None] = lambda _item: None
+    ) -> None:
         self.server = server
-        self.node = FakeNode(clock=time.monotonic)  # the owner runs in real time here
-        self._source = ApiSource(
-            KubernetesTransport(str(config)), "node-1", self.node.reconciler.put, patience=0.02, page_size=2
+        mailbox = Mailbox(time.monotonic)
+        self.source = ApiSource(KubernetesTransport(str(config)), "node-1", mailbox.put, patience=0.02, page_size=2)
+        # The owner thread runs in real time here.
+        self.node = FakeNode(
+            clock=time.monotonic, mailbox=mailbox, report=report, ask_for_node=self.source.ask_for_node
         )
-        self.node.reconciler.departures.ask = self._source.ask_for_node
         self._owner = threading.Thread(target=self.node.reconciler.run, daemon=True)
 
     def __enter__(self) -> Self:
         self._owner.start()
-        self._source.start()
+        self.source.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.stop()
-        self.node.reconciler.put(Stop())
+        self.source.stop()
+        self.node.mailbox.put(Stop())
         self._owner.join()
 
     @property
     def silence_seconds(self) -> Callable[[], float]:
         """Answers how old what is known may be."""
-        return self._source.silence_seconds
+        return self.source.silence_seconds
 
     def table(self) -> dict[str, list[str]]:
         """Virtual servers of the kernel with their real servers."""
@@ -280,13 +284,12 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     announcers = [
         Announcer(KubernetesTransport(str(config)), name, SilentLogger(), pause_seconds=0) for name in ("n1", "n2")
     ]
-    with Cluster(server, config) as cluster:
 
-        def announce(problem: Announced) -> None:
-            for announcer in announcers:
-                announcer.announce(problem)
+    def report(problem: Announced) -> None:
+        for announcer in announcers:
+            announcer.announce(problem)
 
-        cluster.node.reconciler.announce = announce
+    with Cluster(server, config, report):
         for announcer in announcers:
             announcer.start()
         wait_for(lambda: bool(server.events), "an event")
@@ -343,7 +346,7 @@ def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, c
 
 
 def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, cluster: Cluster) -> None:
-    """Design section 4: asked for by name once an endpoint of it is gone, and not before."""
+    """DEV-42: asked for by name once an endpoint of it is gone, and not before."""
     question = "includeObject=None&resourceVersion=0&fieldSelector=metadata.name%3Dnode-2"
     for last in (2, 3):
         cluster.node.kernel.set_connections("10.96.0.2:80/TCP", f"10.244.1.{last}:8080", active=1, inactive=0)
@@ -351,7 +354,7 @@ def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, clus
     wait_for(lambda: any(question in r for r in server.requests), "the node is asked for")
     cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
     server.delete("Node", "node-2", "")
-    cluster.node.reconciler.departures.ask("node-2")  # as after half a minute
+    cluster.source.ask_for_node("node-2")  # as after half a minute
     cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.3"])
 
 

@@ -23,10 +23,10 @@ from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, Event, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointPort, Kind, Scheduling
-from ipvsagent.reconciler import prepare
-from ipvsagent.reconciler.loop import Reconfigure
-from ipvsagent.reconciler.patience import patiently
-from ipvsagent.reconciler.schedulers import SECONDS_BETWEEN_TRIES
+from ipvsagent.reconciler.mailbox import Reconfigure
+from ipvsagent.reconciler.node import preparation
+from ipvsagent.reconciler.plans.schedulers import SECONDS_BETWEEN_TRIES
+from ipvsagent.transient_errors import retry_transient
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
 from unit.reconciler.node import FakeNode, new_kernel
@@ -208,7 +208,7 @@ def _cases(places: list[Place]) -> Iterator[tuple[int, Fault, bool]]:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is repeated at start is repeated at once."""
-    monkeypatch.setattr(prepare, "patiently", partial(patiently, sleep=lambda _: None))
+    monkeypatch.setattr(preparation, "retry_transient", partial(retry_transient, sleep=lambda _: None))
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -9,7 +9,6 @@ from apiserver.objects import service
 from apiserver.server import ApiServer
 from chart.rendering import only, render
 from faults.test_api_source import Cluster, kubeconfig, server, wait_for
-from ipvsagent.model.objects import Announced
 from ipvsagent.source.announce import Announcer
 from ipvsagent.source.transport import KubernetesTransport
 from unit.reconciler.node import SilentLogger
@@ -35,14 +34,9 @@ def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, t
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     announcer = Announcer(KubernetesTransport(str(config)), "node-1", SilentLogger(), pause_seconds=0)
     server.put(service("late", "10.96.0.1"))
-    with Cluster(server, config) as cluster:
-
-        def announce(problem: Announced) -> None:
-            announcer.announce(problem)
-
-        cluster.node.reconciler.announce = announce
+    with Cluster(server, config, announcer.announce) as cluster:
         announcer.start()
-        cluster._source.ask_for_node("node-2")
+        cluster.source.ask_for_node("node-2")
         wait_for(lambda: bool(server.events), "a conflict is told")
         wait_for(
             lambda: any("fieldSelector=metadata.name%3Dnode-2" in r for r in server.requests), "a node is asked for"

@@ -7,7 +7,7 @@ from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, NodeAddressesChanged
 from ipvsagent.model.objects import Kind, Scheduling
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from oracle.facts import of_kernel
 from unit.reconciler.node import FakeNode, new_kernel
 

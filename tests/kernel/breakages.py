@@ -125,7 +125,7 @@ WAYS = (
         "NetworkManager without an exception",
         "network-manager",
         Level.WARN,
-        "NetworkManager is not told to leave kube-ipvs0 alone",
+        "NetworkManager is not configured to leave kube-ipvs0 alone",
         "unmanaged-devices=interface-name:kube-ipvs0",
         program="/usr/sbin/NetworkManager",
         file=("etc/NetworkManager/conf.d/cali.conf", "[keyfile]\nunmanaged-devices=interface-name:cali*\n"),

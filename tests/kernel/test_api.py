@@ -77,7 +77,7 @@ def test_an_agent_that_cannot_start_says_why_in_events_of_its_node(node: Node) -
 
 
 def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api: ApiServer) -> None:
-    """GT-03, design section 2: add before drain; a client that never stops sees no failure."""
+    """GT-03, DEV-06: add before drain; a client that never stops sees no failure."""
     api.put(endpoint_slice("web", "p1"))
     _wait_for_takers(node, "p1")
     with Load(node, "client", "tcp", VIP, 80) as load:
@@ -92,7 +92,7 @@ def test_a_rolling_replacement_of_all_endpoints_loses_no_request(node: Node, api
 
 
 def test_connections_to_a_node_that_is_gone_are_given_up_and_others_are_not(node: Node, api: ApiServer) -> None:
-    """Design section 4, GT-03: an endpoint whose node was deleted is removed without a drain."""
+    """DEV-42, GT-03: an endpoint whose node was deleted is removed without a drain."""
     api.put(other_node("node-2", "192.168.60.3"), endpoint_slice("web", "p1", "remote"))
     node.wait_for_service(WEB, "p1", "remote")
     connections = [node.connect("client", "tcp", VIP, 80) for _ in range(2)]

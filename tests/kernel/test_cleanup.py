@@ -82,7 +82,7 @@ def test_a_dry_run_lists_what_would_go_and_changes_nothing(node: Node) -> None:
 
 
 def test_a_second_cleanup_finds_nothing(node: Node) -> None:
-    """DEV-30: repeatable, with a true exit status."""
+    """CLN-01, CLN-08, DEV-30: repeatable, with a true exit status."""
     run_agent_for_a_while(node)
     assert node.call("cleanup").code == 0
     second = node.call("cleanup")

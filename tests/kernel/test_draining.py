@@ -103,7 +103,7 @@ def test_a_client_that_reuses_its_ports_gets_to_a_new_real_server(node: Node) ->
     ids=str,
 )
 def test_new_clients_while_a_real_server_drains(node: Node, ipvs: dict[str, object], *, refused: bool) -> None:
-    """VS-03, DEV-16: it gets nothing new, and those that a hash would have given it fall back; `dh` cannot."""
+    """VS-03, DEV-41: it gets nothing new, and those that a hash would have given it fall back; `dh` cannot."""
     node.configure(ipvs=ipvs)
     put(node, "p1", "p2", "p3")
     node.start_agent()

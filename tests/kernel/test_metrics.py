@@ -152,7 +152,7 @@ def test_open_connections_sets_and_estimation_show_what_the_kernel_has(node: Nod
 
 
 def test_counters_lose_nothing_while_estimation_is_off_and_a_reload_switches_it(node: Node) -> None:
-    """Design section 1: also what passed before the agent started, or while nobody scraped; cleanup leaves the setting.
+    """DEV-45, CLN-07: also what passed before the agent started, or while nobody scraped; cleanup leaves the setting.
 
     The kernel adds counts up for three seconds when a scrape asks for it; between two rounds are thirty.
     """

@@ -27,7 +27,7 @@ def uses_only(node: Node, scheduler: str) -> bool:
 def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_file_changes_nothing(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
-    """Design section 2, CFG-20, CFG-50: in place, while requests go on; what the file says of the start is named.
+    """DEV-46, DEV-47, CFG-20, CFG-50: in place, while requests go on; what the file says of the start is named.
 
     New connections may be refused while the kernel replaces the scheduler of their virtual server
     (docs/concepts/limits.md); open ones never notice.

@@ -13,7 +13,7 @@ KEEPALIVE = {"time": 20, "intvl": 10, "probes": 1}  # instead of 7200, 75 and 9
 
 
 def test_an_idle_connection_outlives_the_keepalive_time_of_the_host(node: Node) -> None:
-    """SYS-08, design section 4: with timers shortened; without it, IPVS would forget the connection first."""
+    """SYS-08, DEV-37: with timers shortened; without it, IPVS would forget the connection first."""
     for name, value in KEEPALIVE.items():
         node.run("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/tcp_keepalive_{name}")
     node.run("ipvsadm", "--set", str(KERNEL_SECONDS), "0", "0")

@@ -51,7 +51,7 @@ def wait_for_takers(node: Node, *pods: str) -> None:
 def test_a_rolling_update_in_the_order_of_kubelet_loses_no_request(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
-    """GT-03, EP-08, design section 2: starting, ready, terminating while it serves, gone."""
+    """GT-03, EP-08, DEV-06: starting, ready, terminating while it serves, gone."""
     write(node, p1=READY)
     node.start_agent()
     node.wait_for_service(WEB, "p1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
+from contextlib import closing
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import NotFound
 from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
 from ipvsagent.model.address import Address, Family, Protocol
+from support.waiting import wait_until
 
 _MATCH = ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
 """A rule that makes the kernel track flows in its network namespace."""
@@ -54,13 +56,16 @@ def test_flow_is_listed_and_deleted_but_not_under_another_number(family: Family,
 def test_a_connection_is_open_until_both_sides_have_ended_it(
     family: Family, program: str, host: str, other: str
 ) -> None:
-    """GT-03: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
+    """GT-03, DEV-43: half closed is not over, TIME_WAIT is; other servers' connections are not asked for."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["ip", "address", "add", "fd00::2/128", "dev", "lo", "nodad"], check=True)
     subprocess.run([program, "-w", "60", *_MATCH], check=True)
-    driver = ConntrackDriver()
     server_address = Address.parse(host)
-    with _listener(family, host) as server, _listener(family, other) as elsewhere:
+    with (
+        closing(ConntrackDriver()) as driver,
+        _listener(family, host) as server,
+        _listener(family, other) as elsewhere,
+    ):
         client, stranger = (socket.create_connection(s.getsockname()[:2]) for s in (server, elsewhere))
         accepted, _ = server.accept()
         (flow,) = driver.list_connections(server_address)
@@ -73,11 +78,13 @@ def test_a_connection_is_open_until_both_sides_have_ended_it(
         accepted.close()
         assert client.recv(1) == b""
         client.close()
-        assert driver.list_connections(server_address) == [replace(flow, over=True)]
+        wait_until(
+            lambda: driver.list_connections(server_address) == [replace(flow, over=True)],
+            "the kernel has handled the last segment",
+        )
         (unasked,) = driver.list_connections(Address.parse(other))
         assert not unasked.over
         stranger.close()
-    driver.close()
 
 
 def _listener(family: Family, host: str) -> socket.socket:

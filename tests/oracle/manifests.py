@@ -242,9 +242,11 @@ INTERFACE_ADDRESSES = st.lists(
 ).map(lambda more: (*NODE_ADDRESSES, *more))
 
 
-def decoded(kind: Kind, manifests: Iterable[Manifest]) -> dict[ObjectKey, KubernetesObject]:
+def decoded(
+    kind: Kind, manifests: Iterable[Manifest], *, with_defaults: bool = False
+) -> dict[ObjectKey, KubernetesObject]:
     """The objects that the decoder lets through; of those with the same key the last one counts."""
-    results = [decode_value(kind, m) for m in manifests]
+    results = [decode_value(kind, m, with_defaults=with_defaults) for m in manifests]
     return {r.object.key: r.object for r in results if isinstance(r, Usable)}
 
 

@@ -136,7 +136,9 @@ def wants_of(world: World, service: Service, family: Family) -> Iterator[Want]:
                 continue
             bind = address not in node_addresses  # ADR-04
             want = Want(service, EXTERNAL_IP, key(address, port.port, port), address, external, settings, bind)
-            name = "KUBE-EXTERNAL-IP-LOCAL" if external_local else "KUBE-EXTERNAL-IP"  # SET-03, SET-04
+            name = (
+                "KUBE-EXTERNAL-IP-LOCAL" if external_local and not only_inside(service, address) else "KUBE-EXTERNAL-IP"
+            )  # SET-03, SET-04
             want.entries.append((set_named(name, family), portal(address, port)))
             yield want
 
@@ -163,10 +165,10 @@ def load_balancer_entries(world: World, service: Service, port: ServicePort, vip
     """SET-05 to SET-09, LB-01 to LB-03."""
     family = vip.family
     yield set_named("KUBE-LOAD-BALANCER", family), portal(vip, port)
-    if counts_external_local(service):
+    if counts_external_local(service) and not only_inside(service, vip):
         yield set_named("KUBE-LOAD-BALANCER-LOCAL", family), portal(vip, port)
     ranges = [r for r in service.source_ranges if r.family is family]
-    if not ranges or any(r.prefix_length == 0 for r in ranges):  # SVC-10
+    if any(r.prefix_length == 0 for r in ranges) or not (ranges or service.source_ranges_unread):  # SVC-10, DEV-60
         return
     yield set_named("KUBE-LOAD-BALANCER-FW", family), portal(vip, port)
     for network in ranges:
@@ -196,13 +198,13 @@ def entries_without_address(world: World, service: Service, family: Family) -> I
                 address = pod.endpoint.address
                 entry = f"{address},{port.protocol.name.lower()}:{pod.port},{address}"
                 yield set_named("KUBE-LOOP-BACK", family), entry
-    local = service.external_policy is TrafficPolicy.LOCAL
+    local = service.external_policy is TrafficPolicy.LOCAL and service.ports  # DEV-62
     if service.type is ServiceType.LOAD_BALANCER and local and service.health_check_node_port:  # SVC-15
         yield set_named("KUBE-HEALTH-CHECK-NODE-PORT", family), str(service.health_check_node_port)
 
 
 def set_named(name: str, family: Family) -> str:
-    """Section 6: the first KUBE- becomes KUBE-6-, and 31 characters is the longest name."""
+    """SET rules: the first KUBE- becomes KUBE-6-, and 31 characters is the longest name."""
     return name if family is Family.IPV4 else ("KUBE-6-" + name.removeprefix("KUBE-"))[:31]
 
 
@@ -309,16 +311,23 @@ def node_ip(world: World, family: Family) -> Address | None:
 
 
 def node_port_addresses(world: World, family: Family) -> list[Address]:
-    """NP-01 to NP-05 with DEV-10."""
+    """NP-01 to NP-05 with DEV-10 and DEV-60."""
     chosen = world.settings.node_port_addresses
     networks = [str(n) for n in chosen.networks if n.family is family]
     if chosen.primary:
         own = node_ip(world, family)
         networks = [str(own)] if own is not None else []
+        if all(node_ip(world, f) is None for f in Family):
+            return []
     every = addresses_of_node(world, family)
     if not networks or any(n.endswith("/0") for n in networks):
         return every
     return [a for a in every if any(inside(a, n) for n in networks)]
+
+
+def only_inside(service: Service, address: Address) -> bool:
+    """DEV-63: the Service's own cluster IP, whose endpoints may be on other nodes."""
+    return address in service.cluster_ips and service.internal_policy is not TrafficPolicy.LOCAL
 
 
 def belongs_elsewhere(world: World, address: Address, family: Family) -> bool:
@@ -330,8 +339,11 @@ def belongs_elsewhere(world: World, address: Address, family: Family) -> bool:
         return False
     others = [a for n in world.nodes if n.name != own_name(world) for a in n.addresses]
     api_servers = [e.address for s in world.slices if s.service == ("default", "kubernetes") for e in s.endpoints]
-    in_range = any(inside(address, str(n)) for n in world.settings.local_detection.cluster_networks)
-    return address in others or address in api_servers or in_range
+    nodes = [*others, *(own for f in Family if (own := node_ip(world, f)) is not None)]
+    ranges = [
+        str(n) for n in world.settings.local_detection.cluster_networks if not any(inside(a, str(n)) for a in nodes)
+    ]  # DEV-64
+    return address in others or address in api_servers or any(inside(address, n) for n in ranges)
 
 
 def external_ips(world: World, service: Service, family: Family) -> list[Address]:

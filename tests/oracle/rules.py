@@ -1,4 +1,4 @@
-"""The rules of one family as text, from section 7 of the specification and the deliberate differences of the design.
+"""The rules of one family as text, from the IPT rules and the DEV rules.
 
 Every rule stands always (IPT-06, DEV-05). IPT-29 leaves the VIPs out; IPT-80 is replaced by the chain of IPT-94.
 """
@@ -37,7 +37,7 @@ COMMENTS = {
     ),
     "KUBE-HEALTH-CHECK-NODE-PORT": "Kubernetes health check node port",
 }
-"""Section 6, by IPv4 name."""
+"""Comments of the SET rules, by IPv4 name."""
 
 RULES = """
 nat PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES

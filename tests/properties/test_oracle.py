@@ -15,9 +15,9 @@ from ipvsagent.model.objects import Kind
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.plan import plan_all, plan_rule_sets, whole_state
 from ipvsagent.planner.services import plan_service
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.facts import read_facts
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
+from ipvsagent.reconciler.node.facts import read_facts
+from ipvsagent.reconciler.objects.cache import ObjectCache
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json
 from oracle.facts import differences, of_kernel, of_plan
 from oracle.manifests import JUNK, WORLDS, Manifest, damaged, nodes, services, slices

@@ -13,7 +13,7 @@ from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Scheduling, Service
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
 from unit.reconciler.node import FakeNode, new_kernel

@@ -58,7 +58,7 @@ def configured(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Se
 
 def _objects(kind: Kind) -> list[object]:
     documents = [d for path in sorted(CORPUS.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
-    return list(decoded(kind, [d for d in documents if d["kind"] == kind]).values())
+    return list(decoded(kind, [d for d in documents if d["kind"] == kind], with_defaults=True).values())
 
 
 def _world(settings: Settings) -> World:

@@ -184,3 +184,29 @@ def test_local_terminating_endpoint_stands_in_while_a_remote_one_is_ready() -> N
     )
     assert real_servers(state, NODE_PORT) == ["10.244.0.11:8080"]
     assert real_servers(state, CLUSTER) == ["10.244.1.11:8080"]
+
+
+@pytest.mark.parametrize(
+    ("ports", "names"),
+    [((EndpointPort("web", Protocol.TCP, 8080),), "`web`/TCP"), ((), "none")],
+    ids=["others", "none"],
+)
+def test_a_service_whose_slices_never_match_a_port_is_reported(ports: tuple[EndpointPort, ...], names: str) -> None:
+    """EP-06, DEV-61: pods are ready, and yet no connection succeeds."""
+    state = plan(service(ports=[port(80, name="http")]), endpoint_slice("10.244.0.11", ports=ports))
+    (problem,) = state.problems
+    assert str(problem) == (
+        "Service shop/web: spec.ports match no port of its EndpointSlices by name and protocol, which are: "
+        f"{names}; they have no endpoints"
+    )
+    assert problem.label == "UnmatchedPorts"
+
+
+def test_a_service_without_endpoints_or_with_one_matching_port_is_in_order() -> None:
+    """EP-37, DEV-61."""
+    web = service(ports=[port(80, name="http"), port(81, name="more")])
+    assert plan(web).problems == ()
+    assert plan(web, endpoint_slice(ports=[EndpointPort("x", Protocol.TCP, 1)])).problems == ()
+    assert plan(web, endpoint_slice("10.244.0.11", ports=[EndpointPort("more", Protocol.TCP, 1)])).problems == ()
+    other_family = endpoint_slice("fd00::1", ports=[EndpointPort("x", Protocol.TCP, 1)])
+    assert plan(web, other_family).problems == ()

@@ -10,8 +10,8 @@ from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.events import Changed
 from ipvsagent.model.objects import EndpointPort, Node
 from ipvsagent.planner.facts import node_ips
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.facts import read_facts
+from ipvsagent.reconciler.node.facts import read_facts
+from ipvsagent.reconciler.objects.cache import ObjectCache
 from scenarios.facts import entries, plan, real_servers
 from unit.reconciler.node import new_kernel
 

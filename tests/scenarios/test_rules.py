@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from builders import endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import LocalDetection, Settings
@@ -280,6 +281,17 @@ def test_nothing_of_other_modes_and_variants_is_among_the_rules() -> None:
         }
 
 
+def test_a_family_without_a_cluster_cidr_has_no_local_detection_and_the_other_family_has() -> None:
+    """LOC-01, CFG-55: CIDRs of one family say nothing about the other one."""
+    settings = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"),)))
+    ipv4, ipv6 = (
+        [line for line in lines(settings, family) if "masquerade purpose" in line and "CLUSTER-IP" in line]
+        for family in (Family.IPV4, Family.IPV6)
+    )
+    assert [line for line in ipv4 if "! -s 10.244.0.0/16" in line] == ipv4 != []
+    assert [line for line in ipv6 if "-s" not in line.split() and "CLUSTER-IP src,dst" in line] == ipv6 != []
+
+
 def test_a_cluster_cidr_that_holds_everything_masquerades_nobody() -> None:
     """LOC-01: a match that could never hold is not written, since iptables-nft refuses it."""
     networks = (Network.parse("0.0.0.0/0"), Network.parse("::/0"))
@@ -288,7 +300,7 @@ def test_a_cluster_cidr_that_holds_everything_masquerades_nobody() -> None:
 
 
 def test_a_vips_port_that_equals_a_node_port_is_left_alone() -> None:
-    """IPT-29 with its deviation: node port rules are for node addresses, not for VIPs."""
+    """IPT-29, DEV-44: node port rules are for node addresses, not for VIPs."""
     busy = service("shop/node-port", "10.96.0.20", type="NodePort", ports=[port(80, node_port=30080)])
     tracer = node(service(ports=[port(30080)]), busy)
     assert tracer.trace(Packet(OTHER_POD, CLUSTER_IP, 30080)) == ACCEPTED
@@ -314,6 +326,14 @@ def test_source_ranges_bind_outside_clients_and_pods(source: str, outcome: Outco
     """LB-02, IPT-60 to IPT-63."""
     tracer = node(everything(source_ranges=("198.51.100.0/24",)))
     assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80)) == outcome
+
+
+@pytest.mark.parametrize("source", [CLIENT, POD, OTHER_POD, NODE_ADDRESS])
+def test_ranges_of_which_none_can_be_read_let_nobody_in(source: str) -> None:
+    """DEV-60."""
+    tracer = node(replace(everything(), source_ranges_unread=True))
+    assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80)) == DROPPED
+    assert tracer.trace(Packet(source, LOAD_BALANCER_IP, 80, in_interface="")) == DROPPED
 
 
 def test_source_ranges_hold_for_open_connections_too() -> None:

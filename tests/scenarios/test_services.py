@@ -115,7 +115,7 @@ def test_hairpin_entries_of_every_local_endpoint_whatever_its_state() -> None:
 
 
 def test_ipv6_uses_the_sets_of_its_family() -> None:
-    """SVC-04, section 6: set names of IPv6."""
+    """SVC-04, SET-02: set names of IPv6."""
     state = plan(service("shop/web", "fd00:96::10"), endpoint_slice(endpoint("fd00:244::11", node="node-1")))
     assert sets_in_use(state) == {
         "KUBE-6-CLUSTER-IP": ["fd00:96::10,tcp:80"],
@@ -162,7 +162,7 @@ def test_external_ip_that_is_a_node_address_is_served_but_not_bound() -> None:
 def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_reported(
     address: str, words: str, field: str
 ) -> None:
-    """Design, section 4: taking it would cut this node off from its owner."""
+    """DEV-36: taking it would cut this node off from its owner."""
     node = NodeFacts(
         name="node-1",
         other_node_addresses=frozenset(addresses("192.168.60.3")),
@@ -178,6 +178,94 @@ def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_repor
     assert problems(state) == [f"Service shop/web: {field} {address} {words}; it is not served here"]
 
 
+@pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
+@pytest.mark.parametrize("own", [True, False], ids=["this node inside", "another node inside"])
+def test_in_a_flat_network_an_address_in_the_cluster_cidr_is_served_and_reported(field: str, own: bool) -> None:
+    """DEV-64: a CIDR that holds nodes does not tell pods from internal load balancers; facts still count."""
+    node = NodeFacts(
+        name="node-1",
+        internal_addresses=addresses("10.0.0.11" if own else "192.168.60.1"),
+        other_node_addresses=frozenset(addresses("192.168.60.3" if own else "10.0.0.12")),
+        api_server_addresses=frozenset(addresses("10.0.0.2")),
+    )
+    settings = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.0.0.0/8"),)))
+    given = ["10.0.0.2", "10.1.2.3"]
+    external = field == "spec.externalIPs"
+    web = service(external_ips=given if external else [], load_balancer_ips=[] if external else given)
+    state = plan(web, node=node, settings=settings)
+    assert virtual_servers(state) == ["10.1.2.3:80/TCP", "10.96.0.10:80/TCP"]
+    assert [(p.label, p.reason) for p in state.problems] == [
+        ("AddressRefused", "10.0.0.2 is an address of the API server; it is not served here"),
+        (
+            "DoubtfulAddress",
+            "10.1.2.3 lies in the cluster CIDR 10.0.0.0/8, which holds nodes too, so it may be a pod's or nobody's;"
+            " it is served",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("node_address", ["10.0.0.11", "192.168.60.1"], ids=["flat", "overlay"])
+def test_an_address_that_the_operator_allows_may_lie_in_the_cluster_cidr(node_address: str) -> None:
+    """DEV-64: `externalAddresses` says what the cluster CIDR only suggests."""
+    allowed = ExternalAddresses((), (Network.parse("10.1.0.0/16"),))
+    networks = LocalDetection(cluster_networks=(Network.parse("10.0.0.0/8"),))
+    node = NodeFacts(name="node-1", internal_addresses=addresses(node_address))
+    state = plan(
+        service(load_balancer_ips=["10.1.2.3"]),
+        node=node,
+        settings=Settings(external_addresses=allowed, local_detection=networks),
+    )
+    assert virtual_servers(state) == ["10.1.2.3:80/TCP", "10.96.0.10:80/TCP"]
+    assert problems(state) == []
+
+
+def test_an_address_of_this_node_in_a_flat_network_is_no_matter_of_doubt() -> None:
+    """ADR-04, DEV-64."""
+    own = addresses("10.0.0.11", "10.0.0.99")
+    node = NodeFacts(name="node-1", addresses=frozenset(own), internal_addresses=own[:1])
+    settings = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.0.0.0/8"),)))
+    state = plan(service(load_balancer_ips=["10.0.0.99"]), node=node, settings=settings)
+    assert virtual_servers(state) == ["10.0.0.99:80/TCP", "10.96.0.10:80/TCP"]
+    assert problems(state) == []
+
+
+@pytest.mark.parametrize(
+    ("internal", "external", "expected"),
+    [
+        ("Cluster", "Local", (["10.244.0.11:8080", "10.244.1.11:8080"], "KUBE-EXTERNAL-IP")),
+        ("Local", "Local", (["10.244.0.11:8080"], "KUBE-EXTERNAL-IP-LOCAL")),
+        ("Local", "Cluster", (["10.244.0.11:8080"], "KUBE-EXTERNAL-IP")),
+        ("Cluster", "Cluster", (["10.244.0.11:8080", "10.244.1.11:8080"], "KUBE-EXTERNAL-IP")),
+    ],
+)
+def test_a_services_own_cluster_ip_as_external_ip_keeps_the_endpoints_of_the_cluster_ip(
+    internal: str, external: str, expected: tuple[list[str], str]
+) -> None:
+    """DEV-63: traffic from outside to endpoints on other nodes is masqueraded, or its replies would be lost."""
+    web = service(external_ips=["10.96.0.10"], internal_policy=internal, external_policy=external)
+    pods = endpoint_slice(endpoint("10.244.0.11", node="node-1"), endpoint("10.244.1.11", node="node-2"))
+    state = plan(web, pods)
+    chosen, set_name = expected
+    assert virtual_servers(state) == ["10.96.0.10:80/TCP"]
+    assert sorted(real_servers(state, "10.96.0.10:80/TCP")) == chosen
+    assert [s for s in sets_in_use(state) if "EXTERNAL" in s] == [set_name]
+
+
+def test_a_services_own_cluster_ip_as_load_balancer_ip_is_masqueraded_with_policy_cluster_inside() -> None:
+    """DEV-63."""
+    web = service(type="LoadBalancer", load_balancer_ips=["10.96.0.10"], external_policy="Local")
+    assert "KUBE-LOAD-BALANCER-LOCAL" not in sets_in_use(plan(web))
+
+
+def test_a_range_that_holds_the_loopback_placeholder_lets_no_node_in_that_has_no_address_of_the_family() -> None:
+    """LB-03, DEV-62: kube-proxy takes 127.0.0.1 for the address of a node without one; here there is no placeholder."""
+    web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["127.0.0.0/8", "64.0.0.0/2"])
+    node = replace(NODE, internal_addresses=addresses("fd00:60::1"))
+    state = plan(web, node=node)
+    assert entries(state, "KUBE-LOAD-BALANCER-FW") == ["203.0.113.5,tcp:80"]
+    assert entries(state, "KUBE-LOAD-BALANCER-SOURCE-IP") == []
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
@@ -187,7 +275,7 @@ def test_an_external_address_that_belongs_to_somebody_else_is_left_out_and_repor
 )
 @pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
 def test_a_cluster_ip_is_no_external_address_even_where_this_node_has_it(address: str, words: str, field: str) -> None:
-    """Design, section 4 (CVE-2020-8554): a DNS cache on the node has the cluster DNS's address on an interface."""
+    """DEV-36 (CVE-2020-8554): a DNS cache on the node has the cluster DNS's address on an interface."""
     node = NodeFacts(
         name="node-1",
         addresses=frozenset(addresses("10.96.0.53", "10.96.7.7")),
@@ -203,7 +291,7 @@ def test_a_cluster_ip_is_no_external_address_even_where_this_node_has_it(address
 
 
 def test_external_addresses_can_be_limited_to_ranges_each_kind_to_its_own() -> None:
-    """Design, section 4 (CVE-2020-8554): an address outside is refused, of a family without a range, too."""
+    """DEV-36 (CVE-2020-8554): an address outside is refused, of a family without a range, too."""
     web = service(
         "shop/web",
         "10.96.0.10",
@@ -281,6 +369,17 @@ def test_no_range_of_the_family_or_a_zero_one_leaves_the_vip_open(ranges: list[s
     assert entries(plan(web), "KUBE-LOAD-BALANCER-FW") == []
 
 
+def test_load_balancer_addresses_that_let_nobody_in_are_reported() -> None:
+    """DEV-60: on the object, besides the range that could not be read."""
+    web = replace(service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"]), source_ranges_unread=True)
+    (problem,) = plan(web).problems
+    assert str(problem) == (
+        "Service shop/web: spec.loadBalancerSourceRanges has no IPv4 range that can be read;"
+        " IPv4 load balancer addresses let no client in"
+    )
+    assert plan(replace(web, load_balancer_ips=())).problems == ()
+
+
 def test_ranges_of_the_other_family_alone_are_reported() -> None:
     """SVC-10, DEV-26: the VIP stays open, as with kube-proxy, but somebody is told."""
     web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["fd00::/8"])
@@ -338,7 +437,7 @@ def test_a_cluster_ip_goes_before_an_older_external_ip() -> None:
 
 
 def test_order_of_real_servers_differs_between_nodes_but_not_between_runs() -> None:
-    """Design, section 4: shuffled per node by a stable seed."""
+    """DEV-39: shuffled per node by a stable seed."""
     from ipvsagent.planner.services import plan_service
 
     piece = endpoint_slice(*(f"10.244.0.{i}" for i in range(1, 40)))

@@ -1,4 +1,4 @@
-"""When a node's kernel is brought in step, and what a failure keeps back (section 0 of the specification)."""
+"""When a node's kernel is brought in step, and what a failure keeps back (SYN rules)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import NodeUnusable
-from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.events import Changed, Deleted, Event, NodeAddressesChanged, Stop
 from ipvsagent.model.objects import Kind, Node
 from ipvsagent.planner.facts import node_ips, primary_family
-from ipvsagent.reconciler.configuration import Message
-from ipvsagent.reconciler.mailbox import Mailbox
-from ipvsagent.reconciler.timing import Timing
+from ipvsagent.planner.plan import plan_rule_sets
+from ipvsagent.reconciler.mailbox import Mailbox, Message
+from ipvsagent.reconciler.tasks import Task
 from unit.reconciler.node import Clock, FakeNode, new_kernel
 
 OWN = Node("node-1", addresses("192.168.60.1"), zone="zone-a", pod_networks=(Network.parse("10.244.0.0/24"),))
@@ -61,10 +60,10 @@ def test_a_node_whose_first_ip_cannot_be_served_says_so_and_serves_the_other_fam
     node.hear_all([WEB], [SLICE], [replace(OWN, addresses=addresses("fd00::1", "192.168.60.1"))])
     (failure,) = node.status().failures
     assert failure.startswith("serve the primary address family: IPv6")
-    assert not node.reconciler._got_through()
+    assert not node.reconciler.got_through()
     assert _virtual_servers(node) == ["10.96.0.10:80/TCP"]
     node.hear(Changed(OWN))
-    assert node.reconciler._got_through()
+    assert node.reconciler.got_through()
 
 
 def _virtual_servers(node: FakeNode) -> list[str]:
@@ -117,12 +116,14 @@ def test_changed_pod_networks_of_the_node_change_the_rules_in_place() -> None:
     """SYN-12: kube-proxy ends with status 1 to be started again; here the rules follow, and nothing else is touched."""
     node = FakeNode(settings=BY_NODE)
     node.hear_all([WEB], [SLICE], [OWN])
-    rules = node.reconciler._node._rules
+    changed = replace(OWN, pod_networks=(Network.parse("10.245.0.0/24"),))
+    before, after = (plan_rule_sets(BY_NODE, own, tuple(Family)) for own in (OWN, changed))
+    drivers = node.kernel.drivers().rules
+    assert all(drivers[rules.family].matches(rules) for rules in before)
     node.kernel.clear_log()
-    node.hear(Changed(replace(OWN, pod_networks=(Network.parse("10.245.0.0/24"),))))
-    now = node.reconciler._node._rules
-    assert now != rules
-    assert all(node.kernel.drivers().rules[r.family].matches(r) for r in now)
+    node.hear(Changed(changed))
+    assert before != after
+    assert all(drivers[rules.family].matches(rules) for rules in after)
     assert {entry.split()[0] for entry in node.operations()} == {"commit"}
 
 
@@ -147,7 +148,7 @@ class _Gathering:
 
 def _mailbox() -> tuple[Mailbox, Clock]:
     clock = Clock()
-    mailbox = Mailbox(Timing(Counters(), clock, clock), clock)
+    mailbox = Mailbox(clock)
     mailbox.begin_pass()
     mailbox.end_pass(through=True)
     return mailbox, clock
@@ -155,7 +156,7 @@ def _mailbox() -> tuple[Mailbox, Clock]:
 
 def _wait_until_taken(mailbox: Mailbox) -> None:
     pause = threading.Event()
-    while not mailbox._queue.empty():
+    while not mailbox.is_empty():
         pause.wait(0.001)
 
 
@@ -210,19 +211,19 @@ def _faulty_node(settings: Settings | None = None) -> tuple[FakeNode, Faults]:
 @pytest.mark.parametrize(
     ("task", "operation"),
     [
-        ("write rules", RULES_WRITTEN),
-        ("create ipsets", "ip_sets: list_sets"),
-        ("create the dummy interface", "addresses: list_links"),
-        ("read node addresses", "addresses: list_addresses"),
+        (Task.WRITE_RULES, RULES_WRITTEN),
+        (Task.CREATE_SETS, "ip_sets: list_sets"),
+        (Task.CREATE_DUMMY, "addresses: list_links"),
+        (Task.READ_ADDRESSES, "addresses: list_addresses"),
     ],
 )
-def test_a_stage_that_fails_keeps_no_other_stage_back(task: str, operation: str) -> None:
+def test_a_stage_that_fails_keeps_no_other_stage_back(task: Task, operation: str) -> None:
     """SYN-09 as changed by DEV-07: Services still come and go, and the stage is made good later."""
     node, faults = _faulty_node(BY_NODE)
     faults.begin()
     faults.fail_always(operation, Fault.NOT_PERMITTED)
     node.hear(Changed(replace(OWN, pod_networks=(Network.parse("10.245.0.0/24"),))))
-    node.reconciler._attempt(task)
+    node.reconciler.actions.attempt(task)
     node.hear(Deleted(Kind.SERVICE, WEB.key), Changed(service("shop/other", "10.96.0.11")))
     assert any(f.startswith(f"{task}: ") for f in node.status().failures)
     assert _virtual_servers(node) == ["10.96.0.11:80/TCP"]

@@ -1,7 +1,7 @@
-"""Remove the agent's state from its nodes; the chart's hook runs this before the release goes.
+"""Remove the agent's state from its nodes; a hook of the chart runs this before the release is deleted.
 
-Stops the agents first, as they would repair what is removed. Then a DaemonSet runs `ipvsagent cleanup` on every node
-where they were; once all of its pods are ready, it goes, too.
+It stops the agents first, because they would repair what is removed. Then a DaemonSet runs `ipvsagent cleanup` on every
+node where they ran. When all of its pods are ready, the DaemonSet is deleted too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PAUSE_SECONDS = 1.0
 
 
 class TimedOut(Exception):
-    """What was waited for did not happen."""
+    """A condition was not met in time."""
 
 
 def main(words: list[str]) -> int:
-    """Exit code 0 when the state is gone from all nodes, else 1."""
+    """Return 0 if the state was removed from all nodes, else 1."""
     options = _parse(words)
     config.load_incluster_config()  # type: ignore[no-untyped-call]
     if options.find_api_server:

@@ -21,7 +21,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: agent
 {{- end }}
 
-{{/* Labels of every object; those that tell what an object is to the agent are its own. */}}
+{{/* Common labels of all objects. Selector labels are defined separately. */}}
 {{- define "ipvsagent.labels" -}}
 app.kubernetes.io/name: {{ include "ipvsagent.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* The configuration as the agent reads it: the values, with the address of metrics where it is left open. */}}
+{{/* The configuration for the agent: the values, with a default for the address of the metrics server. */}}
 {{- define "ipvsagent.configuration" -}}
 {{- $config := deepCopy .Values.config }}
 {{- if not $config.metricsBindAddress }}
@@ -70,7 +70,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default "10249" (regexFind "[0-9]+$" .Values.config.metricsBindAddress) }}
 {{- end }}
 
-{{/* How a probe asks: at the pod's address, which is the node's, unless health is served elsewhere alone. */}}
+{{/* The target of a probe: the address of the pod, which is the node's, unless health is served only on another address. */}}
 {{- define "ipvsagent.probe" -}}
 {{- $address := regexReplaceAll ":[0-9]+$" .root.Values.config.healthzBindAddress "" | trimPrefix "[" | trimSuffix "]" -}}
 httpGet:
@@ -82,7 +82,7 @@ httpGet:
 {{ toYaml .settings }}
 {{- end }}
 
-{{/* Where the API server is asked that the cluster IP need not answer for. */}}
+{{/* Environment variables with the address of the API server that is not the cluster IP. */}}
 {{- define "ipvsagent.apiServerEnvironment" -}}
 {{- with .Values.apiServer }}
 {{- if .host }}
@@ -94,7 +94,7 @@ httpGet:
 {{- end }}
 {{- end }}
 
-{{/* Where the agent runs, and so where its state is to be removed. */}}
+{{/* The nodes on which the agent runs, and on which its state is removed. */}}
 {{- define "ipvsagent.nodeSelector" -}}
 {{- $selector := deepCopy .Values.nodeSelector }}
 {{- with .Values.migration }}
@@ -105,7 +105,7 @@ httpGet:
 {{- toYaml $selector }}
 {{- end }}
 
-{{/* Root without privileges. NET_RAW: iptables opens raw sockets, legacy for all that it does, nft to look at ipsets. */}}
+{{/* Unprivileged root. NET_RAW: iptables opens raw sockets, legacy for every command, nft to look up ipsets. */}}
 {{- define "ipvsagent.securityContext" -}}
 privileged: false
 allowPrivilegeEscalation: false
@@ -185,7 +185,7 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* A token of the ServiceAccount for the one container that mounts it. */}}
+{{/* A ServiceAccount token, for the only container that mounts it. */}}
 {{- define "ipvsagent.tokenVolume" -}}
 - name: service-account
   projected:
@@ -211,7 +211,7 @@ helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* Runs `ipvsagent cleanup` on the nodes where the agent ran; a pod is ready once its node is clean. */}}
+{{/* Runs `ipvsagent cleanup` on the nodes where the agent ran; a pod is ready when its node is clean. */}}
 {{- define "ipvsagent.cleanupDaemonSet" -}}
 {{- $name := printf "%s-cleanup" (include "ipvsagent.fullname" .) -}}
 apiVersion: apps/v1

@@ -1,4 +1,4 @@
-"""The words of the command line."""
+"""The commands and options of the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 PLAN_FORMATS = ("table", "json", "ipvsadm", "ipset", "iptables", "ip6tables", "addresses")
 
-_EXIT_CODES = "exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration"
+_EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,8 +29,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
     run = commands.add_parser(
         "run",
         parents=[common],
-        help="keep this node's kernel in step with the cluster's Services",
-        description="Keep this node's kernel in step with the cluster's Services until SIGTERM or SIGINT",
+        help="keep this node's kernel in sync with the cluster's Services",
+        description="Keep this node's kernel in sync with the cluster's Services until SIGTERM or SIGINT",
         epilog=f"example: ipvsagent run --manifests /etc/ipvsagent/manifests --node-name node-1\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,7 +39,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "--manifests",
         metavar="DIR",
         type=Path,
-        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; followed live "
+        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; changes are followed "
         "(default: follow the API server)",
     )
     run.add_argument(
@@ -50,7 +50,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "then $KUBECONFIG or ~/.kube/config)",
     )
     run.add_argument(
-        "--master", metavar="URL", default="", help="API server, in the place of the kubeconfig's (default: none)"
+        "--master",
+        metavar="URL",
+        default="",
+        help="address of the API server, instead of the kubeconfig's (default: none)",
     )
     run.add_argument(
         "--node-name",
@@ -87,7 +90,7 @@ def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser], com
         dest="node_addresses",
         action="append",
         default=[],
-        help="address of the node; may be repeated (default: those of its Node object)",
+        help="address of the node; may be repeated (default: the addresses of its Node object)",
     )
     _add_config(plan)
     plan.add_argument("-o", "--output", choices=PLAN_FORMATS, default="table", help="format (default: %(default)s)")
@@ -99,14 +102,14 @@ def _add_cleanup(
     cleanup = commands.add_parser(
         "cleanup",
         parents=[common],
-        help="remove what this agent or kube-proxy in IPVS mode made on this node",
-        description="Remove virtual servers, kube-ipvs0, chains, jumps and ipsets; those of others stay",
+        help="remove the state that this agent or kube-proxy in IPVS mode made on this node",
+        description="Remove virtual servers, kube-ipvs0, chains, jumps and ipsets; leave those of other programs",
         epilog=f"example: ipvsagent cleanup --dry-run\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    cleanup.add_argument("--dry-run", action="store_true", help="print what would go; change nothing")
+    cleanup.add_argument("--dry-run", action="store_true", help="print what would be removed; change nothing")
     cleanup.add_argument(
-        "--all", action="store_true", dest="all_virtual_servers", help="remove virtual servers of others, too"
+        "--all", action="store_true", dest="all_virtual_servers", help="also remove virtual servers of other programs"
     )
     _add_config(cleanup)
 
@@ -125,8 +128,10 @@ def _add_configuration(
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("default", parents=[common], help="print a complete AgentConfiguration with all defaults")
     actions.add_parser("schema", parents=[common], help="print the JSON Schema of an AgentConfiguration")
-    check = actions.add_parser("check", parents=[common], help="name everything that is wrong with a file")
-    convert = actions.add_parser("convert", parents=[common], help="print kube-proxy's configuration as ours")
+    check = actions.add_parser("check", parents=[common], help="list all errors of a file")
+    convert = actions.add_parser(
+        "convert", parents=[common], help="convert kube-proxy's configuration to an AgentConfiguration"
+    )
     for action in (check, convert):
         action.add_argument(
             "file",
@@ -140,9 +145,9 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     doctor = commands.add_parser(
         "doctor",
         parents=[common],
-        help="look for what is wrong with this node, and say what to do",
-        description="Look for what is wrong with this node, and say what to do; changes nothing",
-        epilog=f"example: ipvsagent doctor -o json\nexit code 1 also tells of a finding of level fail\n{_EXIT_CODES}",
+        help="check this node for problems and suggest remedies",
+        description="Check this node for problems and suggest remedies; change nothing",
+        epilog=f"example: ipvsagent doctor -o json\nexit code 1 also means a finding of level fail\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor.add_argument(

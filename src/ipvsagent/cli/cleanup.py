@@ -10,7 +10,7 @@ from ipvsagent.cli.settings import load_settings
 
 
 def run(options: argparse.Namespace) -> int:
-    """Remove our state, or say what would go; 1 if anything could not be removed."""
+    """Remove the agent's state, or print what would be removed; return 1 if something could not be removed."""
     settings = load_settings(options.config)
     result = clean_node(settings, all_virtual_servers=options.all_virtual_servers, dry_run=options.dry_run)
     verb = "would remove" if options.dry_run else "removed"

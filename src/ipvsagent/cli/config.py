@@ -13,7 +13,7 @@ from ipvsagent.errors import ConfigurationError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what `options.action` says.
+    """Run the action in `options.action`.
 
     Raises:
         ConfigurationError: the file cannot be used; every problem is named.

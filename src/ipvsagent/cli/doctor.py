@@ -14,7 +14,7 @@ from ipvsagent.doctor.gather import read_node
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was found; 1 if anything keeps Services from working."""
+    """Print the findings; return 1 if a finding has level fail."""
     settings = load_settings(options.config)
     findings = examine(read_node(settings, options.kubeconfig or settings.kubeconfig))
     for line in json_lines(findings) if options.output == "json" else table_lines(findings):
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def table_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line a finding, its remedy below it, and the numbers at the end."""
+    """Return one line for each finding, with its remedy below, and the counts at the end."""
     width = max(len(f.check) for f in findings)
     for finding in findings:
         yield f"{finding.level:4}  {finding.check:{width}}  {finding.what}"
@@ -33,7 +33,7 @@ def table_lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def json_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """One object: the worst level, the numbers and all findings."""
+    """Return one object with the worst level, the counts and all findings."""
     answer = {"level": worst(findings), "counts": _counts(findings), "findings": findings}
     yield msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
 

@@ -1,6 +1,6 @@
-"""The command line: subcommands, and how errors become words and exit codes.
+"""The command line: subcommands, and how errors become messages and exit codes.
 
-Exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration. Data goes to stdout, all else to stderr.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Data goes to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after the program's name; None takes the process's own.
+        argv: the arguments after the program's name; None: the arguments of the process.
 
     Returns:
         The exit code.
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_NOT_POSSIBLE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the flush at exit fails
         return EXIT_NOT_POSSIBLE
 
 
@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     # Each command imports what it needs: `plan` runs where there is no pyroute2, `version` imports nothing.
     match options.command:
         case "run":
-            # A container's first process is given no signal that it does not handle: one that is to end while it still
-            # imports would go on until it is killed. It has done nothing yet; the agent replaces this handler.
+            # The first process of a container receives only signals that it handles. Without this handler, SIGTERM
+            # during the imports would have no effect. Nothing has been done yet; the agent replaces this handler.
             signal.signal(signal.SIGTERM, _end)
             from ipvsagent.cli import run
 

@@ -29,7 +29,7 @@ from ipvsagent.source.manifests import read_objects
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the desired state; problems with objects go to stderr and do not stop the others."""
+    """Print the desired state; print problems with objects to stderr and use all other objects."""
     settings = load_settings(options.config)
     addresses = _node_addresses(options.node_addresses)
     objects, problems = read_objects(options.paths)

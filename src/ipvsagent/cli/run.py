@@ -11,7 +11,7 @@ from ipvsagent.config.types import Settings
 
 
 def run(options: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT; the kernel state stays in place."""
+    """Run the agent until SIGTERM or SIGINT; the kernel state stays in place."""
     loaded = load(options.config)
     settings = loaded.settings
 

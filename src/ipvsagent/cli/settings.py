@@ -24,7 +24,7 @@ def load(path: Path | None) -> LoadedConfiguration:
 
 
 def load_settings(path: Path | None) -> Settings:
-    """As `load`, for those who need the settings alone.
+    """Load a configuration file like `load`, and return only the settings.
 
     Raises:
         ConfigurationError: the file cannot be used.

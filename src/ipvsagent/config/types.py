@@ -4,7 +4,7 @@ A row has the field's path, its form (how the value is read and written, with it
 does, and where a change counts. Reader, writer, schema, reference and `/configz` are made from these rows, so a new
 field is one row here and its use.
 
-The defaults serve a node without any configuration file. Rule IDs are those of section 13 (CFG).
+The defaults serve a node without any configuration file. Rule IDs: CFG.
 """
 
 from __future__ import annotations

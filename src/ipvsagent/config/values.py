@@ -30,7 +30,7 @@ HEALTH_PORT, METRICS_PORT = 10256, 10249
 
 
 class LocalDetectionMode(enum.StrEnum):
-    """How the agent distinguishes traffic of this node's pods from other traffic (section 14)."""
+    """How to recognise traffic of this node's pods (LOC rules)."""
 
     CLUSTER_CIDR = "ClusterCIDR"
     NODE_CIDR = "NodeCIDR"
@@ -39,7 +39,7 @@ class LocalDetectionMode(enum.StrEnum):
 
 
 class NodePortAddresses(Struct, frozen=True):
-    """The node addresses on which NodePorts answer (section 9).
+    """The node addresses on which NodePorts answer (NP rules).
 
     Args:
         networks: empty: all node addresses (NP-01).

@@ -1,4 +1,4 @@
-"""Asking the API server: does it answer, what is allowed, which nodes are there."""
+"""Requests to the API server: its latency, permissions, and the addresses of nodes."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class _Review(Struct):
 
 
 def has_access(kubeconfig: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is any way to an API server; looking is cheaper than importing the client."""
+    """Return whether access to an API server is configured, without importing the client."""
     default = Path(environment.get("HOME", "/")) / ".kube/config"
     return bool(kubeconfig or environment.get("KUBECONFIG")) or _SERVICE_ACCOUNT_TOKEN.exists() or default.exists()
 
 
 def measure(transport: KubernetesTransport) -> float:
-    """Seconds that one small request takes, connection included.
+    """Return how many seconds a small request takes, including the connection.
 
     Raises:
         SourceError: no answer, or one that refuses this client or tells of a broken server.
@@ -79,7 +79,7 @@ def measure(transport: KubernetesTransport) -> float:
 
 
 def ask_permissions(transport: KubernetesTransport) -> tuple[Permission, ...]:
-    """The permissions that this client lacks.
+    """Return the permissions that this client does not have.
 
     Raises:
         SourceError: the API server did not tell.
@@ -88,7 +88,7 @@ def ask_permissions(transport: KubernetesTransport) -> tuple[Permission, ...]:
 
 
 def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Address, ...]]:
-    """The addresses of all nodes by name.
+    """Return the addresses of all nodes by name.
 
     Raises:
         SourceError: the API server did not tell.
@@ -97,7 +97,7 @@ def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Addre
 
 
 def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[str, ...]]:
-    """The Services that ask for a scheduler of their own, by its name (DEV-15); unknown words are left out.
+    """Return the Services that request a scheduler, by scheduler (DEV-15); leave out unknown schedulers.
 
     Raises:
         SourceError: the API server did not tell.
@@ -114,7 +114,7 @@ def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[s
 
 
 def _list(transport: KubernetesTransport, resource: str, kind: type[T]) -> Iterator[T]:
-    """All objects of a resource of the core group, page by page."""
+    """Yield all objects of a resource of the core group, page by page."""
     query = {"limit": str(_PAGE)}
     while True:
         with transport.get(f"/api/v1/{resource}", query, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:

@@ -1,4 +1,4 @@
-"""The table of checks, and putting it to a snapshot."""
+"""The table of all checks, and a function that runs them on a snapshot."""
 
 from __future__ import annotations
 
@@ -251,12 +251,12 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(node: NodeSnapshot, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """Make every check; each gives at least one finding, in the table's order."""
+    """Run all checks; return at least one finding for each, in the order of the table."""
     return [finding for check in checks for finding in _findings(check, node)]
 
 
 def worst(findings: Iterable[Finding]) -> Level:
-    """The worst level of all."""
+    """Return the worst level of all findings."""
     order = list(Level)
     return max((f.level for f in findings), key=order.index, default=Level.OK)
 

@@ -1,4 +1,4 @@
-"""Reading what the kernel and other programs keep in files.
+"""Read state of the kernel and of other programs from files.
 
 ``/proc/net`` would be the network namespace of the main thread, so it is read as ``/proc/thread-self/net``.
 """
@@ -39,7 +39,7 @@ _KTHREADD = "kthreadd"  # process 2 of a machine, and of no container
 
 
 def read_sysctls(root: Path, links: Iterable[str]) -> dict[str, str]:
-    """The kernel settings that exist."""
+    """Return the kernel settings that exist."""
     found: dict[str, str] = {}
     for key in (*SYSCTLS, *(f"net/ipv4/conf/{link}/rp_filter" for link in links)):
         with contextlib.suppress(FileNotFoundError):
@@ -48,19 +48,19 @@ def read_sysctls(root: Path, links: Iterable[str]) -> dict[str, str]:
 
 
 def is_read_only(root: Path, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether kernel settings are mounted so that nothing can be written: where a container has the host's, those."""
+    """Return whether kernel settings are mounted read-only; in a container, the host's settings if they are mounted."""
     folder = environment.get(NETWORK_SETTINGS) or root / "proc/sys"
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def read_capabilities(root: Path) -> int:
-    """The effective capabilities of this thread."""
+    """Return the effective capabilities of this thread."""
     text = (root / "proc/thread-self/status").read_text(encoding="ascii", errors="replace")
     return next((int(line.split()[1], 16) for line in text.splitlines() if line.startswith("CapEff:")), 0)
 
 
 def read_processes(root: Path) -> list[Process]:
-    """All programs that can be seen; kernel threads have no arguments and are left out."""
+    """Return all visible programs, without kernel threads, which have no arguments."""
     found = []
     for folder in (root / "proc").iterdir():
         if not folder.name.isdigit():
@@ -73,7 +73,7 @@ def read_processes(root: Path) -> list[Process]:
 
 
 def sees_host_processes(root: Path) -> bool:
-    """Whether the processes are the machine's, and not those of a container."""
+    """Return whether the visible processes are those of the host and not of a container."""
     try:
         return (root / "proc/2/comm").read_text(encoding="ascii", errors="replace").strip() == _KTHREADD
     except OSError:
@@ -81,7 +81,7 @@ def sees_host_processes(root: Path) -> bool:
 
 
 def read_connection_table(root: Path) -> tuple[int, int]:
-    """Hash buckets of the IPVS connection table, and live connections; zeros without IPVS."""
+    """Return the hash buckets of the IPVS connection table and the number of connections; zeros without IPVS."""
     net = root / "proc/thread-self/net"
     try:
         with (net / "ip_vs").open(encoding="ascii") as file:
@@ -95,7 +95,7 @@ def read_connection_table(root: Path) -> tuple[int, int]:
 
 
 def read_default_route_links(root: Path) -> tuple[str, ...]:
-    """The interfaces of default routes of both families."""
+    """Return the interfaces of default routes of both families."""
     net = root / "proc/thread-self/net"
     found: set[str] = set()
     with contextlib.suppress(FileNotFoundError):
@@ -112,7 +112,7 @@ def read_default_route_links(root: Path) -> tuple[str, ...]:
 
 
 def read_networkd_files(root: Path) -> tuple[ConfigurationFile, ...]:
-    """The ``.network`` files in the order in which systemd-networkd reads them, each with its drop-ins."""
+    """Return the ``.network`` files in the order in which systemd-networkd reads them, each with its drop-ins."""
     by_name: dict[str, Path] = {}
     for folder in reversed(_NETWORKD_FOLDERS):
         by_name |= {path.name: path for path in (root / folder).glob("*.network")}
@@ -125,7 +125,7 @@ def read_networkd_files(root: Path) -> tuple[ConfigurationFile, ...]:
 
 
 def read_network_manager_files(root: Path) -> tuple[ConfigurationFile, ...]:
-    """NetworkManager's settings."""
+    """Return NetworkManager's settings."""
     paths = [root / "etc/NetworkManager/NetworkManager.conf"]
     for folder in _NETWORK_MANAGER_FOLDERS:
         paths += sorted((root / folder).glob("*.conf"))

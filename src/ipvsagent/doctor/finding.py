@@ -1,4 +1,4 @@
-"""What an examination answers."""
+"""Results of the checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Level(enum.StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"  # works, but not as well as it should, or could not be looked at
@@ -16,7 +16,7 @@ class Level(enum.StrEnum):
 
 
 class Trouble(Struct, frozen=True):
-    """Something that a check found.
+    """A problem that a check found.
 
     Args:
         what: the fact, with the values that show it.
@@ -29,7 +29,7 @@ class Trouble(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """One line of the answer: a check that is fine, or one of its troubles.
+    """One result: a check without problems, or one of its problems.
 
     Args:
         check: the check's stable name, as in docs/reference/doctor.md.
@@ -43,16 +43,16 @@ class Finding(Struct, frozen=True):
 
 
 def warn(what: str, remedy: str) -> Trouble:
-    """A trouble of level warn."""
+    """Return a problem of level warn."""
     return Trouble(Level.WARN, what, remedy)
 
 
 def fail(what: str, remedy: str) -> Trouble:
-    """A trouble of level fail."""
+    """Return a problem of level fail."""
     return Trouble(Level.FAIL, what, remedy)
 
 
 def enumerate_few(names: list[str], most: int = 5) -> str:
-    """The first names of a list, and how many more there are."""
+    """Return the first names of a list, and the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

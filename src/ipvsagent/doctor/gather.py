@@ -1,4 +1,4 @@
-"""Reading a node once, part by part; a part that cannot be read is noted with its reason, and the others go on.
+"""Read the state of a node once, part by part. If a part cannot be read, record the reason and continue.
 
 Nothing is changed on the node, and no module is loaded: netlink families and iptables tables whose module is absent
 are not asked.
@@ -28,9 +28,9 @@ from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
-from ipvsagent.reconciler.adopt import list_entries, read_kernel
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.reconciler.adoption import list_entries, read_kernel
 from ipvsagent.source.transport import KubernetesTransport
+from ipvsagent.transient_errors import retry_transient
 
 _AS_ROOT = "run as root, or with the capability NET_ADMIN"
 _SEE_REASON = "see the reason; the other checks are not affected"
@@ -38,7 +38,7 @@ _GIVE_KUBECONFIG = "give `--kubeconfig FILE`, or run in a pod with a service acc
 
 
 def read_node(settings: Settings, kubeconfig: str = "", *, root: Path = Path("/")) -> NodeSnapshot:
-    """Read everything.
+    """Read all parts.
 
     Args:
         kubeconfig: path; empty for the pod's service account, else the default kubeconfig.
@@ -134,8 +134,8 @@ class _Reader:
     def _read_links(self) -> None:
         driver = AddressDriver()
         try:
-            links = tuple(patiently(driver.list_links))
-            self._fields["addresses"] = tuple(patiently(driver.list_addresses))
+            links = tuple(retry_transient(driver.list_links))
+            self._fields["addresses"] = tuple(retry_transient(driver.list_addresses))
         finally:
             driver.close()
         self._fields["links"] = links
@@ -147,10 +147,10 @@ class _Reader:
             return
         driver = IpSetDriver()
         try:
-            self._fields["ip_sets"] = tuple(patiently(driver.list_sets))
+            self._fields["ip_sets"] = tuple(retry_transient(driver.list_sets))
             names = {name for pair in NODE_PORT_SETS.values() for name in pair}
             specs = [s for s in set_specs(Family.IPV4) if s.name in names]
-            ports = {e.port for spec in specs for e in patiently(partial(list_entries, driver, spec))}
+            ports = {e.port for spec in specs for e in retry_transient(partial(list_entries, driver, spec))}
             self._fields["node_ports"] = tuple(sorted(ports))
         finally:
             driver.close()
@@ -161,8 +161,8 @@ class _Reader:
         families = tuple(Family) if self._modules.is_loaded("ip_set") else ()
         ipvs, addresses, ip_sets = IpvsDriver(), AddressDriver(), IpSetDriver()
         try:
-            self._fields["virtual_servers"] = tuple(patiently(ipvs.list_virtual_servers))
-            ledger = patiently(lambda: read_kernel(ipvs, addresses, ip_sets, families=families))
+            self._fields["virtual_servers"] = tuple(retry_transient(ipvs.list_virtual_servers))
+            ledger = retry_transient(lambda: read_kernel(ipvs, addresses, ip_sets, families=families))
             self._fields["foreign"] = frozenset(ledger.foreign)
         finally:
             for driver in (ipvs, addresses, ip_sets):
@@ -229,7 +229,7 @@ class _Reader:
 
 
 def _saved_rules(variant: str, family: Family) -> SavedRules:
-    """The rules of one variant and family.
+    """Return the rules of one variant and family.
 
     Raises:
         ToolMissing, NotSupported: this variant cannot be used here.
@@ -243,7 +243,7 @@ def _saved_rules(variant: str, family: Family) -> SavedRules:
 
 
 def _policies(text: str) -> dict[str, str]:
-    """The policies of built-in chains, by ``TABLE CHAIN``."""
+    """Return the policies of built-in chains, by ``TABLE CHAIN``."""
     found: dict[str, str] = {}
     table = ""
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""What the files of network managers say about an interface."""
+"""Read from the files of network managers whether they manage an interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DUMMY_TYPES = {"Name": None, "OriginalName": None, "Kind": "dummy", "Type": "et
 
 
 def networkd_owner(files: Iterable[ConfigurationFile], interface: str) -> ConfigurationFile | None:
-    """The ``.network`` file by which systemd-networkd manages a dummy interface; None if it leaves it alone.
+    """Return the ``.network`` file with which systemd-networkd manages a dummy interface, or None.
 
     Args:
         files: in the order in which networkd reads them; the first that matches counts.
@@ -27,7 +27,7 @@ def networkd_owner(files: Iterable[ConfigurationFile], interface: str) -> Config
 
 
 def leaves_dummy_alone(files: Iterable[ConfigurationFile], interface: str) -> bool:
-    """Whether NetworkManager is told that a dummy interface is not its own."""
+    """Return whether NetworkManager is configured to ignore the dummy interface."""
     for file in files:
         settings = list(_settings(file.text))
         for section, key, value in settings:
@@ -42,7 +42,7 @@ def leaves_dummy_alone(files: Iterable[ConfigurationFile], interface: str) -> bo
 
 
 def _settings(text: str) -> Iterator[tuple[str, str, str]]:
-    """Section, key and value of each line of an INI file in which keys may repeat."""
+    """Yield section, key and value of each line of an INI file, in which keys may repeat."""
     section = ""
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
@@ -53,7 +53,7 @@ def _settings(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _holds(key: str, value: str, interface: str) -> bool:
-    """Whether one line of ``[Match]`` holds for a dummy interface; lines about its hardware do not."""
+    """Return whether a line of ``[Match]`` matches a dummy interface; lines about hardware do not."""
     if key not in _DUMMY_TYPES:
         return False
     text = _DUMMY_TYPES[key] or interface

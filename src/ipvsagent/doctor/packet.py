@@ -1,4 +1,4 @@
-"""Walking a sample packet through saved rules, with a third answer for what cannot be told.
+"""Trace a sample packet through saved rules; the result may be unknown.
 
 Few matches are understood; a rule with another one may or may not hold. So a verdict is given only where it follows
 from rules that surely hold, and a packet that some rule may have accepted before counts as accepted.
@@ -31,7 +31,7 @@ class Packet(Struct, frozen=True):
 
 
 class Fate(enum.Enum):
-    """What becomes of a packet."""
+    """The result for a packet."""
 
     ACCEPTED = enum.auto()  # surely, or perhaps
     DROPPED = enum.auto()
@@ -40,14 +40,14 @@ class Fate(enum.Enum):
 
 
 class Outcome(Struct, frozen=True):
-    """A fate, and the rule or policy that decided."""
+    """A result, and the rule or policy that decided it."""
 
     fate: Fate
     because: str = ""
 
 
 def walk_input(rules: SavedRules, packet: Packet) -> Outcome:
-    """The packet's way through filter INPUT; chains of Kubernetes' own are passed by."""
+    """Trace a packet through filter INPUT, except the chains of Kubernetes."""
     chains = rules.chains.get("filter", {})
     outcome = _walk(chains, "INPUT", packet, _DEPTH)
     if outcome.fate in (Fate.ACCEPTED, Fate.DROPPED):
@@ -76,12 +76,12 @@ def _walk(chains: dict[str, tuple[Words, ...]], name: str, packet: Packet, depth
 
 
 def target_of(rule: Words) -> str:
-    """The chain or verdict after ``-j`` or ``-g``; empty for a rule that only counts."""
+    """Return the chain or verdict after ``-j`` or ``-g``; empty for a rule that only counts."""
     return next((rule[i + 1] for i, word in enumerate(rule[:-1]) if word in ("-j", "-g")), "")
 
 
 def matches(rule: Words, packet: Packet) -> bool | None:
-    """Whether all matches of a rule hold for a packet; None if that cannot be told."""
+    """Return whether a rule matches a packet; None if this is unknown."""
     answers: list[bool | None] = []
     negated = False
     words = iter(rule)
@@ -104,7 +104,7 @@ def matches(rule: Words, packet: Packet) -> bool | None:
 
 
 def ports_of(rule: Words) -> list[range]:
-    """The destination ports that a rule names; empty if it names none."""
+    """Return the destination ports in a rule; empty if there are none."""
     for option in ("--dport", "--dports"):
         if option in rule[:-1]:
             return _ranges(rule[rule.index(option) + 1])

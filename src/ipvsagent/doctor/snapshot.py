@@ -1,4 +1,4 @@
-"""A node as the checks see it: values that were read once."""
+"""The state of a node for the checks: values that were read once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Words = tuple[str, ...]
 
 
 class Part(enum.StrEnum):
-    """What is read apart, and may be unreadable apart; the value says it in words."""
+    """A part of the state that is read separately; the value is its description."""
 
     MODULES = "kernel modules"
     CAPABILITIES = "capabilities of this process"
@@ -45,14 +45,14 @@ class Part(enum.StrEnum):
 
 
 class Unread(Struct, frozen=True):
-    """Why a part could not be read."""
+    """The reason why a part could not be read."""
 
     reason: str
     remedy: str
 
 
 class ModuleState(enum.StrEnum):
-    """Whether the kernel has a module."""
+    """The state of a kernel module."""
 
     LOADED = "loaded"  # or built in
     LOADABLE = "loadable"
@@ -60,7 +60,7 @@ class ModuleState(enum.StrEnum):
 
 
 class SavedRules(Struct, frozen=True):
-    """What iptables-save of one variant and family printed.
+    """The output of iptables-save of one variant and family.
 
     Args:
         chains: the rules of each chain by table, built-in ones included.
@@ -74,12 +74,12 @@ class SavedRules(Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """Number of rules."""
+        """Return the number of rules."""
         return sum(len(rules) for table in self.chains.values() for rules in table.values())
 
     @property
     def chain_names(self) -> list[str]:
-        """``TABLE CHAIN`` of every chain, sorted."""
+        """Return ``TABLE CHAIN`` of every chain, sorted."""
         return sorted(f"{table} {chain}" for table, chains in self.chains.items() for chain in chains)
 
 
@@ -95,7 +95,7 @@ class Process(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The program without its folder, and without the arguments that some programs (k3s) put there."""
+        """Return the program's name without its directory and the arguments that some programs (k3s) add."""
         return self.words[0].partition(" ")[0].rpartition("/")[2]
 
 
@@ -107,19 +107,19 @@ class ConfigurationFile(Struct, frozen=True):
 
 
 class Permission(Struct, frozen=True):
-    """Something that the agent asks the API server for."""
+    """A permission that the agent needs at the API server."""
 
     group: str  # empty for the core group
     resource: str
     verb: str
-    needed: bool = True  # False: only told of, not served with
+    needed: bool = True  # False: used for reports only, not to serve traffic
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
 
 
 class NodeSnapshot(Struct, frozen=True):
-    """All that the checks look at; a part in `unread` holds its default.
+    """Everything that the checks use; a part in `unread` has its default value.
 
     Args:
         modules: states of those that are asked for; absent ones were not.
@@ -136,7 +136,7 @@ class NodeSnapshot(Struct, frozen=True):
         api_seconds: how long one request took; None without access to an API server.
         api_error: why the API server does not answer; empty if it does, or is not known.
         nodes: addresses by node name.
-        service_schedulers: the Services that ask for a scheduler of their own, by its name.
+        service_schedulers: the Services that request a scheduler, by scheduler.
         in_pod: whether this process is a container's in a cluster.
     """
 
@@ -178,27 +178,27 @@ class NodeSnapshot(Struct, frozen=True):
 
     @property
     def vips(self) -> frozenset[Address]:
-        """The addresses on the dummy interface."""
+        """Return the addresses on the dummy interface."""
         return frozenset(a.address for a in self.addresses if a.link_name == DUMMY_INTERFACE)
 
     @property
     def own_addresses(self) -> frozenset[Address]:
-        """The addresses on all other interfaces."""
+        """Return the addresses on all other interfaces."""
         return frozenset(a.address for a in self.addresses if a.link_name != DUMMY_INTERFACE)
 
     @property
     def kernel_version(self) -> tuple[int, int]:
-        """Such as (6, 1); zeros if it cannot be told."""
+        """Return the kernel version, such as (6, 1); zeros if it is unknown."""
         numbers = re.match(r"(\d+)\.(\d+)", self.kernel_release)
         return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
     def number(self, key: str) -> int | None:
-        """A kernel setting that is one number; None where the kernel lacks it."""
+        """Return a numeric kernel setting; None if the kernel does not have it."""
         try:
             return int(self.sysctls[key])
         except (KeyError, ValueError):
             return None
 
     def running(self, *names: str) -> list[Process]:
-        """The processes of these names."""
+        """Return the processes with these names."""
         return [p for p in self.processes if p.name in names]

@@ -7,6 +7,7 @@ and the codecs copy instead of converting. Text exists only at the edges (`Addre
 from __future__ import annotations
 
 import enum
+import re
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from msgspec import Struct
@@ -52,15 +53,20 @@ class Address(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read the usual text form, dotted decimal or colon hexadecimal.
+        """Read the text of an address as kube-proxy does, in the spellings that older API servers stored as well.
+
+        Leading zeros mean nothing: ``010.0.0.1`` is 10.0.0.1, and ``fd00::00001`` is fd00::1. An IPv4-mapped
+        IPv6 address such as ``::ffff:10.0.0.1`` is the IPv4 address.
 
         Raises:
-            ValueError: not an address; zones (``%eth0``), leading zeros and blanks are refused.
+            ValueError: not an address; zones (``%eth0``) and blanks are refused.
         """
+        family = _AF_INET6 if ":" in text else _AF_INET
         try:
-            return cls(inet_pton(_AF_INET6 if ":" in text else _AF_INET, text))
+            packed = inet_pton(family, text)
         except (OSError, UnicodeError, ValueError):
-            raise ValueError(f"{text!r} is not an IP address") from None
+            packed = _packed_without_leading_zeros(family, text)
+        return cls(packed[12:] if packed.startswith(_MAPPED_PREFIX) else packed)
 
     @property
     def family(self) -> Family:
@@ -105,15 +111,18 @@ class Address(bytes):
         """0.0.0.0 or ::."""
         return not any(self)
 
-    @property
-    def is_mapped_ipv4(self) -> bool:
-        """::ffff:0:0/96, an IPv4 address written as IPv6, which the kernel does not route."""
-        return len(self) == 16 and self[:12] == _MAPPED_PREFIX
-
 
 _AF_INET, _AF_INET6 = int(AF_INET), int(AF_INET6)  # plain numbers are converted twice as fast
 _LOOPBACK_6 = bytes(15) + b"\x01"
-_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+_LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")  # of each number, whose last digit stays
+
+
+def _packed_without_leading_zeros(family: int, text: str) -> bytes:
+    try:
+        return inet_pton(family, _LEADING_ZEROS.sub("", text))
+    except (OSError, UnicodeError, ValueError):
+        raise ValueError(f"{text!r} is not an IP address") from None
 
 
 class Network(Struct, frozen=True, gc=False):
@@ -129,14 +138,19 @@ class Network(Struct, frozen=True, gc=False):
     def parse(cls, text: str) -> Network:
         """Read ``ADDRESS/LENGTH``; host bits are cleared (SVC-10), a missing length means one address.
 
+        The length of an IPv4-mapped range counts from the first of 128 bits: ``::ffff:10.0.0.0/104`` is 10.0.0.0/8.
+
         Raises:
             ValueError: neither an address nor a CIDR.
         """
         head, slash, tail = text.partition("/")
         try:
             address = Address.parse(head)
-            length = int(tail) if slash else address.family.bits
-            if (slash and (not tail.isascii() or not tail.isdigit())) or length > address.family.bits:
+            if slash and not (tail.isascii() and tail.isdigit()):
+                raise ValueError
+            bits_before = (128 if ":" in head else 32) - address.family.bits
+            length = int(tail) - bits_before if slash else address.family.bits
+            if not 0 <= length <= address.family.bits:
                 raise ValueError
         except ValueError:
             raise ValueError(f"{text!r} is not a CIDR") from None

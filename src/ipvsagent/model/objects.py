@@ -89,6 +89,7 @@ class Service(Struct, frozen=True, gc=False):
     external_ips: tuple[Address, ...] = ()  # SVC-08
     load_balancer_ips: tuple[Address, ...] = ()  # ipMode VIP only (SVC-09)
     source_ranges: tuple[Network, ...] = ()  # SVC-10
+    source_ranges_unread: bool = False  # some could not be read: without others of its family nobody enters (DEV-60)
     internal_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     external_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     affinity_timeout_seconds: int = 0  # 0: no session affinity (SVC-07)
@@ -170,7 +171,8 @@ class Problem(Struct, frozen=True, gc=False, order=True):
 
     Args:
         reason: what is wrong and what follows from it, without a final full stop.
-        label: one of InvalidObject, AddressConflict, AddressRefused, UnrestrictedAddress,
+        label: one of InvalidObject, AddressConflict, AddressRefused, DoubtfulAddress,
+            UnrestrictedAddress, UnmatchedPorts, NodeUnknown,
             FailedToStartServiceHealthcheck.
     """
 

@@ -136,7 +136,7 @@ class LinkAddress(Struct, frozen=True, gc=False):
 
 
 class SetType(enum.StrEnum):
-    """The ipset types in use (section 6 of the specification)."""
+    """The ipset types in use (SET-01 to SET-18)."""
 
     HASH_IP = "hash:ip"
     HASH_IP_PORT = "hash:ip,port"

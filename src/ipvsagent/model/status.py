@@ -38,6 +38,7 @@ class Status(Struct, frozen=True):
         problems: of objects and their source, conflicts included.
         prepared: whether the first synchronisation has ended, even with failures.
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
+        node_unknown: why the cluster does not know this node by its name; empty if it does (DEV-65).
         health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
         no_local_endpoints: number of Services with policy Local that have endpoints, but none on this node (EP-38).
         health_check_addresses: where those ports are served; an unspecified address is all of its family (HC-11).
@@ -53,6 +54,7 @@ class Status(Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     prepared: bool = False
     node_eligible: bool = False
+    node_unknown: str = ""
     health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})
     health_check_addresses: tuple[Address, ...] = ()
     no_local_endpoints: Mapping[NoLocalEndpoints, int] = MappingProxyType({})

@@ -1,8 +1,11 @@
 """Which external addresses a Service may claim on this node.
 
-External IPs and load balancer addresses come from whoever may write Services (the class of CVE-2020-8554): taking an
-address that belongs to somebody else would cut this node off from it, or its traffic would go to the claimant.
-Addresses that no Service can have at all, such as loopback ones, are refused when objects are decoded.
+Everybody who may write Services can set external IPs and load balancer addresses (CVE-2020-8554). If the agent took an
+address of another machine, this node could not reach that machine, or its traffic would go to the Service. Addresses
+that no Service can have, such as loopback addresses, are refused when objects are decoded.
+
+Addresses of nodes and API servers are facts. The cluster CIDR is a guess: in flat networks it holds nodes and internal
+load balancers, too. Where node addresses show that, an address inside is served and reported (DEV-64).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from ipvsagent.planner.facts import NodeFacts
 
 
 class AddressPolicy(Struct, frozen=True):
-    """What is allowed in one field of a Service (design, section 4).
+    """What is allowed in one field of a Service (DEV-36).
 
     Args:
         field: path of the field, for problems.
@@ -31,21 +34,24 @@ class AddressPolicy(Struct, frozen=True):
     settings: Settings
 
     def takeable(self, service: Service, addresses: Iterable[Address], problems: list[Problem]) -> tuple[Address, ...]:
-        """The addresses that may be served; a problem is added for each of the others."""
+        """Return the addresses that may be served; add a problem for each of the others."""
         usable = []
         for address in addresses:
             objection = self._objection(address)
             if objection:
                 reason = f"{address} {objection}; it is not served here"
                 problems.append(Problem("Service", str(service.key), self.field, reason, "AddressRefused"))
-            else:
-                usable.append(address)
+                continue
+            usable.append(address)
+            if doubt := self._doubt(address):
+                reason = f"{address} {doubt}; it is served"
+                problems.append(Problem("Service", str(service.key), self.field, reason, "DoubtfulAddress"))
         return tuple(usable)
 
     def _objection(self, address: Address) -> str:
-        """Why an address may not be taken; empty if it may. What is no VIP of others, this node may always serve."""
+        """Return why an address may not be served, or an empty text."""
         node = self.node
-        # A cluster IP stays one where a node has it on an interface of its own, as a DNS cache on the node does.
+        # A cluster IP remains a cluster IP if another interface of the node has it, as with a DNS cache on the node.
         if address in node.infrastructure_addresses:
             return "is the cluster IP of the API server or the cluster DNS"
         for network in self.settings.service_networks:
@@ -59,6 +65,21 @@ class AddressPolicy(Struct, frozen=True):
             return "is an address of another node"
         if address in node.api_server_addresses:
             return "is an address of the API server"
-        network_of_pods = self.settings.cluster_network(address.family)
-        inside = network_of_pods is not None and address in network_of_pods
-        return f"lies in the cluster CIDR {network_of_pods}" if inside else ""
+        around = self._pod_network_around(address)
+        return f"lies in the cluster CIDR {around}" if around and not self._holds_nodes(around) else ""
+
+    def _doubt(self, address: Address) -> str:
+        """What speaks against serving an address without proving anything; empty if nothing does."""
+        network = None if address in self.node.addresses else self._pod_network_around(address)
+        if network is None:
+            return ""
+        return f"lies in the cluster CIDR {network}, which holds nodes too, so it may be a pod's or nobody's"
+
+    def _pod_network_around(self, address: Address) -> Network | None:
+        """The cluster CIDR that an address lies in, unless the operator has allowed the address."""
+        network = self.settings.cluster_network(address.family)
+        return network if network is not None and not self.allowed and address in network else None
+
+    def _holds_nodes(self, network: Network) -> bool:
+        """Whether a cluster CIDR spans more than pods, as in flat networks: it does not tell whose an address is."""
+        return any(a in network for a in (*self.node.internal_addresses, *self.node.other_node_addresses))

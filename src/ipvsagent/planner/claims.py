@@ -1,7 +1,7 @@
-"""Who owns a virtual server when several Services claim its address, port and protocol.
+"""Decide which Service owns a virtual server if several claim its address, port and protocol (DEV-14).
 
-A cluster IP goes before other ways in; then the oldest Service wins, then the first by namespace and name
-(DEV-14). The answer depends on the claims alone, never on the order in which they were heard.
+A cluster IP has precedence; then the oldest Service wins, then the first one by namespace and name. The result depends
+only on the claims and not on the order in which they were added.
 
 Invariant: each claimed virtual server has exactly one owner.
 """
@@ -27,7 +27,7 @@ class Claim(NamedTuple):
     @classmethod
     def of(cls, kind: FrontendKind, created_at: str, service: ObjectKey) -> Claim:
         """Make the claim of a frontend."""
-        # An unknown age is the youngest: it must not take anything from a Service whose age is known.
+        # A Service of unknown age counts as the youngest, so it takes nothing from a Service whose age is known.
         return cls(0 if kind is FrontendKind.CLUSTER_IP else 1, created_at or _YOUNGEST, service)
 
 
@@ -39,20 +39,20 @@ class Claims:
         self._losers: dict[VirtualServerKey, list[Claim]] = {}  # only where there are any; sorted
 
     def owner(self, key: VirtualServerKey) -> ObjectKey | None:
-        """The Service that owns a virtual server; None if nobody claims it."""
+        """Return the Service that owns a virtual server, or None."""
         claim = self._owners.get(key)
         return claim.service if claim else None
 
     def losers_of(self, key: VirtualServerKey) -> Sequence[Claim]:
-        """The claims on one virtual server that lost, best first."""
+        """Return the lost claims on a virtual server, best first."""
         return self._losers.get(key, ())
 
     def losers(self) -> Mapping[VirtualServerKey, list[Claim]]:
-        """Every conflict: the claims that lost, best first."""
+        """Return all conflicts: the lost claims by virtual server, best first."""
         return self._losers
 
     def withdraw(self, key: VirtualServerKey, service: ObjectKey) -> None:
-        """Take back a Service's claim; the best of the losers, if any, becomes the owner."""
+        """Remove a Service's claim; the best of the lost claims, if any, becomes the owner."""
         losers = self._losers.get(key, [])
         if self._owners[key].service == service:
             if losers:
@@ -65,14 +65,14 @@ class Claims:
             self._losers.pop(key, None)
 
     def take_free(self, key: VirtualServerKey, kind: FrontendKind, created_at: str, service: ObjectKey) -> bool:
-        """Enter a frontend's claim on a virtual server if nobody claims that; answer whether it is the owner now."""
+        """Add a claim if nobody claims the virtual server; return whether the claim is the owner now."""
         if key in self._owners:
             return False
         self._owners[key] = Claim.of(kind, created_at, service)
         return True
 
     def enter(self, key: VirtualServerKey, claim: Claim) -> None:
-        """Enter a claim of a Service that has none on this virtual server."""
+        """Add the claim of a Service that has no claim on this virtual server."""
         owner = self._owners.get(key)
         if owner is None:
             self._owners[key] = claim

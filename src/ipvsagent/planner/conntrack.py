@@ -1,4 +1,4 @@
-"""Which flows of connection tracking are stale (rules CT-03 to CT-08, with DEV-21 and DEV-22).
+"""Find stale flows in connection tracking (CT-03 to CT-08, DEV-21, DEV-22).
 
 UDP and SCTP clients that go on sending keep their flow alive, and with it the real server that it was bound to. Once
 that one is gone, their packets go nowhere until the flow goes, too. TCP needs none of this: the client notices.
@@ -13,14 +13,14 @@ from ipvsagent.model.flows import Flow
 from ipvsagent.model.state import VirtualServerKey
 
 CLEANED_PROTOCOLS = (Protocol.UDP, Protocol.SCTP)
-"""Protocols without a connection that ends when its other side goes; TCP flows are never touched."""
+"""Protocols without connections whose flows may become stale; TCP flows are never deleted."""
 
-Place = tuple[Address, int]
+AddressAndPort = tuple[Address, int]
 """Address and port (host byte order) of a real server."""
 
 
-def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Collection[Place]]) -> list[Flow]:
-    """Choose the flows to certain frontends that lead elsewhere than to one of their real servers.
+def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Collection[AddressAndPort]]) -> list[Flow]:
+    """Return the flows to these frontends that do not go to one of their real servers.
 
     A frontend is matched by its exact address, port and protocol, node ports included: they are virtual servers on
     node addresses (CT-04, DEV-22). Flows that were never translated have the frontend itself as the answering side,

@@ -1,7 +1,7 @@
 """The desired state of the whole node, changed one Service's plan at a time.
 
 `Desired` unites the plans: it settles claims and counts how many frontends share an address or a set entry. A
-change answers what it touched, so that whoever compares with the kernel looks at that and at nothing else.
+change answers what it touched, so that only these items are compared with the kernel.
 
 Invariant: the state depends on the plans held, not on the order in which they came.
 """
@@ -49,7 +49,7 @@ class Touched:
 
 
 class Desired:
-    """What the kernel should hold, from the plans of all Services."""
+    """The state that the kernel should have, from the plans of all Services."""
 
     def __init__(self) -> None:
         self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
@@ -64,7 +64,7 @@ class Desired:
         self._health_checks_copy: Mapping[ObjectKey, tuple[HealthCheck, ...]] | None = None
 
     def __len__(self) -> int:
-        """Number of Services that have a plan."""
+        """Return the number of Services that have a plan."""
         return len(self._plans)
 
     @property
@@ -83,7 +83,7 @@ class Desired:
         return self._claims.owner(key)
 
     def replace(self, service: ObjectKey, plan: ServicePlan | None) -> Touched:
-        """Put a Service's plan in the place of its earlier one.
+        """Replace the plan of a Service.
 
         Args:
             plan: None removes the Service.
@@ -129,23 +129,23 @@ class Desired:
         return touched
 
     def conflicts(self) -> Iterator[Problem]:
-        """Every claim that lost, as a problem of the Service that lost it."""
+        """Return every lost claim as a problem of the Service that lost it."""
         for key in self._claims.losers():
             yield from self._conflicts_over(key)
 
     def problems(self) -> Iterator[Problem]:
-        """Problems of all plans, conflicts included."""
+        """Return the problems of all plans, including conflicts."""
         for service in self._troubled:
             yield from self._plans[service].problems
         yield from self.conflicts()
 
     def take_doubtful(self) -> list[Origin]:
-        """Origins whose problems may have changed since this was last asked; each change of a plan adds few."""
+        """Return the origins whose problems may have changed since the last call."""
         doubtful, self._doubtful = self._doubtful, {}
         return list(doubtful)
 
     def problems_of(self, origin: Origin) -> tuple[Problem, ...]:
-        """The problems of one origin as they are now; those of all origins together are `problems`."""
+        """Return the current problems of one origin."""
         if isinstance(origin, VirtualServerKey):
             return tuple(self._conflicts_over(origin))
         plan = self._plans.get(origin)
@@ -172,7 +172,7 @@ class Desired:
         created_at: str,
         touched: Touched,
     ) -> None:
-        """Replace one Service's frontend on one virtual server, whoever owns it before and after."""
+        """Replace a Service's frontend on a virtual server, no matter which Service owns it before and after."""
         before, contested = self._claims.owner(key), bool(self._claims.losers_of(key))
         held = old if before == service else self._frontend(before, key)
         if old is not None:

@@ -1,4 +1,4 @@
-"""Which endpoints this node may send traffic to: merging slices, readiness, topology, locality.
+"""Choose the endpoints that this node may send traffic to: merged slices, readiness, topology, locality.
 
 Rules EP-05 to EP-36. Pure functions of the slices and of two facts about the node, its name and its zone.
 """
@@ -30,7 +30,7 @@ class PortEndpoints(Struct, frozen=True, gc=False):
 
 
 class Eligible(Struct, frozen=True, gc=False):
-    """The two choices that policies pick from; empty where there is none.
+    """The endpoints for both policies; empty if there are none.
 
     Args:
         cluster: for policy Cluster.
@@ -44,7 +44,7 @@ class Eligible(Struct, frozen=True, gc=False):
 
 
 def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[PortEndpoints]:
-    """Unite the slices' endpoints that belong to one Service port.
+    """Merge the endpoints of all slices for one Service port.
 
     Ports match by name and protocol, never by number (EP-06). Of entries with the same address and port one
     stays: not terminating before terminating, then ready, then of the newest slice, by generation and then by
@@ -77,7 +77,7 @@ def _without_duplicates(found: Iterable[PortEndpoints], origins: Iterable[Endpoi
     for group, piece in zip(found, origins, strict=True):
         for endpoint in group.endpoints:
             rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
-            place = endpoint.address, group.port  # one place has one weight: that of the entry that stays
+            place = endpoint.address, group.port  # address and port have one weight: that of the entry that is kept
             known = best.get(place)
             if known is None or rank > known[0]:
                 best[place] = rank, PortEndpoints(group.port, group.weight, (endpoint,))
@@ -85,19 +85,19 @@ def _without_duplicates(found: Iterable[PortEndpoints], origins: Iterable[Endpoi
 
 
 def local_endpoints(found: Iterable[PortEndpoints], node_name: str) -> list[PortEndpoints]:
-    """Those that run on this node; without a name nothing is local (EP-09)."""
+    """Return the endpoints on this node; without a node name nothing is local (EP-09)."""
     if not node_name:
         return []
     return _kept((group, [e for e in group.endpoints if e.node_name == node_name]) for group in found)
 
 
 def any_local(endpoints: Iterable[Endpoint], node_name: str) -> bool:
-    """Whether any of these endpoints runs on this node."""
+    """Return whether one of these endpoints is on this node."""
     return bool(node_name) and node_name in [e.node_name for e in endpoints]
 
 
 def _kept(found: Iterable[tuple[PortEndpoints, list[Endpoint]]]) -> list[PortEndpoints]:
-    """Groups with what is left of them, without those of which nothing is."""
+    """Return the filtered groups, without empty ones."""
     return [PortEndpoints(group.port, group.weight, left) for group, left in found if left]
 
 
@@ -125,11 +125,11 @@ def eligible_endpoints(
 
 
 def _near(ready: Sequence[PortEndpoints], node_name: str, zone: str) -> Sequence[PortEndpoints]:
-    """Apply the topology mode: same node, else same zone, else no narrowing (EP-22, EP-23)."""
+    """Apply the topology mode: same node, otherwise same zone, otherwise all endpoints (EP-22, EP-23)."""
     if not ready:
         return ready
     first = ready[0].endpoints[0]
-    if not first.node_hints and not first.zone_hints:  # all must have some, so this is the usual end of it
+    if not first.node_hints and not first.zone_hints:  # all endpoints must have hints, so this is the usual case
         return ready
     endpoints = [e for group in ready for e in group.endpoints]
     if node_name and all(e.node_hints for e in endpoints):
@@ -148,7 +148,7 @@ def _shuffled(chosen: Iterable[PortEndpoints], node_name: str) -> tuple[RealServ
 
     So round robin does not begin with the same one on every node, and a restart changes nothing.
     """
-    hashed: list[tuple[int, Address, int, int]] = []  # no two have one address and port
+    hashed: list[tuple[int, Address, int, int]] = []  # address and port are unique
     node_seed = crc32(node_name.encode()) if chosen else 0
     for group in chosen:
         port, weight = group.port, group.weight

@@ -1,7 +1,7 @@
-"""Whether the kernel's rate estimator runs.
+"""Decide whether the kernel's rate estimator runs (DEV-45).
 
-It walks every virtual and real server every two seconds, whether or not anybody looks at its figures: on a large node
-that takes more of the kernel's time than all changes of Services do.
+The estimator reads all virtual and real servers every two seconds, even if nobody uses its figures. On a large node
+this takes more kernel time than all changes of Services.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 
 
 def plan_estimation(mode: str, *, runs: bool, virtual_servers: int) -> bool:
-    """Whether the estimator is to run all the time.
+    """Return whether the estimator must run all the time.
 
     Args:
         mode: one of `ESTIMATION_MODES`.
-        runs: whether it does.
-        virtual_servers: how many this node has.
+        runs: whether it runs now.
+        virtual_servers: their number on this node.
     """
     if mode != "auto":
         return mode == "on"

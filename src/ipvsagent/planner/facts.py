@@ -1,4 +1,4 @@
-"""What planning needs to know of the node, apart from settings and objects."""
+"""Facts about the node that planning needs, in addition to settings and objects."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey, Service
 
 
 class NodeFacts(Struct, frozen=True):
-    """This node, as far as Services depend on it.
+    """Facts about this node that Services depend on.
 
     Args:
         name: node name, for locality (EP-09).
         zone: zone label, empty if there is none (EP-22).
         families: those that this node can serve (SYN-01).
         addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
-        node_port_addresses: those on which NodePorts answer, sorted (section 9).
+        node_port_addresses: those on which NodePorts answer, sorted (NP rules).
         internal_addresses: this node's IP of each family, as `node_ips` chooses it (SYN-03, LB-03).
         health_check_addresses: those on which health check node ports listen, sorted; an unspecified one stands
             for all of its family (HC-11).
@@ -49,22 +49,22 @@ _DNS_PORT = 53
 
 
 def is_cluster_dns(service: Service) -> bool:
-    """Whether a Service is the cluster's DNS: whatever listens on its port in the namespace of the system."""
+    """Return whether a Service is the cluster DNS: a Service with the DNS port in the system namespace."""
     return service.key.namespace == "kube-system" and any(p.port == _DNS_PORT for p in service.ports)
 
 
 def is_infrastructure(service: Service) -> bool:
-    """Whether every pod depends on this Service: the API server or the cluster DNS."""
+    """Return whether all pods depend on this Service: the API server or the cluster DNS."""
     return service.key == KUBERNETES_API or is_cluster_dns(service)
 
 
 def api_server_addresses(slices: Iterable[EndpointSlice]) -> frozenset[Address]:
-    """The API servers' own addresses, from all slices, of which those of `KUBERNETES_API` count."""
+    """Return the addresses of the API servers, from the slices of `KUBERNETES_API`."""
     return frozenset(e.address for piece in slices if piece.service == KUBERNETES_API for e in piece.endpoints)
 
 
 def node_ips(reported: Iterable[Address], bind_address: Address | None) -> tuple[Address, ...]:
-    """This node's one IP of each family (SYN-03).
+    """Return this node's IP of each family (SYN-03).
 
     Args:
         reported: the Node object's addresses, InternalIPs before ExternalIPs; the first of each family counts.
@@ -78,7 +78,7 @@ def node_ips(reported: Iterable[Address], bind_address: Address | None) -> tuple
 
 
 def primary_family(node_ips: Sequence[Address]) -> Family:
-    """The family that this node cannot do without: that of `bindAddress`, else of its first IP, else IPv4 (SYN-02).
+    """Return the primary family: that of `bindAddress`, else of the node's first IP, else IPv4 (SYN-02).
 
     Args:
         node_ips: as the function of that name gives them.
@@ -90,7 +90,7 @@ _LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 def takes_traffic(node: Node | None) -> bool:
-    """Whether load balancers may send new traffic to this node (HC-03)."""
+    """Return whether load balancers may send new traffic to this node (HC-03)."""
     return node is not None and not node.deleting and _LEAVING_TAINT not in node.taint_keys
 
 
@@ -104,7 +104,8 @@ def health_check_addresses(
     """Choose the addresses on which health check node ports listen (HC-11).
 
     A family without restriction has its unspecified address. A restricted one has the addresses that NodePorts
-    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10.
+    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10. While no IP of
+    this node is known, ``primary`` means none (DEV-60).
 
     Args:
         addresses: of all interfaces but the dummy interface.
@@ -112,29 +113,30 @@ def health_check_addresses(
     """
     present = list(addresses)
     usable = usable_node_addresses(present)
+    internal = [a for a in internal_addresses if not a.is_loopback]
     chosen: list[Address] = []
     for family in families:
         networks = [n for n in setting.networks if n.family is family]
         if setting.primary:
-            restricted = any(a.family is family and not a.is_loopback for a in internal_addresses)
+            restricted = not internal or any(a.family is family for a in internal)
         else:
             restricted = bool(networks) and all(n.prefix_length for n in networks)
         if not restricted:
             chosen.append(Address(bytes(family.bits // 8)))
             continue
-        own = choose_node_port_addresses(setting, usable, internal_addresses=internal_addresses)
+        own = choose_node_port_addresses(setting, usable, internal_addresses=internal)
         chosen += [a for a in own if a.family is family]
         chosen += [a for a in present if a.is_loopback and any(a in n for n in networks)]
     return tuple(sorted(dict.fromkeys(chosen), key=lambda a: a.sort_key))
 
 
 def infrastructure_addresses(services: Iterable[Service]) -> frozenset[Address]:
-    """The cluster IPs of those Services that every pod depends on."""
+    """Return the cluster IPs of the Services that all pods depend on."""
     return frozenset(a for s in services if is_infrastructure(s) for a in s.cluster_ips)
 
 
 def usable_node_addresses(addresses: Iterable[Address]) -> frozenset[Address]:
-    """Leave out what never counts as a node address: loopback and IPv6 link-local (ADR-06)."""
+    """Leave out addresses that are never node addresses: loopback and IPv6 link-local (ADR-06)."""
     return frozenset(a for a in addresses if not a.is_loopback and not a.is_link_local_ipv6)
 
 
@@ -144,7 +146,8 @@ def choose_node_port_addresses(
     """Choose the node addresses on which NodePorts answer.
 
     A family without a CIDR in the list, or with a /0, uses all its addresses (NP-01 to NP-03); CIDR mode
-    leaves out the same addresses as NP-01 does (DEV-10).
+    leaves out the same addresses as NP-01 does (DEV-10). While no IP of this node is known, ``primary`` means none:
+    a restriction that cannot be applied yet must not open all addresses (DEV-60).
 
     Args:
         addresses: node addresses as `usable_node_addresses` leaves them.
@@ -155,6 +158,8 @@ def choose_node_port_addresses(
     """
     chosen: list[Address] = []
     internal = [a for a in internal_addresses if not a.is_loopback]
+    if setting.primary and not internal:
+        return ()
     for family in Family:
         present = [a for a in addresses if a.family is family]
         networks = [n for n in setting.networks if n.family is family]

@@ -150,7 +150,7 @@ class _Planner:
         return (_rule(detector, *matches, target=masquerade),)  # IPT-23b
 
     def _not_local(self) -> Match | None:
-        """The match for traffic that does not come from pods of this node or cluster (section 14)."""
+        """The match for traffic that does not come from pods of this node or cluster (LOC rules)."""
         detection = self._settings.local_detection
         match detection.mode:
             case LocalDetectionMode.CLUSTER_CIDR:

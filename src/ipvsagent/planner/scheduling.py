@@ -1,4 +1,4 @@
-"""Which scheduler, with which flags, the virtual servers of one Service get (VS-02, VS-03, DEV-15)."""
+"""Choose scheduler and flags of a Service's virtual servers (VS-02, VS-03, DEV-15)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipvsagent.planner.facts import NodeFacts
 def choose_scheduling(
     service: Service, node: NodeFacts, settings: Settings, problems: list[Problem]
 ) -> tuple[str, int]:
-    """The scheduler and its flags: the Service's own where it asks for any and this node can have them.
+    """Return the scheduler and its flags: those of the Service if it requests any and the node has them.
 
     Flags mean something else to each scheduler. So a Service that cannot have its scheduler has the cluster's with
     the cluster's flags, and flags that name another scheduler than the Service has are left out.

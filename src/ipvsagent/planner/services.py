@@ -34,7 +34,7 @@ from ipvsagent.planner.endpoints import Eligible, PortEndpoints, eligible_endpoi
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.scheduling import choose_scheduling
 
-_LOCAL = TrafficPolicy.LOCAL  # looked at for every Service, and a member costs more to reach than a name
+_LOCAL = TrafficPolicy.LOCAL  # read for every Service; an attribute lookup costs more than a name
 
 
 class _Context(Struct, frozen=True):
@@ -45,7 +45,7 @@ class _Context(Struct, frozen=True):
     cluster_ip: Address
     external_ips: tuple[Address, ...]
     load_balancer_ips: tuple[Address, ...]
-    source_ranges: tuple[Network, ...]  # empty: unrestricted (SVC-10)
+    source_ranges: tuple[Network, ...] | None  # None: unrestricted (SVC-10); empty: closed (DEV-60)
     scheduler: str
     scheduler_flags: int
     node: NodeFacts
@@ -54,7 +54,7 @@ class _Context(Struct, frozen=True):
     external_local: bool  # whether externalTrafficPolicy Local is in force (SVC-12)
 
     def reached_from_outside(self, port: ServicePort) -> bool:
-        """Whether a port has a way in besides the cluster IP (*ext* of SVC-14).
+        """Return whether a port is reachable other than through the cluster IP (*ext* of SVC-14).
 
         Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
         """
@@ -64,11 +64,18 @@ class _Context(Struct, frozen=True):
         return bool(addresses) and any(a.family is self.family for a in addresses)
 
     def set_name(self, base: str) -> str:
-        """The name of one of our sets in this family."""
+        """Return the name of a set in this family."""
         return sets.set_name(base, self.family)
 
+    def keeps_clients(self, address: Address) -> bool:
+        """Whether traffic from outside to an address is not masqueraded, since all its endpoints are on this node.
+
+        A Service's own cluster IP that is an external address, too, has the endpoints of the cluster IP (DEV-63).
+        """
+        return self.external_local and (self.internal_local or address != self.cluster_ip)
+
     def binds(self, address: Address) -> bool:
-        """Whether an external or load balancer IP belongs on the dummy interface (ADR-04)."""
+        """Return whether an external or load balancer IP must be bound to the dummy interface (ADR-04)."""
         return address not in self.node.addresses
 
 
@@ -90,6 +97,7 @@ def plan_service(
     no_local: dict[NoLocalEndpoints, None] = {}
     any_local = service.internal_policy is _LOCAL or service.external_policy is _LOCAL
     scheduling = choose_scheduling(service, node, settings, problems)
+    reached = False
     for cluster_ip in service.cluster_ips:
         family = cluster_ip.family
         if family not in node.families:
@@ -98,9 +106,10 @@ def plan_service(
         local: set[Address] = set()
         for port in service.ports:
             endpoints = endpoints_of_port(slices, port, family)
+            reached = reached or bool(endpoints)
             here = local_endpoints(endpoints, node.name)
             if here:
-                # A health check counts ready endpoints; standing in is not enough (HC-14).
+                # A health check counts only ready endpoints, and no terminating ones (HC-14).
                 local.update(e.address for group in here for e in group.endpoints if e.ready)
                 entries.update(dict.fromkeys(_loop_back_entries(context, port, here)))
             eligible = _eligible(context, port, endpoints)
@@ -113,6 +122,8 @@ def plan_service(
         if health_port := _health_check_port(service):
             entries[SetEntry(context.set_name(sets.HEALTH_CHECK_NODE_PORT), port=health_port)] = None
             health_checks.append(HealthCheck(family, health_port, len(local)))
+    if not reached:
+        problems += _unmatched(service, slices, node.families)
     return ServicePlan(
         service.key,
         service.created_at,
@@ -143,20 +154,13 @@ def _context(
     if service.load_balancer_ips:
         policy = AddressPolicy("status.loadBalancer.ingress", allowed.load_balancer_ips, node, settings)
         balancer_ips = policy.takeable(service, [a for a in service.load_balancer_ips if a.family is family], problems)
-    ranges = tuple([r for r in service.source_ranges if r.family is family])
-    if balancer_ips and service.source_ranges and not ranges:  # DEV-26
-        what = f"has no {family.label} range; {family.label} load balancer addresses are open to every client"
-        field = "spec.loadBalancerSourceRanges"
-        problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
-    if ranges and any(r.prefix_length == 0 for r in ranges):
-        ranges = ()
     return _Context(
         service,
         family,
         cluster_ip,
         external_ips,
         balancer_ips,
-        ranges,
+        _source_ranges(service, family, problems) if balancer_ips else None,
         *scheduling,
         node,
         settings,
@@ -166,15 +170,47 @@ def _context(
     )
 
 
+def _unmatched(service: Service, slices: Sequence[EndpointSlice], families: Sequence[Family]) -> Iterator[Problem]:
+    """Yield a problem if a Service has endpoints, but none of its ports is among theirs (EP-06, DEV-61)."""
+    served = [a.family for a in service.cluster_ips if a.family in families]
+    usable = [s for s in slices if s.endpoints and s.family in served]
+    if usable and service.ports:
+        words = ", ".join(sorted({f"`{p.name}`/{p.protocol.name}" for s in usable for p in s.ports})) or "none"
+        reason = f"match no port of its EndpointSlices by name and protocol, which are: {words}; they have no endpoints"
+        yield Problem("Service", str(service.key), "spec.ports", reason, "UnmatchedPorts")
+
+
+def _source_ranges(service: Service, family: Family, problems: list[Problem]) -> tuple[Network, ...] | None:
+    """Return the ranges that may use the load balancer addresses of a family; None if everybody may (SVC-10).
+
+    A range that could not be read keeps the restriction in force, for it may have been of this family (DEV-60).
+    """
+    ranges = tuple([r for r in service.source_ranges if r.family is family])
+    if any(r.prefix_length == 0 for r in ranges):
+        return None
+    if ranges:
+        return ranges
+    if not service.source_ranges_unread and not service.source_ranges:
+        return None
+    field, addresses = "spec.loadBalancerSourceRanges", f"{family.label} load balancer addresses"
+    if service.source_ranges_unread:
+        what = f"has no {family.label} range that can be read; {addresses} let no client in"
+        problems.append(Problem("Service", str(service.key), field, what))
+        return ()
+    what = f"has no {family.label} range; {addresses} are open to every client"  # DEV-26
+    problems.append(Problem("Service", str(service.key), field, what, "UnrestrictedAddress"))
+    return None
+
+
 def _health_check_port(service: Service) -> int:
-    """The health check node port in force, 0 if there is none (SVC-15)."""
-    if service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
+    """Return the health check node port, or 0 (SVC-15); a Service without ports has nothing to check (DEV-62)."""
+    if service.ports and service.type is ServiceType.LOAD_BALANCER and service.external_policy is TrafficPolicy.LOCAL:
         return service.health_check_node_port
     return 0
 
 
 def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoints]) -> Iterator[SetEntry]:
-    """Hairpin entries of every endpoint on this node, ready or not (SET-01)."""
+    """Return the hairpin entries of all endpoints on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
     for group in here:
         for endpoint in group.endpoints:
@@ -206,7 +242,7 @@ def _frontends(context: _Context, port: ServicePort, eligible: Eligible) -> Iter
 
 
 def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealServer, ...]:
-    """Pick by policy; Local without a local endpoint falls back unless told otherwise (EP-30 to EP-36, DEV-11)."""
+    """Choose endpoints by policy; Local without a local endpoint falls back by default (EP-30 to EP-36, DEV-11)."""
     if not local:
         return eligible.cluster
     if eligible.local or context.settings.strict_local_policy:
@@ -215,12 +251,12 @@ def _choose(local: bool, eligible: Eligible, context: _Context) -> tuple[RealSer
 
 
 def _policy_kind(kind: FrontendKind) -> TrafficPolicyKind:
-    """The policy that a way in follows."""
+    """Return the policy of a frontend."""
     return TrafficPolicyKind.INTERNAL if kind is FrontendKind.CLUSTER_IP else TrafficPolicyKind.EXTERNAL
 
 
 def _lacks_local_endpoints(context: _Context, kind: FrontendKind, eligible: Eligible) -> bool:
-    """Whether a way in is to use local endpoints and has none, though others have; its own policy counts (DEV-12)."""
+    """Return whether a frontend with policy Local has no local endpoints although other nodes have some (DEV-12)."""
     local = context.internal_local if kind is FrontendKind.CLUSTER_IP else context.external_local
     return local and eligible.has_any and not eligible.local
 
@@ -246,7 +282,7 @@ def _vip(
     bind: bool,
     more: Sequence[SetEntry] = (),
 ) -> Frontend:
-    """A frontend on a VIP: an entry in each set, and one for its address if that is bound (ADR-08)."""
+    """Return a frontend on a VIP: an entry in each set, and one for the address if it is bound (ADR-08)."""
     key = virtual_server.key
     family = context.family
     entries = [SetEntry(sets.set_name(b, family), key.port, key.protocol, key.address) for b in set_bases]
@@ -264,7 +300,7 @@ def _external_ip(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
-    base = sets.EXTERNAL_IP_LOCAL if context.external_local else sets.EXTERNAL_IP  # SET-03, SET-04
+    base = sets.EXTERNAL_IP_LOCAL if context.keeps_clients(address) else sets.EXTERNAL_IP  # SET-03, SET-04
     return _vip(context, FrontendKind.EXTERNAL_IP, server, (base,), bind=context.binds(address))
 
 
@@ -273,10 +309,10 @@ def _load_balancer_ip(
 ) -> Frontend:
     server = _virtual_server(context, port.protocol, address, port.port, real_servers)
     bases = [sets.LOAD_BALANCER]
-    if context.external_local:
+    if context.keeps_clients(address):
         bases.append(sets.LOAD_BALANCER_LOCAL)
     more: list[SetEntry] = []
-    if context.source_ranges:  # LB-01 to LB-03
+    if context.source_ranges is not None:  # LB-01 to LB-03
         bases.append(sets.LOAD_BALANCER_FW)
         name = context.set_name(sets.LOAD_BALANCER_SOURCE_CIDR)
         more += [
@@ -291,7 +327,7 @@ def _load_balancer_ip(
 def _node_port(
     context: _Context, port: ServicePort, address: Address, real_servers: tuple[RealServer, ...]
 ) -> Frontend:
-    """A node port on one node address; bitmap entries are shared by all addresses (SET-10 to SET-15).
+    """Return a node port on one node address; all addresses share bitmap entries (SET-10 to SET-15).
 
     The address is noted for an agent that starts when it has left the node.
     """
@@ -307,7 +343,7 @@ def _node_port(
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:
-    """Two ways of one Service to the same address and port: one's virtual server, the entries of both.
+    """Merge two frontends of a Service with the same address and port: one virtual server, the entries of both.
 
     The kind with precedence among Services has it here, too; of one kind the first one has it.
     """

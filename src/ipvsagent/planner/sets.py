@@ -1,4 +1,4 @@
-"""The ipsets of each family: names, types and the comments of the rules that match them (section 6).
+"""The ipsets of each family: names, types and the comments of the rules that match them (SET rules).
 
 They exist from the start and stay, also when empty; only their entries follow the Services. The names of the 17 that
 rules match are kube-proxy's own, so that its rules and ours can take over from each other.
@@ -99,7 +99,7 @@ NOTES = frozenset(set_name(NODE_PORT_IPS, family) for family in Family)
 
 
 def set_specs(family: Family) -> tuple[SetSpec, ...]:
-    """All sets of a family, in the order SET-01 to SET-17 and ours; a bitmap has no family, yet each family its own."""
+    """All sets of a family, in the order SET-01 to SET-18; a bitmap has no family, yet each family its own."""
     return tuple(
         SetSpec(set_name(base, family), kind, None if kind is SetType.BITMAP_PORT else family)
         for base, kind in _TYPES.items()

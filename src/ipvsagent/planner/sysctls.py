@@ -1,4 +1,4 @@
-"""Which kernel settings a node needs (section 8 of the specification)."""
+"""Which kernel settings a node needs (SYS rules)."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def plan_sysctls(
 def plan_timeouts(wanted: Timeouts, present: IpvsTimeouts, *, keepalive_seconds: int) -> IpvsTimeouts:
     """The IPVS timeouts to set; 0 where one is right already (SYS-08).
 
-    A connection that is idle for longer than IPVS remembers it is cut off without a word. The kernel's 15 minutes are
-    less than its two hours until the first keepalive probe, so an idle connection with keepalive dies through a VIP
-    although it would live without one.
+    IPVS forgets a connection that is idle for longer than the timeout, and the connection breaks. The kernel's default
+    of 15 minutes is shorter than the two hours until the first keepalive probe, so an idle connection with keepalive
+    would break through a VIP, but not without one.
 
     Args:
         keepalive_seconds: time until the host gives a silent peer up: probes included.

@@ -1,7 +1,7 @@
 """Removing from a node what this agent, or kube-proxy in IPVS mode, made, and nothing else.
 
 Order: virtual servers, dummy interface, rules, sets. The traces that tell our virtual servers from those of others
-(see `reconciler.adopt`) go last, so that an interrupted cleanup can be repeated.
+(see `reconciler.adoption`) go last, so that an interrupted cleanup can be repeated.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ipvsagent.model.ops import RemoveAddress, RemoveVirtualServer
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.planner.sets import set_specs
-from ipvsagent.reconciler.adopt import read_kernel
-from ipvsagent.reconciler.ledger import Ledger
-from ipvsagent.reconciler.patience import patiently
+from ipvsagent.reconciler.adoption import read_kernel
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.transient_errors import retry_transient
 
 
 class Cleanup:
@@ -61,7 +61,7 @@ class Cleanup:
         self.failed: list[str] = []
 
     def run(self) -> None:
-        """Do it; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
+        """Remove everything of ours; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
         self._remove_virtual_servers()
         self._remove_dummy()
         for driver in self._rules:
@@ -72,7 +72,7 @@ class Cleanup:
         if self._ipvs is None:
             return
         try:
-            ledger = patiently(partial(self._read_kernel, self._ipvs))
+            ledger = retry_transient(partial(self._read_kernel, self._ipvs))
         except KernelError as error:
             self.failed.append(str(error))
             return
@@ -98,11 +98,11 @@ class Cleanup:
 
     def _remove_dummy(self) -> None:
         addresses = self._addresses
-        links = {link.name: link for link in patiently(addresses.list_links)}
+        links = {link.name: link for link in retry_transient(addresses.list_links)}
         link = links.get(DUMMY_INTERFACE)
         if link is None or link.kind != "dummy":
             return
-        held = [a.address for a in patiently(addresses.list_addresses) if a.link_name == DUMMY_INTERFACE]
+        held = [a.address for a in retry_transient(addresses.list_addresses) if a.link_name == DUMMY_INTERFACE]
         kept = [a for a in held if any(a in n for n in self._exclude)]
         if not kept:
             self.found.append(f"interface {DUMMY_INTERFACE} with {len(held)} addresses")
@@ -128,7 +128,7 @@ class Cleanup:
 
     def _remove_sets(self) -> None:
         try:
-            present = {s.name for s in patiently(self._ip_sets.list_sets)}
+            present = {s.name for s in retry_transient(self._ip_sets.list_sets)}
         except NotSupported:
             return
         except KernelError as error:

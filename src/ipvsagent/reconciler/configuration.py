@@ -1,4 +1,4 @@
-"""Which settings are configured, which are in force, and why they differ.
+"""The one holder of settings in the owner thread: which are configured, which are in force, and why they differ.
 
 They differ while a new configuration cannot be used, where a scheduler is replaced by its fallback, and for fields that
 the process reads at its start only.
@@ -7,54 +7,34 @@ the process reads at its start only.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from msgspec import Struct
+from dataclasses import replace
 
 from ipvsagent.config.types import Settings, waiting_for_restart
-from ipvsagent.errors import NodeUnusable
+from ipvsagent.errors import NodeUnusable, NotFound
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
-from ipvsagent.model.events import Event
 from ipvsagent.model.objects import NodeNotice
-from ipvsagent.reconciler.prepare import load_ipvs, needed_from_node, with_usable_scheduler
-
-
-class Reconfigure(Struct, frozen=True):
-    """New settings, already validated."""
-
-    settings: Settings
-
-
-class ConfigurationRefused(Struct, frozen=True):
-    """A new configuration that cannot be used, and why."""
-
-    reason: str
-
-
-Message = Event | Reconfigure | ConfigurationRefused
-"""What the owner thread is told."""
+from ipvsagent.reconciler.state import State
+from ipvsagent.requirements import load_ipvs, needed_from_node
 
 
 class Configuration:
-    """The settings of a running agent.
+    """The settings of a running agent; the one writer of `State.settings`, which holds those in force.
 
     Args:
-        announce: told of what an operator should see as an event.
+        state: holds the settings that the process was started with.
+        report: called with what an operator should see as an event.
 
     Attributes:
-        in_force: what is planned and written with.
         refusal: why the newest configuration is not in force; empty if it is.
     """
 
-    def __init__(
-        self, drivers: Drivers, settings: Settings, log: Logger, *, announce: Callable[[NodeNotice], None]
-    ) -> None:
+    def __init__(self, state: State, drivers: Drivers, log: Logger, *, report: Callable[[NodeNotice], None]) -> None:
+        self._state = state
         self._drivers = drivers
-        self._announce = announce
+        self._report = report
         self._log = log
-        self._at_start = settings
-        self._configured = settings
-        self.in_force = settings
+        self._at_start = self._configured = self._newest = state.settings
         self.refusal = ""
 
     @property
@@ -62,25 +42,32 @@ class Configuration:
         """The fields whose configured values are not in force yet."""
         return waiting_for_restart(self._at_start, self._configured)
 
-    def start(self) -> Settings:
-        """Settle on the settings that this kernel can serve (DEV-35).
+    def start(self) -> None:
+        """Put the settings in force that this kernel can serve (DEV-35).
 
         Raises:
             NodeUnusable: it has no IPVS, or neither the scheduler nor its fallback.
         """
         load_ipvs(self._drivers.modules)
         with needed_from_node():
-            self.in_force = with_usable_scheduler(self._drivers, self._configured, self._log)
-        self._tell_of_fallback(self._configured, self.in_force)
-        return self.in_force
+            self._state.settings = with_usable_scheduler(self._drivers, self._configured, self._log)
+        self._report_fallback(self._configured, self._state.settings)
 
-    def change(self, configured: Settings) -> bool:
-        """Take new settings; answer whether others are in force now. Those that cannot be used are refused.
+    def take(self, settings: Settings) -> None:
+        """Take new settings; `apply` puts them in force."""
+        self._newest = settings
+
+    def apply(self) -> bool:
+        """Put the newest settings in force, or refuse them if they cannot be used.
+
+        Returns:
+            Whether the settings in force have changed.
 
         Raises:
-            KernelError: whether they can be used cannot be told now; nothing was taken.
+            KernelError: whether they can be used is unknown now; nothing has changed.
         """
         self.refusal = ""
+        configured = self._newest
         if configured == self._configured:
             return False
         try:
@@ -89,23 +76,65 @@ class Configuration:
             self.refuse("; ".join(str(error).splitlines()))
             return False
         before, self._configured = self._configured, configured
-        if configured.scheduler != before.scheduler or usable.scheduler != self.in_force.scheduler:
-            self._tell_of_fallback(configured, usable)
+        if configured.scheduler != before.scheduler or usable.scheduler != self._state.settings.scheduler:
+            self._report_fallback(configured, usable)
         if self.waiting_for_restart:
             fields = ", ".join(self.waiting_for_restart)
             self._log.warning("fields of the new configuration wait for a restart", fields=fields)
-        changed = usable != self.in_force
-        self.in_force = usable
+        changed = usable != self._state.settings
+        self._state.settings = usable
         return changed
 
     def refuse(self, reason: str) -> None:
         """Note that a new configuration cannot be used; the old one stays in force."""
         self.refusal = reason
         words = f"the new configuration is refused, the old one stays in force: {reason}"
-        self._announce(NodeNotice("ConfigurationRefused", words, action="Reload"))
+        self._report(NodeNotice("ConfigurationRefused", words, action="Reload"))
         self._log.error("new configuration refused; the old one stays in force", reason=reason)
 
-    def _tell_of_fallback(self, configured: Settings, usable: Settings) -> None:
+    def _report_fallback(self, configured: Settings, usable: Settings) -> None:
         if usable.scheduler != configured.scheduler:
             words = f"scheduler `{configured.scheduler}` is not known to this kernel; `{usable.scheduler}` is used"
-            self._announce(NodeNotice("SchedulerFallback", words))
+            self._report(NodeNotice("SchedulerFallback", words))
+
+
+def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> Settings:
+    """Load the scheduler's module; without it go on with the fallback if one is configured (DEV-35).
+
+    Raises:
+        NodeUnusable: this kernel has neither, or lacks the one and no fallback is configured.
+        KernelError: the modules cannot be loaded now.
+    """
+    try:
+        check_scheduler(drivers, settings.scheduler)
+    except NodeUnusable:
+        fallback = settings.scheduler_fallback
+        if not fallback:
+            raise
+        check_scheduler(drivers, fallback)
+        available = ",".join(drivers.modules.available_schedulers())
+        log.warning(
+            "scheduler is not known to this kernel; the fallback is used",
+            scheduler=settings.scheduler,
+            fallback=fallback,
+            available=available,
+        )
+        # Flags mean something else to each scheduler.
+        return replace(settings, scheduler=fallback, scheduler_flags=None)
+    return settings
+
+
+def check_scheduler(drivers: Drivers, scheduler: str) -> None:
+    """Load a scheduler's module.
+
+    Raises:
+        NodeUnusable: this kernel has no such scheduler.
+    """
+    try:
+        drivers.modules.load(f"ip_vs_{scheduler}")
+    except NotFound as error:
+        available = ", ".join(drivers.modules.available_schedulers()) or "none"
+        raise NodeUnusable(
+            f"scheduler `{scheduler}` is not known to this kernel",
+            f"set `ipvs.scheduler` to one of those available: {available}",
+        ) from error

@@ -1,8 +1,9 @@
-"""The owner thread: one thread owns objects, desired state, ledger and writes; others put values on its queue.
+"""The owner thread: one thread owns all state and all writes; others send it messages.
 
-A pass takes everything that is queued, replans the Services that it concerns, compares what their plans touch
-with the ledger and writes the differences. Nothing walks all Services because one changed; what concerns all of
-them (settings, node facts) replans them all, and still writes differences only.
+A pass goes through the rooms in one order: take in (`objects/`), replan (`plans/`), compare and write (`writing/`),
+follow up, publish. What the follow-up finds to be written (a retry, a drained real server, drift) makes another pass
+at once, so each room is entered once a pass. Nothing walks all Services because one changed; what concerns all of them
+(settings, node facts) replans them all, and still writes differences only.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from ipvsagent.collection import spared_by_collections
+from msgspec import Struct
+
 from ipvsagent.config.types import Settings
-from ipvsagent.instrumentation.counters import Counters, Drift
+from ipvsagent.garbage_collection import without_garbage_collection_then_freeze
+from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
@@ -29,370 +32,301 @@ from ipvsagent.model.events import (
     SourceProblems,
     Stop,
 )
-from ipvsagent.model.objects import Announced, NodeNotice
+from ipvsagent.model.objects import Announced
 from ipvsagent.model.state import DUMMY_INTERFACE, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
-from ipvsagent.model.status import Progress, Status
-from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.model.status import Status
+from ipvsagent.planner.desired import Touched
 from ipvsagent.planner.facts import KUBERNETES_API, NodeFacts
-from ipvsagent.reconciler import tasks
-from ipvsagent.reconciler.adopt import addresses_on_dummy, is_excluded, read_kernel
-from ipvsagent.reconciler.cache import ObjectCache
-from ipvsagent.reconciler.configuration import Configuration, ConfigurationRefused, Message
-from ipvsagent.reconciler.configuration import Reconfigure as Reconfigure
-from ipvsagent.reconciler.departures import Departures
-from ipvsagent.reconciler.estimation import Estimation
-from ipvsagent.reconciler.failures import Failures
-from ipvsagent.reconciler.ledger import Ledger
-from ipvsagent.reconciler.mailbox import Mailbox
-from ipvsagent.reconciler.node import NodeWork
-from ipvsagent.reconciler.planning import Planning
-from ipvsagent.reconciler.prepare import (
-    ensure_dummy,
-    restore_sysctls,
-    write_sysctls,
-)
-from ipvsagent.reconciler.programming import Programming
-from ipvsagent.reconciler.schedulers import Schedulers
+from ipvsagent.reconciler.actions import Actions, Rooms
+from ipvsagent.reconciler.configuration import Configuration
+from ipvsagent.reconciler.ledger.verification import Verification
+from ipvsagent.reconciler.mailbox import ConfigurationRefused, Mailbox, Message, Reconfigure
+from ipvsagent.reconciler.node.maintenance import NodeMaintenance
+from ipvsagent.reconciler.node.rate_estimation import RateEstimation
+from ipvsagent.reconciler.objects.cache import ObjectCache
+from ipvsagent.reconciler.plans.replanning import Replanning
+from ipvsagent.reconciler.plans.schedulers import Schedulers
+from ipvsagent.reconciler.published import Published
+from ipvsagent.reconciler.state import State
+from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.timing import Timing
-from ipvsagent.reconciler.verify import Verification
-from ipvsagent.reconciler.writer import Writer
+from ipvsagent.reconciler.writing.apply import Applier
+from ipvsagent.reconciler.writing.comparison import surplus
+from ipvsagent.reconciler.writing.failures import Failures
+
+
+class Listeners(Struct, frozen=True):
+    """Whom the owner thread calls, in its own thread; none of them may wait.
+
+    Args:
+        report: called with each new problem of an object, and with what an operator should see as an event.
+        ask_for_node: asks whether the cluster has a node; the answer comes as the message `NodePresence`.
+        status_published: called with each status, after it was published.
+        settings_applied: called with settings that have come into force while the agent runs.
+    """
+
+    report: Callable[[Announced], None] = lambda _item: None
+    ask_for_node: Callable[[str], None] = lambda _name: None
+    status_published: Callable[[Status], None] = lambda _status: None
+    settings_applied: Callable[[Settings], None] = lambda _settings: None
 
 
 class Reconciler:
-    """Keeps one node's kernel in step with the objects heard of.
-
-    All methods but `put`, `progress` and `settings` belong to the owner thread.
+    """Keeps one node's kernel in step with the objects of the cluster.
 
     Args:
-        families: those this node serves; each has a rules driver.
+        mailbox: where messages come from.
+        published: where others read status and settings; holds the settings that the process was started with.
         node_name: this node's name, for locality (EP-09).
+        families: those this node serves; each has a rules driver.
         random_fully: whether iptables knows ``--random-fully`` (IPT-05).
         clock: monotonic seconds.
         wall_clock: Unix time in seconds.
+
+    Attributes:
+        counters: what the owner thread counts; other threads may read it.
+        state: belongs to the owner thread.
+        actions: does node-wide tasks; belongs to the owner thread.
     """
 
     def __init__(
         self,
         drivers: Drivers,
+        mailbox: Mailbox,
+        published: Published,
         *,
-        settings: Settings,
         node_name: str,
         families: tuple[Family, ...],
         log: Logger,
+        listeners: Listeners = Listeners(),  # noqa: B008 - immutable
         random_fully: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.counters = Counters()
-        self._drivers = drivers
-        self._configuration = Configuration(drivers, settings, log, announce=self._tell)
-        self._settings = settings  # those in force
-        self._newest_settings = settings
-        self.families = families
+        self.counters = counters = Counters()
+        self._mailbox = mailbox
+        self._published = published
+        self._listeners = listeners
         self._log = log
         self._clock = clock
-        self._timing = Timing(self.counters, clock, wall_clock)
-        self._mailbox = Mailbox(self._timing, clock)
-        self._cache = ObjectCache(node_name)
-        self._desired = Desired()
-        self._failures = Failures(log, clock)
-        self._writer = Writer(drivers, self._desired, Ledger(), settings.exclude_networks, counters=self.counters)
-        self._programming = Programming(
-            drivers, self._writer, self._failures, counters=self.counters, log=log, clock=clock
+        self._timing = Timing(counters, clock, wall_clock)
+        self.state = state = State(
+            published.settings,
+            ObjectCache(node_name, listeners.ask_for_node),
+            NodeFacts(node_name, families=families),
         )
+        self._failures = failures = Failures(log, clock)
         schedulers = Schedulers(
-            drivers.modules, log, clock, failed=lambda error: self._failures.failed(tasks.LOAD_SCHEDULERS, error)
+            drivers.modules, log, clock, failed=lambda error: failures.failed(Task.LOAD_SCHEDULERS, error)
         )
-        self._planning = Planning(self._cache, self._desired, NodeFacts(node_name, families=families), schedulers)
-        self._node = NodeWork(
-            drivers,
-            self._cache,
-            self.counters,
-            log,
-            name=node_name,
-            families=families,
-            random_fully=random_fully,
+        self._rooms = Rooms(
+            configuration=Configuration(state, drivers, log, report=listeners.report),
+            replanning=Replanning(state, schedulers),
+            applier=Applier(drivers, state.desired, state.ledger, failures, counters=counters, log=log, clock=clock),
+            failures=failures,
+            node=NodeMaintenance(
+                drivers, state.objects, counters, log, name=node_name, families=families, random_fully=random_fully
+            ),
+            verification=Verification(drivers, families),
+            estimation=RateEstimation(drivers.sysctls, counters, log),
         )
-        self._verification = Verification(drivers, families)
+        self.actions = Actions(
+            drivers, state, self._rooms, counters=counters, log=log, clock=clock, applied=self._settings_applied
+        )
         self._first_sync_done = False
-        self._estimation = Estimation(drivers.sysctls, self.counters, log)
-        self._tasks: dict[str, Callable[[], object]] = {
-            tasks.READ_KERNEL: self._reread,
-            tasks.CHECK_FAMILIES: lambda: self._node.check_families(self._settings),
-            tasks.READ_ADDRESSES: self._learn_facts,
-            tasks.WRITE_RULES: lambda: self._node.write_rules(self._settings),
-            tasks.CHECK_RULES: self._node.check_rules,
-            tasks.CREATE_SETS: self._node.create_sets,
-            tasks.VERIFY: self._verify,
-            tasks.WRITE_SYSCTLS: lambda: write_sysctls(drivers, self._settings, log),
-            tasks.CHECK_SYSCTLS: lambda: restore_sysctls(drivers, self._settings, log),
-            tasks.CREATE_DUMMY: self._create_dummy,
-            tasks.CLEAN_FLOWS: self._programming.clean_flows,
-            tasks.RECONFIGURE: self._apply_settings,
-            tasks.LOAD_SCHEDULERS: self._planning.try_schedulers_again,
-        }
-        self.status = Status()
-        self.settings_applied: Callable[[Settings], None] = lambda _: None
-        self.announce: Callable[[Announced], None] = lambda _: None  # set before `start` where events can be made
-        self.published: Callable[[Status], None] = lambda _: None  # told of each status; set before `run`
 
-    # -- called by other threads -------------------------------------------------------------------------------
+    # -- for any thread ----------------------------------------------------------------------------------------
 
-    def put(self, event: Message) -> None:
-        """Hand a value to the owner thread."""
-        self._mailbox.put(event)
+    def port_names(self) -> dict[VirtualServerKey, ServicePortName]:
+        """Which Service's port each virtual server serves."""
+        return self._rooms.replanning.port_names.copy()
 
-    @property
-    def departures(self) -> Departures:
-        """Endpoints that left; whoever can ask about nodes sets its `ask` before `run`."""
-        return self._cache.departures
-
-    @property
-    def port_names(self) -> Callable[[], dict[VirtualServerKey, ServicePortName]]:
-        """Answers which Service's port each virtual server serves; for any thread."""
-        return self._planning.names.copy
-
-    @property
-    def ask_for_counts(self) -> Callable[[], None]:
-        """To be called, by any thread, when the kernel's counts are read; answers at once."""
-        return self._estimation.ask
-
-    def progress(self) -> Progress:
-        """How far the owner thread has come, also while it is stuck."""
-        return self._mailbox.progress()
-
-    @property
-    def settings(self) -> Settings:
-        """The settings in force."""
-        return self._settings
+    def request_counters(self) -> None:
+        """Request current counters of the kernel; returns at once."""
+        self._rooms.estimation.ask()
 
     # -- the owner thread --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Make the node ready and read what the kernel holds.
+        """Make the node ready and read its addresses.
 
         Raises:
             NodeUnusable: the node lacks something that nothing can be done without.
         """
-        self._settings = self._configuration.start()
-        self._node.prepare(self._settings)
-        self._attempt(tasks.READ_ADDRESSES)
+        self._rooms.configuration.start()
+        self._published.settings = self.state.settings
+        self._rooms.node.prepare(self.state.settings)
+        self.actions.attempt(Task.READ_ADDRESSES)
 
     def run(self) -> None:
         """Work until `Stop` comes; the kernel state stays as it is then."""
         while True:
             wait = self.next_wakeup(verification=True)
-            events = self._mailbox.gather(wait, least_period=self._settings.min_sync_period_seconds)
-            if any(isinstance(e, Stop) for e in events):
+            messages = self._mailbox.gather(wait, least_period=self.state.settings.min_sync_period_seconds)
+            if any(isinstance(m, Stop) for m in messages):
                 return
             self._mailbox.begin_pass()
-            self.handle(events)
+            self.handle(messages)
             self.reconcile()
-            self._mailbox.end_pass(through=self._got_through())
+            self._mailbox.end_pass(through=self.got_through())
 
-    def _tell(self, notice: NodeNotice) -> None:
-        self.announce(notice)
-
-    def handle(self, events: Iterable[Message]) -> None:
-        """Take events in; nothing is written yet."""
-        for event in events:
-            match event:
+    def handle(self, messages: Iterable[Message]) -> None:
+        """Take messages in; no Service is written yet."""
+        for message in messages:
+            match message:
                 case Listed() | Changed() | Deleted() | Rejected() | SourceProblems():
-                    self._cache.apply(event)
+                    self.state.objects.apply(message)
                 case ClusterNodeAddresses() | NodePresence():
-                    self._cache.apply(event)
+                    self.state.objects.apply(message)
                 case NodeAddressesChanged():
-                    self._attempt(tasks.READ_ADDRESSES)
+                    self.actions.attempt(Task.READ_ADDRESSES)
                 case DummyInterfaceChanged():
-                    self._dummy_changed(event)
+                    self._dummy_changed(message)
                 case RulesChanged(family):
-                    self._node.suspect_rules(family)
-                    self._verification.rules_changed(self._clock())
+                    self._rooms.node.suspect_rules(family)
+                    self._rooms.verification.rules_changed(self._clock())
                 case Reconfigure():
-                    self._reconfigure(event.settings)
+                    self._rooms.configuration.take(message.settings)
+                    self.actions.attempt(Task.RECONFIGURE)
                 case ConfigurationRefused():
-                    self._configuration.refuse(event.reason)
+                    self._rooms.configuration.refuse(message.reason)
                 case Stop():
                     pass
-            self._timing.heard(event, self._cache.dirty)
+            self._timing.heard(message, self.state.objects.dirty)
 
     def reconcile(self) -> None:
-        """Plan what is dirty, write what differs, retry what is due, publish the status."""
+        """Make passes until nothing is left to be written now, then publish the status."""
         began = self._clock()
-        if self._cache.nodes_changed:
-            self._cache.nodes_changed = False
-            self._attempt(tasks.CHECK_FAMILIES)
-            if self._node.changed(self._settings):
-                self._attempt(tasks.WRITE_RULES)
-            self._attempt(tasks.READ_ADDRESSES)
-        if self._cache.complete:
-            if not self._first_sync_done:
-                self._first_sync()
+        self._update_node()
+        if self.state.objects.complete:
+            if self._first_sync_done:
+                self._pass()
+                while self.actions.pending or self._rooms.replanning.is_due:
+                    self._pass()
             else:
-                self._programming.write(self._plan_dirty())
-                self._programming.retry(self._attempt)
-                self._programming.write(self._plan_dirty())  # a retry may have learned what concerns all
-                self._programming.drain_further(
-                    self._desired, self._cache.departures, limit_seconds=self._settings.drain_timeout_seconds
-                )
-                if tasks.VERIFY not in self._failures:
-                    self._attempt(tasks.VERIFY)
-            if self._programming.stale_flows and tasks.CLEAN_FLOWS not in self._failures:
-                self._attempt(tasks.CLEAN_FLOWS)
-            self._timing.pass_done(began, well=not self._failures)
-            self._estimation.tick(self._settings.estimation, len(self._desired.virtual_servers), self._clock())
+                self._first_sync()
+            if self._rooms.applier.stale_flows and Task.CLEAN_FLOWS not in self._failures:
+                self.actions.attempt(Task.CLEAN_FLOWS)
+            self._timing.pass_done(began, take_arrivals=self._mailbox.take_arrivals, nothing_fails=not self._failures)
+            virtual_servers = len(self.state.desired.virtual_servers)
+            self._rooms.estimation.tick(self.state.settings.estimation, virtual_servers, self._clock())
         self._publish()
 
     def next_wakeup(self, *, verification: bool = False) -> float | None:
-        """Seconds until something is due without an event; None if nothing is.
+        """Seconds until something is due without a message; None if nothing is.
 
         Args:
             verification: whether verification counts, which is always due again.
         """
-        times = [self._failures.next_time(), self._programming.drain.next_time(), self._estimation.next_time()]
+        rooms = self._rooms
+        times = [self._failures.next_time(), rooms.applier.draining.next_time(), rooms.estimation.next_time()]
         if verification:
-            times.append(self._verification.next_time())
+            times.append(rooms.verification.next_time())
         due = [t for t in times if t is not None]
         return max(0.0, min(due) - self._clock()) if due else None
 
-    # -- events ------------------------------------------------------------------------------------------------
+    def got_through(self) -> bool:
+        """Whether the last pass did all that concerns the node; before all objects are listed there is no work."""
+        return not self._failures.a_stage_fails() and (self._first_sync_done or not self.state.objects.complete)
 
-    def _dummy_changed(self, event: DummyInterfaceChanged) -> None:
-        held = self._writer.ledger.addresses
-        lost = len(held)
-        if event.gone:
-            if not self._attempt(tasks.CREATE_DUMMY):
-                return
-        else:
-            held.difference_update(event.removed)
-        lost -= len(self._writer.ledger.addresses)
-        if lost > 0:  # else these were our own removals, which are no longer in the ledger
-            self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
-            self._programming.repair(self._writer.unbound())
+    # -- a pass ------------------------------------------------------------------------------------------------
 
-    def _create_dummy(self) -> None:
-        ensure_dummy(self._drivers)
-        found = addresses_on_dummy(self._drivers.addresses)
-        self._writer.ledger.addresses = {a for a in found if not is_excluded(a, self._settings.exclude_networks)}
+    def _update_node(self) -> None:
+        """Follow what changed objects mean for the node itself."""
+        objects = self.state.objects
+        if objects.take_nodes_changed():
+            self.actions.attempt(Task.CHECK_FAMILIES)
+            if self._rooms.node.changed(self.state.settings):
+                self.actions.attempt(Task.WRITE_RULES)
+            self.actions.attempt(Task.READ_ADDRESSES)
+        # The addresses of API servers and cluster DNS are among the facts.
+        if self._first_sync_done and (KUBERNETES_API in objects.dirty or objects.infrastructure_changed):
+            self.actions.attempt(Task.READ_ADDRESSES)
 
-    def _reconfigure(self, configured: Settings) -> None:
-        self._newest_settings = configured
-        self._attempt(tasks.RECONFIGURE)
+    def _pass(self) -> None:
+        """Replan, compare and write, follow up."""
+        pending = self.actions.take_pending()
+        touched = self._rooms.replanning.replan()
+        if pending:
+            touched.update(pending.touched)
+        self._write(touched, drifted=pending.drifted)
+        self._follow_up()
 
-    def _apply_settings(self) -> None:
-        if not self._configuration.change(self._newest_settings):
-            return
-        self._settings = settings = self._configuration.in_force
-        self._writer.exclude = settings.exclude_networks
-        self._planning.plan_all_next()
-        self._attempt(tasks.WRITE_SYSCTLS)
-        self._attempt(tasks.WRITE_RULES)
-        self._attempt(tasks.READ_ADDRESSES)
-        self._attempt(tasks.CHECK_FAMILIES)
-        self.settings_applied(settings)
-        self._log.info("configuration applied", scheduler=settings.scheduler)
+    def _write(self, touched: Touched, *, drifted: Touched | None = None) -> None:
+        self._rooms.applier.apply(touched, drifted=drifted, exclude=self.state.settings.exclude_networks)
 
-    # -- planning and writing ----------------------------------------------------------------------------------
+    def _follow_up(self) -> None:
+        """Retry what is due, drain, search for drift; what is to be written then is left for the next pass."""
+        actions = self.actions
+        actions.retry_due()
+        limit = self.state.settings.drain_timeout_seconds
+        drained = self._rooms.applier.drain(self.state.objects.departed, limit_seconds=limit)
+        actions.pending.touched.virtual_servers.update(dict.fromkeys(drained))
+        if Task.VERIFY not in self._failures:
+            actions.attempt(Task.VERIFY)
 
-    @spared_by_collections()
+    @without_garbage_collection_then_freeze()
     def _first_sync(self) -> None:
-        if not self._attempt(tasks.READ_KERNEL):
+        """Read the kernel, then plan and write all Services, a step at a time; what is surplus is removed last."""
+        if not self.actions.attempt(Task.READ_KERNEL):
             return
-        self._attempt(tasks.READ_ADDRESSES)
-        for step in self._planning.first_steps():
-            self._programming.write(self._planning.plan(step, self._settings))
+        self.actions.attempt(Task.READ_ADDRESSES)
+        replanning, state = self._rooms.replanning, self.state
+        for step in replanning.first_steps():
+            self._write(replanning.plan(step))
         self._first_sync_done = True
-        self._programming.stale_flows.note_all(self._writer.ledger)
-        self._programming.write(self._writer.surplus())  # what is ours and no longer wanted goes last
+        self._rooms.applier.stale_flows.note_all(state.ledger)
+        self._write(surplus(state.desired, state.ledger))
         self._log.info(
             "first synchronisation done",
-            services=len(self._desired),
-            virtual_servers=len(self._desired.virtual_servers),
+            services=len(state.desired),
+            virtual_servers=len(state.desired.virtual_servers),
             failures=len(self._failures),
         )
 
-    def _learn_facts(self) -> None:
-        self._cache.infrastructure_changed = False  # what is read now takes it into account; a failure is retried
-        self._planning.learn(self._node.read_facts(self._settings))
+    def _dummy_changed(self, message: DummyInterfaceChanged) -> None:
+        ledger = self.state.ledger
+        lost = len(ledger.addresses)
+        if message.gone:
+            if not self.actions.attempt(Task.CREATE_DUMMY):
+                return
+        else:
+            ledger.lose_addresses(message.removed)
+        lost -= len(ledger.addresses)
+        if lost > 0:  # else these were our own removals, which are no longer in the ledger
+            self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
+            self.actions.pending.drifted.update(self.actions.unbound_addresses())
 
-    def _plan_dirty(self) -> Touched:
-        if KUBERNETES_API in self._cache.dirty or self._cache.infrastructure_changed:
-            self._attempt(tasks.READ_ADDRESSES)  # the addresses of API servers and cluster DNS are among the facts
-        return self._planning.plan_dirty(self._settings)
-
-    def _reread(self) -> None:
-        drivers = self._drivers
-        ledger = read_kernel(
-            drivers.ipvs,
-            drivers.addresses,
-            drivers.ip_sets,
-            families=self.families,
-            exclude=self._settings.exclude_networks,
-        )
-        self._verification.begin(ledger, self._clock())
-        self._writer.ledger = ledger
-
-    def _verify(self) -> None:
-        finding = self._verification.tick(
-            self._writer.ledger, now=self._clock(), exclude=self._settings.exclude_networks
-        )
-        if finding is None:
-            return
-        if finding.sets_missing:
-            self.counters.note_drift(Drift.SET, 1, self._attempt(tasks.CREATE_SETS))
-            self._attempt(tasks.WRITE_RULES)  # no set can go while a rule refers to it
-        if finding.check_rules:
-            self._attempt(tasks.CHECK_RULES)
-            self._verification.rules_compared(self._clock())
-            self._attempt(tasks.CHECK_SYSCTLS)
-            self._estimation.look_again()
-            self._planning.look_for_schedulers()
-        touched = finding.touched
-        if finding.unknown:
-            known = self._attempt(tasks.READ_KERNEL)
-            self.counters.note_drift(Drift.TABLE, 1, known)
-            touched = self._writer.everything() if known else touched
-        if touched:
-            self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
-            (self._programming.write if finding.unknown else self._programming.repair)(touched)
-
-    # -- failures and status -----------------------------------------------------------------------------------
-
-    def _attempt(self, name: str) -> bool:
-        """Do something that concerns the whole node; a failure is retried."""
-        well = self._failures.attempt(name, self._tasks[name])
-        self.counters.note_task(name, well=well)
-        return well
-
-    def _got_through(self) -> bool:
-        """Whether a pass did all that concerns the node; before all objects are listed there is nothing to do."""
-        return not (self._failures.tasks() - tasks.SIDE_TASKS) and (self._first_sync_done or not self._cache.complete)
+    def _settings_applied(self, settings: Settings) -> None:
+        self._published.settings = settings
+        self._listeners.settings_applied(settings)
 
     def _publish(self) -> None:
-        reports = self._cache.reports
-        for origin in self._desired.take_doubtful():
-            reports.replace(origin, self._desired.problems_of(origin))
-        for problem in reports.take_new():
+        state, rooms, problems = self.state, self._rooms, self.state.objects.problems
+        for origin in state.desired.take_doubtful():
+            problems.replace(origin, state.desired.problems_of(origin))
+        for problem in problems.take_new():
             subject = f"{problem.kind} {problem.name}"
             self._log.warning(
                 "problem with an object", object=subject, field=problem.field, reason=problem.reason, kind=problem.label
             )
-            self.announce(problem)
-        self.counters.draining, self.counters.failing = len(self._programming.drain), len(self._failures)
-        self.status = Status(
-            complete=self._cache.complete,
+            self._listeners.report(problem)
+        self.counters.draining, self.counters.failing = len(rooms.applier.draining), len(self._failures)
+        self._published.status = status = Status(
+            complete=state.objects.complete,
             synchronised=self._first_sync_done and not self._failures,
-            services=len(self._desired),
-            virtual_servers=len(self._desired.virtual_servers),
+            services=len(state.desired),
+            virtual_servers=len(state.desired.virtual_servers),
             failures=self._failures.texts(),
-            configuration_refused=self._configuration.refusal,
-            waiting_for_restart=self._configuration.waiting_for_restart,
-            problems=reports.every(),
+            configuration_refused=rooms.configuration.refusal,
+            waiting_for_restart=rooms.configuration.waiting_for_restart,
+            problems=problems.every(),
             prepared=self._first_sync_done,
-            node_eligible=self._node.eligible,
-            health_checks=self._desired.health_checks,
-            health_check_addresses=self._planning.facts.health_check_addresses,
-            no_local_endpoints=self._desired.no_local_endpoints.copy(),
+            node_eligible=rooms.node.eligible,
+            node_unknown=rooms.node.unknown,
+            health_checks=state.desired.health_checks,
+            health_check_addresses=state.facts.health_check_addresses,
+            no_local_endpoints=state.desired.no_local_endpoints.copy(),
         )
-        self.published(self.status)
+        self._listeners.status_published(status)

@@ -1,4 +1,7 @@
-"""What other threads tell the owner thread."""
+"""The door in: messages to the owner thread, and how far it has come with them.
+
+Anything that another thread wants of the owner thread is a message in this mailbox.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,57 @@ import math
 import queue
 from collections.abc import Callable
 
-from ipvsagent.model.events import Stop
+from msgspec import Struct
+
+from ipvsagent.config.types import Settings
+from ipvsagent.model.events import Changed, Deleted, Event, Stop
 from ipvsagent.model.status import Progress
-from ipvsagent.reconciler.configuration import Message
-from ipvsagent.reconciler.progress import ProgressMarks
-from ipvsagent.reconciler.timing import Timing
+
+
+class Reconfigure(Struct, frozen=True):
+    """New settings, already validated."""
+
+    settings: Settings
+
+
+class ConfigurationRefused(Struct, frozen=True):
+    """A new configuration that cannot be used, and why."""
+
+    reason: str
+
+
+Message = Event | Reconfigure | ConfigurationRefused
+"""What the owner thread can be sent."""
 
 
 class Mailbox:
-    """The queue, and how far the owner thread has come with it.
+    """The queue of messages, and how far the owner thread has come with it.
 
     Args:
         clock: monotonic seconds.
     """
 
-    def __init__(self, timing: Timing, clock: Callable[[], float]) -> None:
-        self._timing = timing
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._queue: queue.SimpleQueue[tuple[float, Message]] = queue.SimpleQueue()
         self._progress = ProgressMarks(clock)
+        self._arrivals: list[float] = []
         self._pass_ended = -math.inf
 
     # -- for any thread ----------------------------------------------------------------------------------------
 
     def put(self, message: Message) -> None:
-        """Hand a value over."""
+        """Send a message to the owner thread."""
         self._progress.queued()
         self._queue.put((self._clock(), message))
 
     def progress(self) -> Progress:
         """How far the owner thread has come, also while it is stuck."""
         return self._progress.read()
+
+    def is_empty(self) -> bool:
+        """Whether the owner thread has taken every message."""
+        return self._queue.empty()
 
     # -- for the owner thread ----------------------------------------------------------------------------------
 
@@ -51,33 +74,83 @@ class Mailbox:
             Nothing if none came in time; else all of them, up to `Stop`.
         """
         try:
-            messages = [self._arrived(self._queue.get(timeout=timeout))]
+            messages = [self._take(self._queue.get(timeout=timeout))]
         except queue.Empty:
             return []
         not_before = self._pass_ended + least_period
         while True:
             wait = not_before - self._clock()
             try:
-                messages.append(self._arrived(self._queue.get(block=wait > 0, timeout=max(wait, 0))))
+                messages.append(self._take(self._queue.get(block=wait > 0, timeout=max(wait, 0))))
             except queue.Empty:
                 return messages
             if isinstance(messages[-1], Stop):
                 return messages
 
+    def take_arrivals(self) -> list[float]:
+        """When the changed and deleted objects arrived that were gathered since the last call."""
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
     def begin_pass(self) -> None:
-        """A pass begins with what was gathered."""
+        """Note that a pass begins with what was gathered."""
         self._progress.begin()
 
     def end_pass(self, *, through: bool) -> None:
-        """It ends.
+        """Note that the pass has ended.
 
         Args:
-            through: whether all was done that concerns the node.
+            through: whether all work was done that concerns the node.
         """
         self._progress.end(through=through)
         self._pass_ended = self._clock()
 
-    def _arrived(self, item: tuple[float, Message]) -> Message:
+    def _take(self, item: tuple[float, Message]) -> Message:
         at, message = item
-        self._timing.arrived(message, at)
+        if isinstance(message, Changed | Deleted):
+            self._arrivals.append(at)
         return message
+
+
+class ProgressMarks:
+    """Since when work is outstanding, and when the last complete pass ended; any thread may read it at any time.
+
+    Three marks, each one attribute that is replaced as a whole: the oldest message in the queue, the oldest work of a
+    pass that runs or did not get through, and the end of the last pass that did. A mark that is set while a pass
+    begins may be taken for that pass's own; the next pass begins its own at once, so no more than that moment is lost.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._queued_since: float | None = None
+        self._working_since: float | None = None
+        self._completed_at = clock()
+
+    def queued(self) -> None:
+        """Note that a message was put into the queue; called by any thread."""
+        if self._queued_since is None:
+            self._queued_since = self._clock()
+
+    def begin(self) -> None:
+        """Note that a pass begins; what was queued is its work."""
+        queued, self._queued_since = self._queued_since, None
+        if self._working_since is None:
+            self._working_since = self._clock() if queued is None else queued
+
+    def end(self, *, through: bool) -> None:
+        """Note that a pass ends.
+
+        Args:
+            through: whether it got through every stage; if not, its work stays outstanding.
+        """
+        if through:
+            self._completed_at = self._clock()
+            self._working_since = None
+
+    def read(self) -> Progress:
+        """The end of the last complete pass and the oldest outstanding work, as they are now."""
+        marks = [t for t in (self._working_since, self._queued_since) if t is not None]
+        return Progress(self._completed_at, min(marks, default=None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.model.events import Changed, Deleted
@@ -12,7 +12,7 @@ _COUNTED = (Kind.SERVICE, Kind.ENDPOINT_SLICE)
 
 
 class Timing:
-    """Arrivals since the last pass.
+    """What is measured of changes since the last pass.
 
     Args:
         clock: monotonic seconds.
@@ -24,15 +24,9 @@ class Timing:
         self._clock = clock
         self._wall_clock = wall_clock
         self._process_began = wall_clock()
-        self._arrivals: list[float] = []
         self._triggers: list[float] = []
         self._due = True  # a pass that counts has been asked for
         counters.queued_at = self._process_began  # MET-02: at the loop's start
-
-    def arrived(self, event: object, at: float) -> None:
-        """Note when an event came, as the monotonic clock says."""
-        if isinstance(event, Changed | Deleted):
-            self._arrivals.append(at)
 
     def heard(self, event: object, dirty: Container[ObjectKey]) -> None:
         """Count an event that the coming pass handles.
@@ -54,12 +48,13 @@ class Timing:
         ):
             self._triggers.append(event.triggered_at)
 
-    def pass_done(self, began: float, *, well: bool) -> None:
+    def pass_done(self, began: float, *, take_arrivals: Callable[[], Iterable[float]], nothing_fails: bool) -> None:
         """Count a pass that was asked for; one that only looked for drift does not count (MET-01, MET-03, MET-10).
 
         Args:
             began: monotonic seconds.
-            well: whether nothing is left undone.
+            take_arrivals: returns when the changes arrived that were written, and forgets them.
+            nothing_fails: whether nothing is left undone.
         """
         if not self._due:
             return
@@ -67,11 +62,10 @@ class Timing:
         counters, now, wall = self._counters, self._clock(), self._wall_clock()
         counters.passes.observe(now - began)
         counters.pending.clear()
-        for at in self._arrivals:
+        for at in take_arrivals():
             counters.change_to_kernel.observe(now - at)
         for at in self._triggers:
             counters.programming.observe(max(0.0, wall - at))
-        self._arrivals.clear()
         self._triggers.clear()
-        if well:
+        if nothing_fails:
             counters.synchronised_at = wall

@@ -66,6 +66,7 @@ class Health:
             "lastUpdated": rfc_3339(now) if well else completed,
             "currentTime": rfc_3339(now),
             **({"nodeEligible": eligible} if with_node else {}),
+            **({"nodeUnknown": status.node_unknown} if with_node and status.node_unknown else {}),
             "healthy": healthy,
             **({"configurationRefused": refused} if refused else {}),
             "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._inputs.families},

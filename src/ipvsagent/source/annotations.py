@@ -6,6 +6,7 @@ kube-router mean the same here. Where both stand, ours counts. What cannot be us
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -44,17 +45,26 @@ _FLAGS: Mapping[str, _Flag] = MappingProxyType(
 _ROUTER_FLAGS = MappingProxyType({w: _Flag(f.bit, "mh") for w, f in _FLAGS.items() if f.scheduler != "sh"})
 
 
+class Wish(enum.Enum):
+    """What comes of an annotation that restricts a Service."""
+
+    NONE = enum.auto()  # absent, or `false`
+    GRANTED = enum.auto()
+    UNREADABLE = enum.auto()  # restricts as far as it may have been meant to: it must not open anything (DEV-60)
+
+
 class Wishes(Struct, frozen=True, gc=False):
     """What the annotations of one Service ask for.
 
     Args:
-        local: external traffic policy Local and internal Cluster, whatever the Service says (KR-03).
+        local: external traffic policy Local and internal Cluster, whatever the Service says (KR-03); if it cannot
+            be read, the internal policy stays the Service's.
         skips_balancer_ips: load balancer IPs are not served (KR-06).
     """
 
     scheduling: Scheduling | None = None
-    local: bool = False
-    skips_balancer_ips: bool = False
+    local: Wish = Wish.NONE
+    skips_balancer_ips: Wish = Wish.NONE
 
 
 NO_WISHES = Wishes()
@@ -75,8 +85,8 @@ def wishes_of(found: wire.ServiceAnnotations, problems: Problems) -> Wishes:
         return NO_WISHES
     return Wishes(
         _scheduling(found, problems),
-        _is_true(_given(found, "local", problems), "it is ignored", problems),
-        _skips_balancer_ips(_given(found, "skip_balancer_ips", problems), problems),
+        _local(found, problems),
+        _skips_balancer_ips(found, problems),
     )
 
 
@@ -126,23 +136,41 @@ def _flags(given: _Given, problems: Problems) -> tuple[int | None, str]:
     return (bits, flags_for) if used or not words else (None, "")
 
 
-def _skips_balancer_ips(given: _Given | None, problems: Problems) -> bool:
-    """kube-router's name counts by being there, whatever it says (KR-06); ours has to say `true`."""
-    if given is not None and given.of_router:
-        return True
-    return _is_true(given, "load balancer IPs are served", problems)
+def _local(found: wire.ServiceAnnotations, problems: Problems) -> Wish:
+    """Any word but `true` means nothing under kube-router's name (KR-03); ours has to say `true` or `false`."""
+    name, value = _present(found, "local")
+    if isinstance(value, str) and name == "router_local" and value.strip() != "true":
+        if value.strip() not in ("", "false"):
+            problems.add(_FIELDS[name], f"`{_short(value.strip())}` is none of true, false; it is ignored")
+        return Wish.NONE
+    return _wish(name, value, "externalTrafficPolicy Local is used", problems)
 
 
-def _is_true(given: _Given | None, consequence: str, problems: Problems) -> bool:
-    if given is None or given.text in ("", "false"):
-        return False
-    if given.text != "true":
-        problems.add(given.field, f"`{_short(given.text)}` is none of true, false; {consequence}")
-    return given.text == "true"
+def _skips_balancer_ips(found: wire.ServiceAnnotations, problems: Problems) -> Wish:
+    """kube-router's name counts by being there, whatever it says (KR-06); ours has to say `true` or `false`."""
+    name, value = _present(found, "skip_balancer_ips")
+    if name == "router_skip_balancer_ips" and value is not UNSET:
+        return Wish.GRANTED
+    return _wish(name, value, "load balancer IPs are not served", problems)
+
+
+def _wish(name: str, value: object, consequence: str, problems: Problems) -> Wish:
+    if value is UNSET or value is None:
+        return Wish.NONE
+    if not isinstance(value, str):
+        problems.add(_FIELDS[name], f"is not text, which a value in quotes is; {consequence}")
+        return Wish.UNREADABLE
+    text = value.strip()
+    if text in ("", "false"):
+        return Wish.NONE
+    if text != "true":
+        problems.add(_FIELDS[name], f"`{_short(text)}` is none of true, false; {consequence}")
+        return Wish.UNREADABLE
+    return Wish.GRANTED
 
 
 def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
-    """The annotation under our name, else under kube-router's."""
+    """The annotation as text, under our name, else under kube-router's."""
     for name in (attribute, f"router_{attribute}"):
         value = getattr(found, name)
         if value is not UNSET:
@@ -151,6 +179,14 @@ def _given(found: wire.ServiceAnnotations, attribute: str, problems: Problems) -
             if text is not None:
                 return _Given(field, text, of_router=name != attribute)
     return None
+
+
+def _present(found: wire.ServiceAnnotations, attribute: str) -> tuple[str, object]:
+    """The name and value under our name, else under kube-router's."""
+    value: object = getattr(found, attribute)
+    if value is not UNSET:
+        return attribute, value
+    return f"router_{attribute}", getattr(found, f"router_{attribute}")
 
 
 _FIELDS = {

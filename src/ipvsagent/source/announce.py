@@ -19,9 +19,9 @@ import msgspec
 
 from ipvsagent.errors import SourceError
 from ipvsagent.log import Logger
-from ipvsagent.model.objects import Announced, Problem
+from ipvsagent.model.objects import Announced, ObjectKey, Problem
 
-API_VERSIONS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node": "v1"}
+API_VERSIONS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node": "v1", "Pod": "v1"}
 """Kinds of objects that events can be about."""
 
 PAUSE_SECONDS = 0.2
@@ -47,6 +47,8 @@ class Announcer:
 
     Args:
         node_name: whose agent it is that says so.
+        pod: namespace and name of the agent's pod, which a problem with the node's name is announced on; None if the
+            agent is not in one, or does not know.
         now: the time of day, aware of its zone.
         pause_seconds: between two events.
     """
@@ -57,12 +59,14 @@ class Announcer:
         node_name: str,
         log: Logger,
         *,
+        pod: ObjectKey | None = None,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         self._transport = transport
         self._node_name = node_name
         self._log = log
+        self._pod = pod
         self._now = now
         self._pause_seconds = pause_seconds
         self._queue: queue.Queue[Announced | None] = queue.Queue(_WAITING)
@@ -107,7 +111,7 @@ class Announcer:
             self._stopping.wait(self._pause_seconds)
 
     def _create(self, item: Announced) -> None:
-        event = describe(item, self._node_name, self._now())
+        event = describe(item, self._node_name, self._now(), self._pod)
         path = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
         try:
             status = self._transport.post(path, msgspec.json.encode(event))
@@ -118,9 +122,11 @@ class Announcer:
             self._log.debug("event not created", about=item, status=status)
 
 
-def describe(item: Announced, node_name: str, now: dt.datetime) -> dict[str, Any]:
+def describe(item: Announced, node_name: str, now: dt.datetime, pod: ObjectKey | None = None) -> dict[str, Any]:
     """The event (core/v1); those about equal problems have equal names, those of notices names of their own."""
     if isinstance(item, Problem):
+        if item.label == "NodeUnknown" and pod is not None:  # there is no Node that anybody would look at
+            item = Problem("Pod", str(pod), "", str(item), item.label)
         return _about_object(item, node_name, now)
     digest = _digest(f"{item.label} {item.words} {now.isoformat()}")
     # kubectl looks for events of a Node under its name as UID.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ipvsagent.collection import without_collections
 from ipvsagent.errors import SourceError
+from ipvsagent.garbage_collection import without_garbage_collection
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 from ipvsagent.source.backoff import Backoff
@@ -160,7 +160,7 @@ class Reflector:
         objects: list[KubernetesObject] = []
         rejected: list[ObjectKey] = []
         problems: dict[ObjectKey, tuple[Problem, ...]] = {}
-        with without_collections():
+        with without_garbage_collection():
             for item in items:
                 match decode_json(self._resource.kind, item):
                     case Usable(found, found_problems):

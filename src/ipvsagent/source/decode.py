@@ -16,6 +16,7 @@ from ipvsagent.source import wire
 from ipvsagent.source.decode_node import node_from_wire
 from ipvsagent.source.decode_service import service_from_wire
 from ipvsagent.source.decode_slice import slice_from_wire, trigger_time
+from ipvsagent.source.defaults import fill_in
 from ipvsagent.source.problems import Problems
 
 
@@ -71,8 +72,12 @@ def decode_json(kind: Kind, data: bytes | msgspec.Raw) -> DecodeResult:
     return from_wire(kind, found)
 
 
-def decode_value(kind: Kind, value: object) -> DecodeResult:
-    """Decode one object from plain values, as a YAML parser makes them."""
+def decode_value(kind: Kind, value: object, *, with_defaults: bool = False) -> DecodeResult:
+    """Decode one object from plain values, as a YAML parser makes them.
+
+    Args:
+        with_defaults: the object has not been through an API server: what one fills in is filled in (DEV-61).
+    """
     try:
         found = msgspec.convert(value, _WIRE_TYPES[kind])
     except _DECODING_FAILED as error:
@@ -81,14 +86,16 @@ def decode_value(kind: Kind, value: object) -> DecodeResult:
         except _DECODING_FAILED:
             key = ObjectKey("", "")
         return _undecodable(kind, key, str(error))
-    return from_wire(kind, found)
+    return from_wire(kind, found, with_defaults=with_defaults)
 
 
-def from_wire(kind: Kind, found: wire.WireObject) -> DecodeResult:
-    """Check a wire object and make the model's of it."""
+def from_wire(kind: Kind, found: wire.WireObject, *, with_defaults: bool = False) -> DecodeResult:
+    """Check a wire object and make the model's of it; `with_defaults` is as in `decode_value`."""
     key = ObjectKey("" if kind is Kind.NODE else found.metadata.namespace or "default", found.metadata.name)
     problems = Problems(kind, key)
     triggered_at = 0.0
+    if with_defaults:
+        fill_in(found, problems)
     made: KubernetesObject | None
     match found:
         case wire.Service():

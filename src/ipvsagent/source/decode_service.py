@@ -1,4 +1,4 @@
-"""Checking Services (section 1 of the specification)."""
+"""Checking Services (SVC rules)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from ipvsagent.model.address import Address, Family
+from ipvsagent.model.address import Address, Family, Network
 from ipvsagent.model.objects import ObjectKey, Service, ServicePort, ServiceType, TrafficPolicy
 from ipvsagent.source import wire
-from ipvsagent.source.annotations import NO_WISHES, wishes_of
+from ipvsagent.source.annotations import NO_WISHES, Wish, wishes_of
 from ipvsagent.source.problems import (
     Problems,
     check_address,
     check_addresses,
-    check_networks,
+    check_network,
     check_protocol,
     check_time,
 )
@@ -31,25 +31,37 @@ def service_from_wire(found: wire.Service, key: ObjectKey, problems: Problems) -
         return None
     if spec.type == "ExternalName" or spec.clusterIP in (None, "", "None"):
         return None
-    type_ = _choice(spec.type, _TYPES, ServiceType.CLUSTER_IP, "spec.type", problems)
+    # Of unknown words the reading counts that opens least (DEV-60); a LoadBalancer's restrictions are all in force.
+    type_ = _choice(
+        spec.type,
+        "spec.type",
+        problems,
+        choices=_TYPES,
+        default=ServiceType.CLUSTER_IP,
+        unknown=ServiceType.LOAD_BALANCER,
+    )
     cluster_ips = _cluster_ips(spec, problems)
     if not cluster_ips:
         return None
     annotations = found.metadata.annotations
     wishes = wishes_of(annotations, problems) if annotations else NO_WISHES
+    source_ranges, all_ranges_read = _source_ranges(spec.load_balancer_source_ranges, problems)
     return Service(
         key=key,
         type=type_,
         cluster_ips=cluster_ips,
         ports=_ports(spec, problems),
         external_ips=check_addresses(spec.externalIPs, "spec.externalIPs", problems),
-        load_balancer_ips=() if wishes.skips_balancer_ips else _load_balancer_ips(found.status, problems),
-        source_ranges=check_networks(spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges", problems),
+        load_balancer_ips=()
+        if wishes.skips_balancer_ips is not Wish.NONE
+        else _load_balancer_ips(found.status, problems),
+        source_ranges=source_ranges,
+        source_ranges_unread=not all_ranges_read,
         internal_policy=TrafficPolicy.CLUSTER
-        if wishes.local
+        if wishes.local is Wish.GRANTED
         else _policy(spec.internal_traffic_policy, "spec.internalTrafficPolicy", problems),
         external_policy=TrafficPolicy.LOCAL
-        if wishes.local
+        if wishes.local is not Wish.NONE
         else _policy(spec.external_traffic_policy, "spec.externalTrafficPolicy", problems),
         affinity_timeout_seconds=_affinity(spec, problems),
         health_check_node_port=_node_port(
@@ -64,14 +76,20 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 def _choice(
-    text: str | None, choices: Mapping[str, _Choice], default: _Choice, field: str, problems: Problems
+    text: str | None,
+    field: str,
+    problems: Problems,
+    *,
+    choices: Mapping[str, _Choice],
+    default: _Choice,
+    unknown: _Choice,
 ) -> _Choice:
     if not text:
         return default
     chosen = choices.get(text)
     if chosen is None:
-        problems.add(field, f"`{text}` is none of {', '.join(choices)}; {default} is used")
-        return default
+        problems.add(field, f"`{text}` is none of {', '.join(choices)}; {unknown} is used")
+        return unknown
     return chosen
 
 
@@ -80,7 +98,7 @@ _POLICIES = {p.value: p for p in TrafficPolicy}
 
 
 def _policy(text: str | None, field: str, problems: Problems) -> TrafficPolicy:
-    return _choice(text, _POLICIES, TrafficPolicy.CLUSTER, field, problems)
+    return _choice(text, field, problems, choices=_POLICIES, default=TrafficPolicy.CLUSTER, unknown=TrafficPolicy.LOCAL)
 
 
 def _cluster_ips(spec: wire.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
@@ -155,6 +173,36 @@ def _load_balancer_ips(status: wire.ServiceStatus | None, problems: Problems) ->
     ingress = (balancer.ingress if balancer else None) or ()
     texts = [i.ip or "" if i.ip_mode in (None, "VIP") else "" for i in ingress]  # blanks keep the index right
     return check_addresses(texts, "status.loadBalancer.ingress", problems)
+
+
+def _source_ranges(found: object, problems: Problems) -> tuple[tuple[Network, ...], bool]:
+    """The source ranges, and whether all were read: one that was not must not open what it should close (DEV-60)."""
+    if found is None:
+        return (), True
+    field, consequence = "spec.loadBalancerSourceRanges", "it lets no client in"
+    if not isinstance(found, list):
+        problems.add(field, f"is not a list of CIDRs; {consequence}")
+        return (), False
+    ranges: dict[Network, None] = {}
+    all_read = True
+    for index, item in enumerate(found):
+        where = f"{field}[{index}]"
+        if not isinstance(item, str):
+            problems.add(where, f"is not text; {consequence}")
+            network = None
+        else:
+            network = check_network(item, where, consequence, problems)
+            if network is not None and ":" in item and network == _ALL_IPV4:
+                problems.add(where, f"{item} is not read as 0.0.0.0/0; {consequence}")  # as in kube-proxy
+                network = None
+        if network is None:
+            all_read = False
+        else:
+            ranges[network] = None
+    return tuple(ranges), all_read
+
+
+_ALL_IPV4 = Network.parse("0.0.0.0/0")
 
 
 def _affinity(spec: wire.ServiceSpec, problems: Problems) -> int:

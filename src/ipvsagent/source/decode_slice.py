@@ -1,4 +1,4 @@
-"""Checking EndpointSlices (section 2 of the specification)."""
+"""Checking EndpointSlices (EP-01 to EP-12)."""
 
 from __future__ import annotations
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
-from ipvsagent.model.objects import Kind, Problem
+from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Problem
 from ipvsagent.source.decode import DecodeResult, Unusable, decode_value
 from ipvsagent.yaml_text import YamlError, parse_yaml
 
@@ -31,12 +31,14 @@ class FileContent(Struct, frozen=True):
     """What one file holds.
 
     Args:
+        endpoints: keys of the `Endpoints` in it, which are not read.
         complete: whether all of it could be parsed; if not, what was known of the file stays in force.
         problems: of the file, not of its objects.
     """
 
     outcomes: tuple[DecodeResult, ...] = ()
     problems: tuple[Problem, ...] = ()
+    endpoints: tuple[ObjectKey, ...] = ()
     complete: bool = True
 
 
@@ -114,17 +116,39 @@ def read_manifest(path: Path) -> FileContent:
 def _decode_all(path: Path, documents: list[object]) -> FileContent:
     outcomes: list[DecodeResult] = []
     problems: list[Problem] = []
+    endpoints: list[ObjectKey] = []
     for value in (item for document in documents for item in _items(document)):
         kind = _kind(path, value, problems)
         if kind is None:
+            endpoints += _endpoints(value)
             continue
-        outcome = decode_value(kind, value)
+        outcome = decode_value(kind, value, with_defaults=True)
         if isinstance(outcome, Unusable) and not outcome.key.name:
             # Nothing to know it by later, so it is the file's problem rather than an object's.
             problems += [Problem("file", str(path), "", f"{p.kind}: {p.field} {p.reason}") for p in outcome.problems]
         else:
             outcomes.append(outcome)
-    return FileContent(tuple(outcomes), tuple(problems))
+    return FileContent(tuple(outcomes), tuple(problems), tuple(endpoints))
+
+
+def _endpoints(value: object) -> Iterator[ObjectKey]:
+    """The key of an object of kind `Endpoints`; nothing for any other."""
+    if isinstance(value, dict) and value.get("kind") == "Endpoints" and value.get("apiVersion", "v1") == "v1":
+        metadata = value.get("metadata")
+        if isinstance(metadata, dict):
+            yield ObjectKey(str(metadata.get("namespace") or "default"), str(metadata.get("name")))
+
+
+def unread_endpoints(
+    endpoints: Iterable[ObjectKey], services: Container[ObjectKey], slices: Iterable[EndpointSlice]
+) -> tuple[Problem, ...]:
+    """Return a problem for each `Endpoints` object of a Service without a slice (DEV-61).
+
+    In a cluster a controller makes slices of `Endpoints`; from files nobody does.
+    """
+    owners = {s.service for s in slices}
+    reason = "is not read; its Service has no EndpointSlice, which would be"
+    return tuple(Problem("Endpoints", str(k), "", reason) for k in endpoints if k in services and k not in owners)
 
 
 def _items(document: object) -> Iterator[object]:

@@ -18,12 +18,22 @@ from msgspec import Struct
 
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
-from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem, kind_of
+from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, ObjectKey, Problem, Service, kind_of
 from ipvsagent.source.decode import NotUsed, Unusable, Usable
-from ipvsagent.source.files import FileContent, Found, Stamp, manifest_files, read_manifest, stamp_of
+from ipvsagent.source.files import (
+    FileContent,
+    Found,
+    Stamp,
+    manifest_files,
+    read_manifest,
+    stamp_of,
+    unread_endpoints,
+)
 
 Place = tuple[Kind, ObjectKey]
 Outcome = Usable | NotUsed | Unusable
+
+_ENDPOINTS = "Endpoints"  # where problems with them come from
 
 UNREAD: Stamp = (-1, -1, -1)
 YOUNG_NANOSECONDS = 20_000_000
@@ -35,6 +45,7 @@ class _Known(Struct):
 
     stamp: Stamp
     outcomes: dict[Place, Outcome]  # of the last content that parsed
+    endpoints: tuple[ObjectKey, ...] = ()  # likewise
     doubted: Stamp | None = None  # what was read under this stamp lacked objects; to be read once more
 
 
@@ -55,6 +66,7 @@ class ManifestSource:
         self._files: dict[Path, _Known] = {}
         self._missing: set[Path] = set()  # known files that the last look did not find
         self._holders: dict[Place, list[Path]] = {}  # files that hold an object, sorted: the first one counts
+        self._endpoints_held: dict[Path, tuple[ObjectKey, ...]] = {}  # `Endpoints`, which are not read, by file
         self._reported: dict[str, tuple[Problem, ...]] = {}
         self._listed = False
         self._stopping = threading.Event()
@@ -91,8 +103,11 @@ class ManifestSource:
         for path in gone & self._missing:
             self._forget(path, touched)
         self._missing = gone - self._missing
-        for path in sorted(p for p, stamp in present.items() if self._changed(p, stamp)):
+        changed = sorted(p for p, stamp in present.items() if self._changed(p, stamp))
+        for path in changed:
             self._read(path, present[path], touched)
+        if (changed or gone) and (self._endpoints_held or self._reported.get(_ENDPOINTS)):
+            self._report_endpoints()
         if self._listed:
             self._tell(touched)
         else:
@@ -142,16 +157,33 @@ class ManifestSource:
         self._report(str(path), (*content.problems, *_doubles(path, content)))
         if not content.complete:
             return
-        old, known.outcomes = known.outcomes, outcomes
+        old, known.outcomes, known.endpoints = known.outcomes, outcomes, content.endpoints
+        self._note_endpoints(path)
         for place in dict.fromkeys((*old, *outcomes)):
             if old.get(place) != outcomes.get(place):
                 touched[place] = None
                 self._hold(place, path, held=place in outcomes)
 
+    def _note_endpoints(self, path: Path) -> None:
+        known = self._files.get(path)
+        if known is not None and known.endpoints:
+            self._endpoints_held[path] = known.endpoints
+        else:
+            self._endpoints_held.pop(path, None)
+
+    def _report_endpoints(self) -> None:
+        """Look at all objects, but only while some file holds `Endpoints`."""
+        usable = [o.object for f in self._files.values() for o in f.outcomes.values() if isinstance(o, Usable)]
+        services = {o.key for o in usable if isinstance(o, Service)}
+        slices = [o for o in usable if isinstance(o, EndpointSlice)]
+        held = dict.fromkeys(key for keys in self._endpoints_held.values() for key in keys)
+        self._report(_ENDPOINTS, unread_endpoints(held, services, slices))
+
     def _forget(self, path: Path, touched: dict[Place, None]) -> None:
         for place in self._files.pop(path).outcomes:
             touched[place] = None
             self._hold(place, path, held=False)
+        self._note_endpoints(path)
         self._report(str(path), ())
 
     def _hold(self, place: Place, path: Path, *, held: bool) -> None:
@@ -220,8 +252,10 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
     objects: dict[Place, KubernetesObject] = {}
     problems: list[Problem] = []
     holders: dict[Place, Path] = {}
+    endpoints: dict[ObjectKey, None] = {}
     for file, content in _contents(paths, problems):
         problems += (*content.problems, *_doubles(file, content))
+        endpoints.update(dict.fromkeys(content.endpoints))
         for outcome in content.outcomes:
             place = _place(outcome)
             holder = holders.get(place)
@@ -234,6 +268,9 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
             elif holder != file:
                 reason = f"stands in {holder}, which counts, and in {file}"
                 problems.append(Problem(place[0].value, str(place[1]), "", reason))
+    services = {o.key for o in objects.values() if isinstance(o, Service)}
+    slices = [o for o in objects.values() if isinstance(o, EndpointSlice)]
+    problems += unread_endpoints(endpoints, services, slices)
     return list(objects.values()), problems
 
 

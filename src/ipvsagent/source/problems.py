@@ -89,19 +89,28 @@ ORDINARY_FIRST_BYTES = {
 
 
 def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
-    """CIDRs in order, trimmed and masked, without duplicates (SVC-10)."""
+    """CIDRs in order, trimmed and masked, without duplicates; others are ignored with a problem."""
     if not texts:
         return ()
     found: dict[Network, None] = {}
     for index, text in enumerate(texts):
-        stripped = text.strip()
-        try:
-            if "/" not in stripped:
-                raise ValueError(f"{stripped!r} is not a CIDR")
-            found[Network.parse(stripped)] = None
-        except ValueError as error:
-            problems.add(f"{field}[{index}]", f"{error}; it is ignored")
+        network = check_network(text, f"{field}[{index}]", "it is ignored", problems)
+        if network is not None:
+            found[network] = None
     return tuple(found)
+
+
+def check_network(text: str, field: str, consequence: str, problems: Problems) -> Network | None:
+    """A CIDR, trimmed and masked, or None with a problem."""
+    stripped = text.strip()
+    try:
+        if "/" in stripped:
+            return Network.parse(stripped)
+        reason = f"{stripped!r} is not a CIDR"
+    except ValueError as error:
+        reason = str(error)
+    problems.add(field, f"{reason}; {consequence}")
+    return None
 
 
 def check_time(text: str | None, field: str, problems: Problems) -> str:
@@ -128,8 +137,6 @@ def _special(address: Address, allow_link_local: bool) -> str:
         return "a loopback"
     if address.is_multicast or address == b"\xff\xff\xff\xff":
         return "a multicast or broadcast"
-    if address.is_mapped_ipv4:
-        return "an IPv4-mapped"
     if address.is_link_local and not allow_link_local:
         return "a link-local"
     return ""

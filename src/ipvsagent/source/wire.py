@@ -55,7 +55,7 @@ class ServiceSpec(Struct, rename="camel", gc=False):
     ip_families: list[str] | None = None
     ports: list[ServicePort] | None = None
     externalIPs: list[str] | None = None  # noqa: N815 - the API's name
-    load_balancer_source_ranges: list[str] | None = None
+    load_balancer_source_ranges: object = None  # of any type: what cannot be read must not leave an old version open
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
     session_affinity: str | None = None

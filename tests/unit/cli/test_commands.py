@@ -66,7 +66,7 @@ def plan(folder: Path, *words: str) -> int:
 
 
 def test_plan_prints_what_ipvsadm_save_prints(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: format ipvsadm; node addresses come from the Node object."""
+    """CLI-02: format ipvsadm; node addresses come from the Node object."""
     assert plan(manifests, "-o", "ipvsadm") == 0
     assert capsys.readouterr().out == textwrap.dedent("""\
         -A -t 10.96.0.10:80 -s rr -p 10800
@@ -81,13 +81,13 @@ def test_plan_prints_what_ipvsadm_save_prints(manifests: Path, capsys: Capture) 
 
 
 def test_plan_prints_addresses_one_a_line(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: format addresses."""
+    """CLI-02: format addresses."""
     assert plan(manifests, "-o", "addresses") == 0
     assert capsys.readouterr().out == "10.96.0.10/32\nfd00:96::53/128\n"
 
 
 def test_plan_prints_what_ipset_save_prints(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: format ipset, both families."""
+    """CLI-02: format ipset, both families."""
     assert plan(manifests, "-o", "ipset") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 maxelem 65536" in lines
@@ -119,7 +119,7 @@ def test_plan_prints_rules_that_do_not_depend_on_services(
 
 
 def test_plan_options_give_the_node_other_addresses(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: `--node-address` goes before the Node object."""
+    """CLI-04: `--node-address` goes before the Node object."""
     assert plan(manifests, "-o", "ipvsadm", "--node-address", "10.1.1.1/24") == 0
     out = capsys.readouterr().out
     assert "10.1.1.1:30080" in out
@@ -127,7 +127,7 @@ def test_plan_options_give_the_node_other_addresses(manifests: Path, capsys: Cap
 
 
 def test_plan_json_holds_everything(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: format json."""
+    """CLI-02: format json."""
     assert plan(manifests, "-o", "json") == 0
     state = json.loads(capsys.readouterr().out)
     assert state["virtualServers"][0] == {
@@ -148,7 +148,7 @@ def test_plan_json_holds_everything(manifests: Path, capsys: Capture) -> None:
 
 
 def test_plan_twice_prints_the_same_bytes(manifests: Path, capsys: Capture) -> None:
-    """Design, section 5: sorted."""
+    """CLI-03: sorted."""
     for output in ("table", "json", "ipset"):
         assert plan(manifests, "-o", output) == 0
         first = capsys.readouterr().out
@@ -231,7 +231,7 @@ def test_help_tells_what_a_command_does(command: str, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert out.startswith(f"usage: ipvsagent {command}".rstrip())
     if command != "version":
-        assert "exit codes: 0 done, 1 could not be done, 2 wrong usage or configuration" in " ".join(out.split())
+        assert "exit codes: 0 done, 1 failed, 2 wrong usage or configuration" in " ".join(out.split())
 
 
 def test_version_is_printed(capsys: Capture) -> None:

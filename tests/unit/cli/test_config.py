@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_default_is_what_check_accepts(file: Path, capsys: Capture) -> None:
-    """Design, section 5: exit code 0, data on stdout, nothing on stderr."""
+    """CLI-01: exit code 0, data on stdout, nothing on stderr."""
     assert main(["config", "default"]) == 0
     printed = capsys.readouterr()
     assert printed.out == default_configuration()
@@ -36,7 +36,7 @@ def test_default_is_what_check_accepts(file: Path, capsys: Capture) -> None:
 
 
 def test_check_names_every_error_with_its_path_and_what_is_allowed(file: Path, capsys: Capture) -> None:
-    """CFG-50, design, section 5: exit code 2, errors on stderr."""
+    """CFG-50, CLI-01: exit code 2, errors on stderr."""
     file.write_text(
         "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\n"
         "ipvs: {scheduler: lcc}\nlogging: {level: loud}\nfoo: 1\n"
@@ -68,7 +68,7 @@ def test_a_file_that_is_not_there_is_wrong_configuration(file: Path, capsys: Cap
 
 
 def test_convert_prints_our_kind_on_stdout_and_each_warning_once_on_stderr(capsys: Capture) -> None:
-    """Design, section 6: only what differs from the defaults is printed."""
+    """CLI-05: only what differs from the defaults is printed."""
     assert main(["config", "convert", str(SAMPLES / "k0s.yaml")]) == 0
     output = capsys.readouterr()
     assert yaml.safe_load(output.out) == {

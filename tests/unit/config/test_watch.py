@@ -60,7 +60,7 @@ def publish(folder: Path, version: str, text: str) -> None:
 
 
 def test_a_swapped_config_map_is_loaded_once(mounted: Path) -> None:
-    """CFG-52: followed live in the place of a restart."""
+    """CFG-52, DEV-46: followed live in the place of a restart."""
     listener = Listener(mounted)
     assert listener.check() == []
     publish(mounted.parent, "2", OURS + "ipvs: {scheduler: lc}\n")

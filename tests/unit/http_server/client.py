@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from lab.speed import scaled
@@ -13,6 +12,7 @@ from ipvsagent.http_server.connection import Limits
 from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
 from ipvsagent.http_server.listeners import Endpoint, Listen
 from ipvsagent.http_server.server import HttpServer
+from support.waiting import wait_until
 from unit.reconciler.node import SilentLogger
 
 PATIENCE_SECONDS = scaled(20.0)
@@ -22,14 +22,6 @@ GET = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
 def hello(request: Request) -> Response:
     """Answer with the method and path."""
     return text_response(200, f"{request.method} {request.path}")
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Look at a condition until it holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.005)
 
 
 def at(port: int, text: str = "127.0.0.1") -> Listen:

@@ -9,7 +9,8 @@ import pytest
 
 from ipvsagent.http_server.listeners import Endpoint, Listen, open_listener
 from ipvsagent.http_server.server import HttpServer
-from unit.http_server.client import ask, at, connect, hello, port_of, status_of, taken_port, wait_until
+from support.waiting import wait_until
+from unit.http_server.client import ask, at, connect, hello, port_of, status_of, taken_port
 from unit.reconciler.node import SilentLogger
 
 

@@ -52,6 +52,14 @@ def test_local_ready_addresses_count_once_over_all_ports() -> None:
     assert checks(local_web(ports=2), piece) == (HealthCheck(Family.IPV4, 32000, 2),)
 
 
+def test_endpoints_that_no_port_of_the_service_reaches_do_not_count() -> None:
+    """HC-14, DEV-62: a load balancer that is told of them would send its clients to a port that answers nobody."""
+    pods = endpoint_slice(endpoint("10.244.0.11", node="node-1"), ports=[EndpointPort("other", Protocol.TCP, 8080)])
+    assert checks(local_web(), pods) == (HealthCheck(Family.IPV4, 32000, 0),)
+    both = endpoint_slice(endpoint("10.244.0.12", node="node-1"), name="web-2", ports=ports_of_slice(1))
+    assert checks(local_web(), pods, both) == (HealthCheck(Family.IPV4, 32000, 1),)
+
+
 def test_an_endpoint_that_stands_in_while_it_terminates_does_not_count() -> None:
     """HC-14: it may still serve (EP-25), but no load balancer is to send more here."""
     leaving = endpoint("10.244.0.11", node="node-1", ready=False, serving=True, terminating=True)
@@ -80,10 +88,11 @@ def test_each_family_counts_its_own() -> None:
         service(type="LoadBalancer", external_policy="Cluster", health_check_node_port=32000),
         service(type="NodePort", external_policy="Local", health_check_node_port=32000),
         service(type="LoadBalancer", external_policy="Local"),
+        service(type="LoadBalancer", external_policy="Local", health_check_node_port=32000, ports=[]),
     ],
 )
 def test_who_has_none(web: Service) -> None:
-    """SVC-15: only a LoadBalancer with externalTrafficPolicy Local and a port."""
+    """SVC-15, DEV-62: only a LoadBalancer with externalTrafficPolicy Local, a port to check and one to be asked on."""
     assert checks(web, endpoint_slice(endpoint("10.244.0.11", node="node-1"))) == ()
 
 
@@ -132,12 +141,12 @@ def test_where_health_check_ports_listen(setting: list[str], expected: tuple[str
     [
         (("192.168.60.1", "fd00:60::1"), ("192.168.60.1", "fd00:60::1")),
         (("192.168.60.1",), ("192.168.60.1", "::")),
-        ((), ("0.0.0.0", "::")),
-        (("127.0.0.1",), ("0.0.0.0", "::")),
+        ((), ()),
+        (("127.0.0.1",), ()),
     ],
 )
 def test_primary_is_the_nodes_address(internal: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """HC-11, NP-05: a family without a known address is not restricted."""
+    """HC-11, NP-05, DEV-60: a family without a known address is not restricted, unless nothing is known of the node."""
     found = health_check_addresses(
         NodePortAddresses(primary=True),
         PRESENT,

@@ -20,14 +20,14 @@ from ipvsagent.planner import sets
     ],
 )
 def test_ipv6_names_carry_a_six_and_are_cut(base: str, ipv6: str) -> None:
-    """Section 6: 31 characters are all that the kernel takes."""
+    """SET-09, SET-15, SET-18: 31 characters are all that the kernel takes."""
     assert sets.set_name(base, Family.IPV4) == base
     assert sets.set_name(base, Family.IPV6) == ipv6
 
 
 @pytest.mark.parametrize("family", Family)
 def test_there_are_seventeen_sets_and_a_note_with_names_of_their_own(family: Family) -> None:
-    """SET-01 to SET-17: no two names fall together when cut, and none is shared by the families."""
+    """SET-01 to SET-18: no two names fall together when cut, and none is shared by the families."""
     names = {spec.name for spec in sets.set_specs(family)}
     other = Family.IPV6 if family is Family.IPV4 else Family.IPV4
     assert len(names - sets.NOTES) == 17

@@ -38,7 +38,7 @@ def test_what_every_node_needs_comes_first_and_in_order() -> None:
     ],
 )
 def test_reuse_of_connections_is_set_as_the_kernel_needs_it(kernel: str, expected: list[str]) -> None:
-    """SYS-02: 0 below 5.9; from there 1, actively, so that an old 0 does not stay."""
+    """SYS-02, DEV-38: 0 below 5.9; from there 1, actively, so that an old 0 does not stay."""
     assert [s for s in _planned(Settings(), kernel) if "reuse" in s] == expected
 
 

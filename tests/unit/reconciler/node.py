@@ -9,11 +9,12 @@ from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
-from ipvsagent.model.events import Event, Listed
+from ipvsagent.model.events import Listed
 from ipvsagent.model.objects import Announced, EndpointSlice, Kind, Node, NodeNotice, Service
 from ipvsagent.model.status import Status
-from ipvsagent.reconciler.configuration import ConfigurationRefused
-from ipvsagent.reconciler.loop import Reconciler, Reconfigure
+from ipvsagent.reconciler.loop import Listeners, Reconciler
+from ipvsagent.reconciler.mailbox import Mailbox, Message
+from ipvsagent.reconciler.published import Published
 
 
 class SilentLogger:
@@ -55,7 +56,16 @@ class FakeNode:
         kernel: an earlier node's kernel, for a restart.
         wrap: put around the kernel's drivers.
         families: those that it can serve.
-        clock: in the place of `clock`, which a test sets.
+        clock: replaces `clock`, which a test sets.
+        mailbox: for a source that was made before; only needed with threads.
+        report: called with what is reported, besides `announced`.
+        ask_for_node: called with the name when the cluster is asked for a node, besides `asked`.
+
+    Attributes:
+        announced: what was reported.
+        asked: names of the nodes that the cluster was asked for.
+        statuses: every status published.
+        applied: settings that came into force while it runs.
     """
 
     def __init__(
@@ -65,27 +75,46 @@ class FakeNode:
         wrap: Callable[[Drivers], Drivers] = lambda drivers: drivers,
         families: tuple[Family, ...] = (Family.IPV4, Family.IPV6),
         clock: Callable[[], float] | None = None,
+        *,
+        mailbox: Mailbox | None = None,
+        report: Callable[[Announced], None] = lambda _item: None,
+        ask_for_node: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.kernel = kernel or new_kernel()
         self.log = SilentLogger()
         self.clock = Clock()
+        self.mailbox = mailbox or Mailbox(clock or self.clock)
+        self.published = Published(settings or Settings())
+        self.announced: list[Announced] = []
+        self.asked: list[str] = []
+        self.statuses: list[Status] = []
+        self.applied: list[Settings] = []
+
+        def keep_and_report(item: Announced) -> None:
+            self.announced.append(item)
+            report(item)
+
+        def keep_and_ask(name: str) -> None:
+            self.asked.append(name)
+            ask_for_node(name)
+
         self.reconciler = Reconciler(
             wrap(self.kernel.drivers()),
-            settings=settings or Settings(),
+            self.mailbox,
+            self.published,
             node_name="node-1",
             families=families,
             log=self.log,
+            listeners=Listeners(keep_and_report, keep_and_ask, self.statuses.append, self.applied.append),
             clock=clock or self.clock,
         )
-        self.announced: list[Announced] = []
-        self.reconciler.announce = self.announced.append
         self.reconciler.start()
 
     def told(self) -> list[str]:
         """What an operator is told of the node by events."""
         return [f"{item.label}: {item.words}" for item in self.announced if isinstance(item, NodeNotice)]
 
-    def hear(self, *events: Event | Reconfigure | ConfigurationRefused) -> None:
+    def hear(self, *events: Message) -> None:
         """Handle events and reconcile, as one pass of the owner thread."""
         self.reconciler.handle(events)
         self.reconciler.reconcile()
@@ -108,11 +137,11 @@ class FakeNode:
                 return
             self.clock.now += wait
             self.reconciler.reconcile()
-        raise AssertionError(f"does not settle: {self.reconciler.status.failures}")
+        raise AssertionError(f"does not settle: {self.published.status.failures}")
 
     def status(self) -> Status:
         """What the reconciler publishes now."""
-        return self.reconciler.status
+        return self.published.status
 
     def operations(self) -> list[str]:
         """What was sent since the log was last cleared, as text."""

@@ -10,8 +10,7 @@ from builders import endpoint_slice, service
 from ipvsagent.config.types import Logging, Settings
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.kernel.fake.kernel import FakeKernel
-from ipvsagent.reconciler.configuration import ConfigurationRefused
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import ConfigurationRefused, Reconfigure
 from unit.reconciler.node import FakeNode, new_kernel
 
 
@@ -119,8 +118,6 @@ def test_whoever_asked_hears_of_settings_that_came_into_force_and_of_no_refused_
     """CFG-12: the form of log lines follows the configuration in force."""
     node = FakeNode(kernel_with_schedulers("rr"))
     node.hear_all()
-    heard: list[Settings] = []
-    node.reconciler.settings_applied = heard.append
     json_lines = Settings(logging=Logging("json", "debug"))
     node.hear(Reconfigure(json_lines), Reconfigure(json_lines), Reconfigure(Settings(scheduler="mh")))
-    assert heard == [json_lines]
+    assert node.applied == [json_lines]

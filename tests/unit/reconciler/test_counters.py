@@ -13,7 +13,7 @@ from ipvsagent.model.objects import EndpointPort, Kind
 from ipvsagent.model.ops import AddRealServer, AddVirtualServer, RemoveRealServer, RemoveVirtualServer
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind, VirtualServer, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
-from ipvsagent.reconciler.verify import TICK_SECONDS
+from ipvsagent.reconciler.ledger.verification import TICK_SECONDS
 from unit.reconciler.node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)

@@ -16,7 +16,7 @@ from ipvsagent.model.events import (
     Rejected,
 )
 from ipvsagent.model.objects import Kind, Problem
-from ipvsagent.reconciler.loop import Reconfigure
+from ipvsagent.reconciler.mailbox import Reconfigure
 from unit.reconciler.node import FakeNode
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_written_before_both_kinds_were_listed() -> None:
 
 
 def test_a_service_is_written_entries_first_and_address_last() -> None:
-    """Design, section 2: a VIP never answers before it can forward."""
+    """DEV-06: a VIP never answers before it can forward."""
     node = FakeNode()
     node.kernel.clear_log()
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
@@ -47,7 +47,7 @@ def test_a_service_is_written_entries_first_and_address_last() -> None:
 
 
 def test_a_service_goes_virtual_server_first_and_entries_last() -> None:
-    """Design, section 2: a VIP refuses at once when it is gone."""
+    """DEV-06: a VIP refuses at once when it is gone."""
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
     node.kernel.clear_log()
@@ -94,7 +94,7 @@ def test_an_unchanged_object_sends_nothing() -> None:
 
 
 def test_a_restart_with_the_same_objects_sends_nothing() -> None:
-    """Design, section 1: adopt, never flush."""
+    """VS-07: adopt, never flush."""
     first = FakeNode()
     web = service("shop/web", "10.96.0.10", "fd00:96::10", type="NodePort", ports=[port(80, node_port=30080)])
     slices = [endpoint_slice("10.244.0.11"), endpoint_slice("fd00:244::11")]
@@ -119,7 +119,7 @@ def test_what_went_while_the_agent_was_down_is_removed_at_the_next_start() -> No
 
 
 def test_virtual_servers_of_others_stay() -> None:
-    """Design, section 4: foreign virtual servers are left alone."""
+    """DEV-40: foreign virtual servers are left alone."""
     node = FakeNode()
     node.kernel.add_foreign_virtual_server("192.0.2.1:443/TCP", "wlc", ["10.9.9.9:443"])
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
@@ -150,7 +150,7 @@ def test_a_rejected_update_keeps_the_last_good_version_and_is_reported() -> None
 
 
 def test_a_new_scheduler_changes_virtual_servers_in_place() -> None:
-    """Design, section 2: never remove and add."""
+    """DEV-47: never remove and add."""
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
     node.kernel.clear_log()
@@ -184,7 +184,7 @@ def test_a_new_node_address_gets_node_ports_and_a_lost_one_loses_them() -> None:
 
 
 def test_another_node_port_on_the_same_addresses_is_noted_already() -> None:
-    """DEV-02: the note is one an address, however many Services there are."""
+    """SET-18, DEV-02: the note is one an address, however many Services there are."""
     node = FakeNode()
     node.hear_all([service(type="NodePort", ports=[port(80, node_port=30080)])])
     node.kernel.clear_log()
@@ -194,7 +194,7 @@ def test_another_node_port_on_the_same_addresses_is_noted_already() -> None:
 
 @pytest.mark.parametrize("still_served", [True, False])
 def test_node_ports_on_an_address_that_went_while_no_agent_ran_are_removed(*, still_served: bool) -> None:
-    """NP-07, VS-08: whether the Service is still there or not; a virtual server of others stays in any case."""
+    """NP-07, VS-08, DEV-40: whether the Service is still there or not; a virtual server of others stays in any case."""
     web = service(type="NodePort", ports=[port(80, node_port=30080)])
     first = FakeNode()
     first.kernel.add_address("eth0", address("10.1.1.1"), 24)
@@ -285,7 +285,7 @@ def test_wrong_method_and_weight_of_an_adopted_real_server_are_put_right() -> No
 
 
 def test_the_first_sync_begins_with_the_api_server_and_cluster_dns() -> None:
-    """Design, section 2."""
+    """DEV-06."""
     node = FakeNode()
     node.kernel.clear_log()
     node.hear_all(
@@ -319,9 +319,9 @@ def test_the_loser_of_a_conflict_takes_over_when_the_winner_leaves() -> None:
 
 
 def test_an_external_address_goes_when_the_api_server_turns_out_to_own_it() -> None:
-    """Design, section 4: the endpoints of default/kubernetes are followed live."""
+    """DEV-36: the endpoints of default/kubernetes are followed live."""
     node = FakeNode()
-    api = service("default/kubernetes", "10.96.0.1", ports=[port(443, name="https")])
+    api = service("default/kubernetes", "10.96.0.1", ports=[port(443)])
     node.hear_all(
         [api, service(external_ips=["198.51.100.7"])], [endpoint_slice("192.168.60.9", of="default/kubernetes")]
     )
@@ -336,7 +336,7 @@ def test_an_external_address_goes_when_the_api_server_turns_out_to_own_it() -> N
 
 
 def test_an_external_address_goes_when_it_becomes_the_cluster_dns_s_address() -> None:
-    """Design, section 4: Services that every pod depends on are followed live, whichever comes first."""
+    """DEV-36: Services that every pod depends on are followed live, whichever comes first."""
     node = FakeNode()
     node.hear_all([service(external_ips=["10.96.0.53"])])
     assert node.status().problems == ()

@@ -83,8 +83,8 @@ def _metrics(node: FakeNode, gate: Gate) -> Metrics:
             families=(Family.IPV4,),
             read_statistics=read,
             port_names=reconciler.port_names,
-            status=lambda: reconciler.status,
-            ask_for_counts=reconciler.ask_for_counts,
+            status=node.status,
+            ask_for_counts=reconciler.request_counters,
         )
     )
 

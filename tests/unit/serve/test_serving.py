@@ -19,7 +19,8 @@ from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.serving import HEALTH, HealthCheckKey, Serving, health_endpoints
-from unit.http_server.client import GET, ask, at, body_of, port_of, status_of, taken_port, wait_until
+from support.waiting import wait_until
+from unit.http_server.client import GET, ask, at, body_of, port_of, status_of, taken_port
 from unit.reconciler.node import SilentLogger
 from unit.serve.test_health import WELL, inputs
 

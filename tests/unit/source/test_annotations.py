@@ -82,11 +82,20 @@ def test_a_service_without_wishes_carries_none() -> None:
             "[kube-router.io/service.schedflags] `sh-port` is none of flag-1, flag-2, flag-3, mh-fallback, mh-port; "
             "it is ignored",
         ),
-        ({"ipvsagent.io/local": "yes"}, None, "[ipvsagent.io/local] `yes` is none of true, false; it is ignored"),
+        (
+            {"ipvsagent.io/local": "yes"},
+            None,
+            "[ipvsagent.io/local] `yes` is none of true, false; externalTrafficPolicy Local is used",
+        ),
+        (
+            {"kube-router.io/service.local": "yes"},
+            None,
+            "[kube-router.io/service.local] `yes` is none of true, false; it is ignored",
+        ),
         (
             {"ipvsagent.io/skip-load-balancer-ips": "1"},
             None,
-            "[ipvsagent.io/skip-load-balancer-ips] `1` is none of true, false; load balancer IPs are served",
+            "[ipvsagent.io/skip-load-balancer-ips] `1` is none of true, false; load balancer IPs are not served",
         ),
         ({SCHEDULER: 5}, None, "[ipvsagent.io/scheduler] is not text, which a value in quotes is; it is ignored"),
     ],
@@ -104,7 +113,8 @@ def test_yaml_that_is_not_quoted_is_no_text() -> None:
     """An API server would refuse `true` without quotes; a file is read as far as it can be."""
     made, problems = service({"ipvsagent.io/local": True, "kube-router.io/service.local": "true"}, from_yaml=True)
     assert made.external_policy == "Local"
-    assert problems == ["[ipvsagent.io/local] is not text, which a value in quotes is; it is ignored"]
+    words = "is not text, which a value in quotes is; externalTrafficPolicy Local is used"
+    assert problems == [f"[ipvsagent.io/local] {words}"]
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("0", 0), ("1", 1), (" 3 ", 3), ("65535", 65535), ("007", 7)])

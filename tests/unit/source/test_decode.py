@@ -149,16 +149,16 @@ BAD_FIELDS: list[tuple[Json, str]] = [
         "spec.externalIPs[0] 224.0.0.1 is a multicast or broadcast address; it is ignored",
     ),
     (
-        {"externalIPs": ["::ffff:1.2.3.4"]},
-        "spec.externalIPs[0] ::ffff:1.2.3.4 is an IPv4-mapped address; it is ignored",
+        {"externalIPs": ["::ffff:127.0.0.1"]},
+        "spec.externalIPs[0] ::ffff:127.0.0.1 is a loopback address; it is ignored",
     ),
     (
         {"loadBalancerSourceRanges": ["10.0.0.0/33"]},
-        "spec.loadBalancerSourceRanges[0] '10.0.0.0/33' is not a CIDR; it is ignored",
+        "spec.loadBalancerSourceRanges[0] '10.0.0.0/33' is not a CIDR; it lets no client in",
     ),
     (
         {"externalTrafficPolicy": "Foo"},
-        "spec.externalTrafficPolicy `Foo` is none of Cluster, Local; Cluster is used",
+        "spec.externalTrafficPolicy `Foo` is none of Cluster, Local; Local is used",
     ),
     (
         {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 0}}},

@@ -129,7 +129,7 @@ def test_cluster_ips_are_those_that_the_families_name(spec: dict[str, Any], expe
     assert service(spec).cluster_ips == addresses(*expected)
 
 
-@pytest.mark.parametrize("text", ["10.96.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("text", ["10.96.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::ffff:127.0.0.1"])
 def test_service_without_usable_cluster_ip_is_unusable(text: str) -> None:
     """A version known before stays in force, which it would not if the Service were taken for a headless one."""
     result = decoded({"clusterIP": text})
@@ -213,14 +213,54 @@ def test_load_balancer_address_in_proxy_mode_is_not_served_here() -> None:
     assert made.load_balancer_ips == (address("203.0.113.2"),)
 
 
-def test_source_range_that_cannot_be_read_is_skipped() -> None:
-    """SVC-10."""
+def test_source_range_that_cannot_be_read_lets_no_client_in() -> None:
+    """SVC-10, DEV-60: the others stay in force."""
     made, problems = troubled({"loadBalancerSourceRanges": ["10.0.0.0/33", "10.0.0.1", "192.0.2.0/24"]})
     assert made.source_ranges == (Network.parse("192.0.2.0/24"),)
+    assert made.source_ranges_unread
     assert [p.split()[2] for p in problems] == [
         "spec.loadBalancerSourceRanges[0]",
         "spec.loadBalancerSourceRanges[1]",
     ]
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    ["10.0.0.0/8", 5, True, {}, {"a": "10.0.0.0/8"}, [None], [5], [["10.0.0.0/8"]], [""], [" "], ["::ffff:0:0/96"]],
+    ids=repr,
+)
+def test_source_ranges_that_are_none_at_all_close(ranges: object) -> None:
+    """DEV-60: also those of the wrong type, which must not leave an older version without ranges in force."""
+    made, problems = troubled({"loadBalancerSourceRanges": ranges})
+    assert (made.source_ranges, made.source_ranges_unread) == ((), True)
+    assert len(problems) == 1
+    assert problems[0].startswith("Service shop/web: spec.loadBalancerSourceRanges")
+    assert problems[0].endswith("; it lets no client in")
+
+
+@pytest.mark.parametrize("ranges", [None, []])
+def test_a_service_without_source_ranges_is_open(ranges: object) -> None:
+    """SVC-10."""
+    made = service({"loadBalancerSourceRanges": ranges})
+    assert (made.source_ranges, made.source_ranges_unread) == ((), False)
+
+
+def test_older_spellings_are_read_in_every_field_with_addresses() -> None:
+    """SVC-20, SVC-04, SVC-08 to SVC-10."""
+    made = service(
+        {
+            "clusterIP": "010.096.000.010",
+            "clusterIPs": ["::ffff:10.96.0.10", "fd00:0000::00010"],
+            "ipFamilies": ["IPv4", "IPv6"],
+            "externalIPs": ["192.168.010.005", "192.168.10.5"],
+            "loadBalancerSourceRanges": ["010.020.000.000/16", "::ffff:10.0.0.0/104"],
+        },
+        status={"loadBalancer": {"ingress": [{"ip": "203.0.113.007"}]}},
+    )
+    assert made.cluster_ips == addresses("10.96.0.10", "fd00::10")
+    assert made.external_ips == addresses("192.168.10.5")
+    assert made.load_balancer_ips == addresses("203.0.113.7")
+    assert made.source_ranges == (Network.parse("10.20.0.0/16"), Network.parse("10.0.0.0/8"))
 
 
 @pytest.mark.parametrize("config", [None, {}, {"clientIP": None}, {"clientIP": {"timeoutSeconds": None}}])
@@ -239,11 +279,20 @@ def test_affinity_timeout_out_of_range_is_replaced_by_the_default(seconds: int) 
     assert len(problems) == 1
 
 
-@pytest.mark.parametrize("field", ["type", "internalTrafficPolicy", "externalTrafficPolicy", "sessionAffinity"])
-def test_unknown_word_is_taken_as_the_default(field: str) -> None:
-    """A newer API may know more words than this product."""
+@pytest.mark.parametrize(
+    ("field", "attribute", "reading"),
+    [
+        ("type", "type", ServiceType.LOAD_BALANCER),
+        ("internalTrafficPolicy", "internal_policy", TrafficPolicy.LOCAL),
+        ("externalTrafficPolicy", "external_policy", TrafficPolicy.LOCAL),
+        ("sessionAffinity", "affinity_timeout_seconds", 0),
+    ],
+)
+def test_unknown_word_is_read_as_what_opens_least(field: str, attribute: str, reading: object) -> None:
+    """DEV-60: a policy that cannot be read must not widen what it should narrow; the Service is served all the same."""
     made, problems = troubled({field: "Foo"})
-    assert made == Service(KEY, ServiceType.CLUSTER_IP, addresses("10.96.0.10"), ())
+    plain = Service(KEY, ServiceType.CLUSTER_IP, addresses("10.96.0.10"), ())
+    assert made == msgspec.structs.replace(plain, **{attribute: reading})
     assert len(problems) == 1
     assert problems[0].startswith(f"Service shop/web: spec.{field} `Foo` is none of ")
 

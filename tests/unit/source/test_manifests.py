@@ -171,7 +171,7 @@ def test_file_that_is_empty_for_one_look_loses_nothing(following: Following) -> 
 
 
 def test_file_that_stops_parsing_keeps_its_objects_and_is_reported(following: Following) -> None:
-    """Its last good version stays in force."""
+    """DEV-48: its last good version stays in force."""
     path = following.write("a.yaml", service("web"))
     following.look()
     following.write("a.yaml", service("web", "10.96.0.12") + "---\nx: {\n")

@@ -1,1 +1,1 @@
-"""The checks: pure functions from a snapshot to troubles; they read no file and ask no kernel."""
+"""The checks: pure functions that find problems in a snapshot of the node, without access to files or the kernel."""

@@ -1,4 +1,4 @@
-"""Checks of the way to the API server."""
+"""Checks of the access to the API server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOW_SECONDS = 1.0
 
 
 def api(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The API server answers, and soon: each slow request delays every change."""
+    """Check that the API server answers quickly: slow answers delay all changes."""
     if node.api_error:
         yield fail(
             node.api_error,
@@ -35,7 +35,7 @@ def api(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def rbac(node: NodeSnapshot) -> Iterator[Trouble]:
-    """What the agent may do at the API server."""
+    """Check the agent's permissions at the API server."""
     needed = [str(p) for p in node.denied if p.needed]
     if needed:
         yield fail(
@@ -45,6 +45,6 @@ def rbac(node: NodeSnapshot) -> Iterator[Trouble]:
     useful = [str(p) for p in node.denied if not p.needed]
     if useful:
         yield warn(
-            f"not allowed at the API server: {enumerate_few(useful)}; problems are told in the log only",
+            f"not allowed at the API server: {enumerate_few(useful)}; problems appear only in the log",
             "allow it in the agent's ClusterRole",
         )

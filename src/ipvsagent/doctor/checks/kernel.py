@@ -25,7 +25,7 @@ _AGENT_SETS_IT = "`ipvsagent run` sets it at start; until then"
 
 
 def modules(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Modules without which nothing works."""
+    """Check the modules that the agent needs."""
     missing = [f"`{name}`" for name in REQUIRED_MODULES if node.modules.get(name) is ModuleState.MISSING]
     if missing:
         yield fail(
@@ -36,7 +36,7 @@ def modules(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
-    """NET_ADMIN always; SYS_MODULE as long as modules are to be loaded."""
+    """Check NET_ADMIN, and SYS_MODULE if modules must be loaded."""
     if not node.capabilities >> _CAP_NET_ADMIN & 1:
         yield fail(
             "this process lacks the capability NET_ADMIN",
@@ -51,7 +51,7 @@ def capabilities(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def dummy_interface(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The name of the dummy interface belongs to no other kind."""
+    """Check that no interface of another kind has the name of the dummy interface."""
     for link in node.links:
         if link.name == DUMMY_INTERFACE and link.kind != "dummy":
             yield fail(
@@ -61,7 +61,7 @@ def dummy_interface(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def conn_reuse_mode(node: NodeSnapshot) -> Iterator[Trouble]:
-    """SYS-02: the right value depends on the kernel."""
+    """Check `conn_reuse_mode`: the right value depends on the kernel (SYS-02)."""
     key = "net/ipv4/vs/conn_reuse_mode"
     wanted = {s.key: s.value for s in _planned(node)}.get(key)
     present = node.number(key)
@@ -79,7 +79,7 @@ def conn_reuse_mode(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def ipvs_settings(node: NodeSnapshot) -> Iterator[Trouble]:
-    """SYS-01, SYS-03, SYS-04: settings of IPVS that the data plane relies on."""
+    """Check the IPVS settings that the data plane needs (SYS-01, SYS-03, SYS-04)."""
     for key, consequence in (
         ("net/ipv4/vs/conntrack", "nothing is masqueraded"),
         ("net/ipv4/vs/expire_nodest_conn", "connections to removed real servers hang"),
@@ -91,7 +91,7 @@ def ipvs_settings(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def forwarding(node: NodeSnapshot) -> Iterator[Trouble]:
-    """SYS-05 for IPv4; IPv6 forwarding is left to the node's owner."""
+    """Check IPv4 forwarding (SYS-05); the administrator decides about IPv6 forwarding."""
     if node.number("net/ipv4/ip_forward") == 0:
         yield warn(
             "net.ipv4.ip_forward is 0: traffic to endpoints is dropped",
@@ -107,7 +107,7 @@ def forwarding(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def estimation(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The kernel's rate estimator walks every virtual and real server every 2 s; `ipvs.estimation` says whether."""
+    """Check the cost of the kernel's rate estimator, which reads all virtual and real servers every 2 s."""
     mode, present = node.settings.estimation, node.number("net/ipv4/vs/run_estimation")
     servers = len(node.virtual_servers)
     estimators = servers + sum(len(s.real_servers) for s in node.virtual_servers)
@@ -139,7 +139,7 @@ def estimation(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def ipvs_timeouts(node: NodeSnapshot) -> Iterator[Trouble]:
-    """SYS-08: IPVS must not forget a connection before the host's keepalive would have noticed."""
+    """Check that IPVS remembers a connection longer than the host's TCP keepalive time (SYS-08)."""
     if node.timeouts is None:
         return
     first = node.number("net/ipv4/tcp_keepalive_time")
@@ -165,7 +165,7 @@ def ipvs_timeouts(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def connection_table(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The hash table of connections has a fixed size."""
+    """Check the size of the IPVS connection table, which cannot grow."""
     size, live = node.connection_table_size, node.connections
     if not size or live <= size * _LONG_BUCKET:
         return
@@ -177,7 +177,7 @@ def connection_table(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def conntrack_fill(node: NodeSnapshot) -> Iterator[Trouble]:
-    """A full connection tracking table drops new connections."""
+    """Check the connection tracking table: if it is full, new connections are dropped."""
     count, most = node.number("net/netfilter/nf_conntrack_count"), node.number("net/netfilter/nf_conntrack_max")
     if not count or not most or count < most * _NEARLY_FULL:
         return
@@ -190,7 +190,7 @@ def conntrack_fill(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def ipset_fill(node: NodeSnapshot) -> Iterator[Trouble]:
-    """SET-34: a full set leaves later entries out; the agent grows its own while it runs."""
+    """Check the ipsets: a full set rejects entries; a running agent enlarges its sets (SET-34)."""
     for found in node.ip_sets:
         if found.name.startswith("KUBE-") and _is_nearly_full(found):
             yield warn(
@@ -200,7 +200,7 @@ def ipset_fill(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def sysctls_writable(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The agent writes kernel settings; a container without privilege sees them read-only."""
+    """Check that kernel settings can be written; in an unprivileged container they are read-only."""
     if node.read_only_proc:
         yield fail(
             "/proc/sys is mounted read-only: kernel settings cannot be written",

@@ -20,7 +20,7 @@ _ARP_SETTINGS = {"net/ipv4/conf/all/arp_ignore": 1, "net/ipv4/conf/all/arp_annou
 
 
 def strict_arp(node: NodeSnapshot) -> Iterator[Trouble]:
-    """MetalLB in layer 2 mode answers ARP itself: the nodes' kernels must not (CFG-24, SYS-06)."""
+    """Check strict ARP: with MetalLB in layer 2 mode, the kernels of the nodes must not answer ARP (CFG-24, SYS-06)."""
     speakers = node.running(_METALLB_SPEAKER)
     if not speakers or node.settings.strict_arp:
         return
@@ -29,30 +29,30 @@ def strict_arp(node: NodeSnapshot) -> Iterator[Trouble]:
         yield warn(
             f"MetalLB's speaker runs (pid {speakers[0].pid}), but {DUMMY_INTERFACE} answers ARP: in layer 2 mode every "
             "node claims each load balancer address",
-            "set `ipvs.strictARP: true` in the configuration (not needed if MetalLB uses BGP alone)",
+            "set `ipvs.strictARP: true` in the configuration (not needed if MetalLB uses only BGP)",
         )
 
 
 def network_manager(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Programs that take an interface for theirs remove addresses that they did not add."""
+    """Check network managers: they remove addresses that they did not add from interfaces that they manage."""
     if node.running("systemd-networkd"):
         file = networkd_owner(node.networkd_files, DUMMY_INTERFACE)
         if file is not None:
             yield fail(
                 f"systemd-networkd manages {DUMMY_INTERFACE} by {file.path} and removes Service addresses from it",
                 "write /etc/systemd/network/00-kube-ipvs0.network with `[Match] Name=kube-ipvs0` and `[Link] "
-                "Unmanaged=yes` (each on a line of its own), then `networkctl reload`",
+                "Unmanaged=yes` (on separate lines), then `networkctl reload`",
             )
     if node.running("NetworkManager") and not leaves_dummy_alone(node.network_manager_files, DUMMY_INTERFACE):
         yield warn(
-            f"NetworkManager is not told to leave {DUMMY_INTERFACE} alone",
+            f"NetworkManager is not configured to leave {DUMMY_INTERFACE} alone",
             "write /etc/NetworkManager/conf.d/kube-ipvs0.conf with `[keyfile]` and "
             "`unmanaged-devices=interface-name:kube-ipvs0`, then `nmcli general reload`",
         )
 
 
 def vip_elsewhere(node: NodeSnapshot) -> Iterator[Trouble]:
-    """A VIP on a second interface: NodeLocal DNSCache does it, and IPVS still takes the packets."""
+    """Find VIPs on other interfaces, such as those of NodeLocal DNSCache; IPVS takes their packets nevertheless."""
     vips = node.vips
     by_link: dict[str, list[str]] = {}
     for found in node.addresses:
@@ -62,8 +62,8 @@ def vip_elsewhere(node: NodeSnapshot) -> Iterator[Trouble]:
         what = f"Service addresses are also on interface `{link}`: {enumerate_few(sorted(addresses))}"
         if link == _LOCAL_DNS:
             yield warn(
-                f"{what}; IPVS takes their packets, so the node's DNS cache is passed by",
-                "with IPVS, NodeLocal DNSCache must listen on 169.254.20.10 alone (`-localip 169.254.20.10`), and "
+                f"{what}; IPVS takes their packets, so they bypass the node's DNS cache",
+                "with IPVS, NodeLocal DNSCache must listen only on 169.254.20.10 (`-localip 169.254.20.10`), and "
                 "kubelet's `clusterDNS` must name that address",
             )
         else:
@@ -71,7 +71,7 @@ def vip_elsewhere(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def vip_of_other_node(node: NodeSnapshot) -> Iterator[Trouble]:
-    """A VIP that is another node's address cuts that node off from this one."""
+    """Find VIPs that are addresses of other nodes, which this node then cannot reach."""
     own = node.own_addresses
     wanted = node.vips | {s.key.address for s in node.virtual_servers}
     for name, addresses in sorted(node.nodes.items()):
@@ -86,7 +86,7 @@ def vip_of_other_node(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def mtu(node: NodeSnapshot) -> Iterator[Trouble]:
-    """A tunnel whose packets do not fit into the uplink loses the large ones."""
+    """Check the MTU of tunnels: packets that do not fit into the uplink are lost."""
     uplinks = [node.mtu[name] for name in _uplink_names(node) if name in node.mtu]
     if not uplinks:
         return
@@ -102,7 +102,7 @@ def mtu(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def rp_filter(node: NodeSnapshot) -> Iterator[Trouble]:
-    """With several uplinks, a packet may come in by another one than its answer takes; strict filtering drops it."""
+    """Check reverse path filtering: with several uplinks, strict filtering may drop packets."""
     uplinks = _uplink_names(node)
     everywhere = node.number("net/ipv4/conf/all/rp_filter") or 0
     strict = [n for n in uplinks if max(everywhere, node.number(f"net/ipv4/conf/{n}/rp_filter") or 0) == _STRICT]
@@ -115,7 +115,7 @@ def rp_filter(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def bridge_netfilter(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Answers between pods on one bridge pass the rules only with br_netfilter."""
+    """Check br_netfilter: without it, answers between pods on one bridge bypass the rules."""
     bridges = [
         link.name for link in node.links if link.kind == "bridge" and not link.name.startswith(("docker", "br-"))
     ]
@@ -137,7 +137,7 @@ def bridge_netfilter(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def _uplink_names(node: NodeSnapshot) -> list[str]:
-    """Interfaces that lead out of the node: those of default routes, and others with addresses that are no pods'."""
+    """Return the uplinks: interfaces of default routes, and others with addresses that are not of pods."""
     with_address = {a.link_name for a in node.addresses if not a.address.is_link_local}
     return sorted(
         link.name

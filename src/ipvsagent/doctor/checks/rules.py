@@ -1,4 +1,4 @@
-"""Checks of iptables, nftables and of the IPVS table: who else is at work, and what stands in the way."""
+"""Checks of iptables, nftables and the IPVS table: other programs, and rules that block traffic."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DEPTH = 16  # chains in chains
 
 
 def iptables_usable(node: NodeSnapshot) -> Iterator[Trouble]:
-    """One variant has to work."""
+    """Check that one iptables variant works."""
     if not node.rules and node.iptables_missing:
         reasons = "; ".join(f"{variant}: {why}" for variant, why in sorted(node.iptables_missing.items()))
         yield fail(f"no variant of iptables works ({reasons})", "install the package `iptables` (1.6.2 or newer)")
 
 
 def iptables_mix(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Rules of one variant are invisible to the other, yet both act on packets."""
+    """Check for rules in both variants: each variant cannot see the rules of the other, but both affect packets."""
     chosen = node.settings.iptables_variant
     kubelet = sorted({r.variant for r in node.rules if not _HINT_CHAINS.isdisjoint(r.chain_names)})
     if chosen != "auto" and kubelet and chosen not in kubelet:
@@ -49,7 +49,7 @@ def iptables_mix(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def ipvs_owner(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The IPVS table belongs to all programs of the node; the agent leaves what is not its own alone."""
+    """Find other users of the IPVS table; the agent leaves their virtual servers alone."""
     excluded = node.settings.exclude_networks
     foreign = sorted(k for k in node.foreign if not any(k.address in network for network in excluded))
     if foreign:
@@ -67,7 +67,7 @@ def ipvs_owner(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def kube_proxy(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Two service proxies undo each other's work."""
+    """Check that kube-proxy does not run: two service proxies undo each other's changes."""
     for process in node.running("kube-proxy"):
         yield fail(
             f"kube-proxy runs (pid {process.pid}) and undoes what the agent does",
@@ -85,7 +85,7 @@ def kube_proxy(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def processes_visible(node: NodeSnapshot) -> Iterator[Trouble]:
-    """In a process namespace of its own, doctor sees no other program."""
+    """Check that the processes of the host are visible."""
     if not node.host_processes_visible:
         yield warn(
             "the host's processes are not visible: kube-proxy, MetalLB and network managers are not looked for",
@@ -94,7 +94,7 @@ def processes_visible(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def leftovers_iptables(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Chains of kube-proxy's iptables mode take packets before IPVS sees them."""
+    """Find chains of kube-proxy's iptables mode, which take packets before IPVS sees them."""
     yield from _leftovers(
         node,
         _PROXY_PREFIXES,
@@ -104,7 +104,7 @@ def leftovers_iptables(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def leftovers_nftables(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Tables of kube-proxy's nftables mode take packets before IPVS sees them."""
+    """Find tables of kube-proxy's nftables mode, which take packets before IPVS sees them."""
     for name in node.nft_tables:
         if name in _PROXY_TABLES:
             yield fail(
@@ -114,7 +114,7 @@ def leftovers_nftables(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def leftovers_router(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Chains of kube-router's service proxy and firewall."""
+    """Find chains of kube-router's service proxy and firewall."""
     yield from _leftovers(
         node,
         _ROUTER_PREFIXES,
@@ -125,7 +125,7 @@ def leftovers_router(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def input_vip(node: NodeSnapshot) -> Iterator[Trouble]:
-    """IPVS takes packets after filter INPUT: what is dropped there reaches no Service."""
+    """Check that filter INPUT accepts packets to VIPs: IPVS takes packets after filter INPUT."""
     for rules in node.rules:
         network = node.settings.cluster_network(rules.family)
         source = network.address if network else None
@@ -143,7 +143,7 @@ def input_vip(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def input_node_port(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The same for NodePorts; closing them to the outside may be meant."""
+    """Check the same for NodePorts, which an administrator may have blocked on purpose."""
     ports = node.node_ports[:_SAMPLE_PORTS] or (_FIRST_NODE_PORT,)
     for rules in node.rules:
         for because in _reasons(rules, [Packet("tcp", port) for port in ports]):
@@ -154,7 +154,7 @@ def input_node_port(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def host_port(node: NodeSnapshot) -> Iterator[Trouble]:
-    """A hostPort's DNAT that stands before KUBE-SERVICES takes the VIPs' packets: a VIP is a local address, too."""
+    """Find hostPort rules before KUBE-SERVICES: they take packets to VIPs, which are local addresses."""
     for rules in node.rules:
         keys = [s.key for s in node.virtual_servers if s.key.address in node.vips]
         program = f"iptables-{rules.variant}" if rules.family is Family.IPV4 else f"ip6tables-{rules.variant}"
@@ -187,7 +187,7 @@ def _leftovers(node: NodeSnapshot, prefixes: tuple[str, ...], owner: str, remedy
 
 
 def _reasons(rules: SavedRules, packets: Iterable[Packet]) -> list[str]:
-    """Why packets are dropped, each reason once."""
+    """Return the reasons why packets are dropped, each once."""
     outcomes = [walk_input(rules, packet) for packet in packets]
     return sorted({o.because for o in outcomes if o.fate is Fate.DROPPED})
 
@@ -215,7 +215,7 @@ def _redirections(chains: dict[str, tuple[Words, ...]], rule: Words, depth: int)
 
 
 def _takes(rule: Words, key: VirtualServerKey) -> bool:
-    """Whether a rule names the port, and neither another protocol nor other addresses."""
+    """Return whether a rule matches the port and neither another protocol nor other addresses."""
     named = {rule[i]: rule[i + 1] for i in range(len(rule) - 1) if rule[i] in ("-p", "-d")}
     if named.get("-p") != key.protocol.word or "-d" in named:
         return False

@@ -1,4 +1,4 @@
-"""Checks of the schedulers that the configuration and Services ask for."""
+"""Checks of the schedulers that the configuration and Services request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipvsagent.doctor.snapshot import NodeSnapshot
 
 
 def configured(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The configured scheduler's module, and its fallback's (DEV-35)."""
+    """Check the modules of the configured scheduler and of its fallback (DEV-35)."""
     name, fallback = node.settings.scheduler, node.settings.scheduler_fallback
     if name not in node.schedulers:
         remedy = _remedy(node, name, f"set `ipvs.scheduler` to one of those available ({_available(node)})")
@@ -27,7 +27,7 @@ def configured(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def of_services(node: NodeSnapshot) -> Iterator[Trouble]:
-    """The modules of schedulers that annotations of Services ask for (DEV-15)."""
+    """Check the modules of schedulers in annotations of Services (DEV-15)."""
     for name, services in sorted(node.service_schedulers.items()):
         if name not in node.schedulers:
             yield warn(
@@ -38,7 +38,7 @@ def of_services(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def loading_remedy(node: NodeSnapshot, modules: list[str]) -> str:
-    """How modules get loaded that the kernel has and this process may not load."""
+    """Return how to load modules that this process may not load."""
     words = f"`modprobe -a {' '.join(modules)}`"
     if node.in_pod:
         return (

@@ -64,7 +64,7 @@ def encode_list(name: str = "", *, headers_only: bool = False) -> bytes:
 
 
 def encode_create(spec: SetSpec, revision: int) -> bytes:
-    """The request that creates a set (section 6 of the specification)."""
+    """The request that creates a set (SET-01 to SET-18)."""
     family = 0 if spec.family is None else spec.family
     payload = (
         header()

@@ -1,0 +1,80 @@
+"""Kernel settings and IPVS timeouts: written at the start and with each new configuration, then kept.
+
+A setting that is right already is left untouched. A limit that cannot be set is reported, and the agent goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ipvsagent.config.types import Settings, Timeouts
+from ipvsagent.errors import KernelError
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
+from ipvsagent.model.state import IpvsTimeouts
+from ipvsagent.planner.sysctls import IPV6_FORWARDING, Sysctl, plan_sysctls, plan_timeouts
+
+_KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
+
+
+def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Bring kernel settings and IPVS timeouts to their values (SYS-01 to SYS-14)."""
+    for wanted in _sysctls(drivers, settings):
+        try:
+            _write_sysctl(drivers, wanted, log)
+        except KernelError as error:
+            if wanted.required:
+                raise
+            log.warning("kernel setting not written", key=wanted.key, value=wanted.value, error=error)
+    _warn_of_ipv6(drivers, settings, log)
+    try:
+        write_timeouts(drivers, settings.timeouts, log)
+    except KernelError as error:
+        log.warning("IPVS timeouts not set", error=error)
+
+
+def restore_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Bring back the kernel settings without which the data plane is wrong; limits are left to whoever tuned them."""
+    for wanted in _sysctls(drivers, settings):
+        if wanted.required:
+            _write_sysctl(drivers, wanted, log)
+
+
+def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
+    """Set the IPVS timeouts that are not as they should be (SYS-08).
+
+    Raises:
+        KernelError: they could not be read or set.
+    """
+    first, interval, probes = (int(drivers.sysctls.read(f"net/ipv4/tcp_keepalive_{n}")) for n in _KEEPALIVE)
+    present = drivers.ipvs.timeouts()
+    request = plan_timeouts(wanted, present, keepalive_seconds=first + interval * probes)
+    if request == IpvsTimeouts():
+        return
+    drivers.ipvs.set_timeouts(request)
+    after = drivers.ipvs.timeouts()
+    log.info("IPVS timeouts set", tcp=after.tcp_seconds, tcp_fin=after.tcp_fin_seconds, udp=after.udp_seconds)
+
+
+def _sysctls(drivers: Drivers, settings: Settings) -> tuple[Sysctl, ...]:
+    release = drivers.sysctls.read("kernel/osrelease")
+    serves_ipv6 = Family.IPV6 in drivers.rules
+    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1, serves_ipv6=serves_ipv6)
+
+
+def _warn_of_ipv6(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Say that this node forwards no IPv6 although it serves it (DEV-31)."""
+    if Family.IPV6 not in drivers.rules or settings.ipv6_forwarding:
+        return
+    with contextlib.suppress(KernelError):  # a hint, not worth a failure
+        if drivers.sysctls.read(IPV6_FORWARDING) == "0":
+            log.warning("IPv6 is not forwarded to other nodes; `ipv6Forwarding: true` sets it", key=IPV6_FORWARDING)
+
+
+def _write_sysctl(drivers: Drivers, wanted: Sysctl, log: Logger) -> None:
+    present = drivers.sysctls.read(wanted.key)
+    if not wanted.is_met_by(present):
+        drivers.sysctls.write(wanted.key, str(wanted.value))
+        log.info("kernel setting written", key=wanted.key, before=present, after=wanted.value)

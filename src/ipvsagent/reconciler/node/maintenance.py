@@ -1,0 +1,149 @@
+"""Maintaining what the node needs whatever Services exist: its facts, the constant rules, and ipsets."""
+
+from __future__ import annotations
+
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import KernelError, NodeUnusable
+from ipvsagent.instrumentation.counters import Counters, Drift
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
+from ipvsagent.model.objects import Problem
+from ipvsagent.model.rules import RuleSet
+from ipvsagent.planner.facts import NodeFacts, node_ips, primary_family, takes_traffic
+from ipvsagent.planner.plan import plan_rule_sets
+from ipvsagent.reconciler.node.facts import own_node, read_facts, unknown_own_node
+from ipvsagent.reconciler.node.preparation import ensure_rules, prepare_node
+from ipvsagent.reconciler.node.sets import ensure_sets
+from ipvsagent.reconciler.objects.cache import ObjectCache
+
+
+class NodeMaintenance:
+    """Keeps rules, ipsets and facts of the node in step; the settings are passed with each call, as they may change.
+
+    Args:
+        name: of this node (EP-09).
+        families: those this node serves.
+        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+
+    Attributes:
+        eligible: whether load balancers may send new traffic here (HC-03).
+        unknown: why the cluster does not know this node; empty if it does (DEV-65).
+    """
+
+    def __init__(
+        self,
+        drivers: Drivers,
+        objects: ObjectCache,
+        counters: Counters,
+        log: Logger,
+        *,
+        name: str,
+        families: tuple[Family, ...],
+        random_fully: bool,
+    ) -> None:
+        self._drivers = drivers
+        self._objects = objects
+        self._counters = counters
+        self._log = log
+        self._name = name
+        self._families = families
+        self._random_fully = random_fully
+        self._rules: tuple[RuleSet, ...] = ()
+        self._rules_checked = 0
+        self._suspected: set[Family] = set()
+        self.eligible = False
+        self.unknown = ""
+
+    def prepare(self, settings: Settings) -> None:
+        """Make the node ready.
+
+        Raises:
+            NodeUnusable: the node lacks something that nothing can be done without.
+        """
+        self.check_families(settings)
+        self._rules = self._plan_rules(settings)
+        prepare_node(self._drivers, settings, self._rules, self._log)
+
+    def changed(self, settings: Settings) -> bool:
+        """Take a changed Node object in; answer whether it needs other rules."""
+        node = own_node(self._objects, self._name)
+        if node is not None:  # a deleted Node keeps its last known object (HC-03)
+            self.eligible = takes_traffic(node)
+        self.unknown = unknown_own_node(self._objects, self._name)
+        problem = Problem("Node", self._name, "", self.unknown, "NodeUnknown")
+        self._objects.problems.replace("own node", (problem,) if self.unknown else ())
+        return self._plan_rules(settings) != self._rules
+
+    def check_families(self, settings: Settings) -> None:
+        """Check that this node serves its primary family, as soon as that is known.
+
+        Raises:
+            NodeUnusable: it is not (SYN-01, SYN-02).
+        """
+        node = own_node(self._objects, self._name)
+        known = node_ips(node.addresses if node else (), settings.bind_address)
+        primary = primary_family(known)
+        if known and primary not in self._families:
+            raise NodeUnusable(
+                f"{primary.label}, the family of this node's primary address {known[0]}, cannot be served",
+                "see the warning at the start for the reason",
+            )
+
+    def read_facts(self, settings: Settings) -> NodeFacts:
+        """Everything that plans depend on.
+
+        Raises:
+            KernelError: the addresses could not be listed.
+        """
+        return read_facts(
+            self._drivers.addresses, self._objects, node_name=self._name, families=self._families, settings=settings
+        )
+
+    def write_rules(self, settings: Settings) -> None:
+        """Write the rules of all families where the kernel differs.
+
+        Raises:
+            KernelError: some could not be read or written.
+        """
+        self._rules = self._plan_rules(settings)
+        for rules in self._rules:
+            self._ensure(rules)
+
+    def suspect_rules(self, family: Family) -> None:
+        """The rules of a family may have been changed: they are the next to be checked."""
+        self._suspected.add(family)
+
+    def check_rules(self) -> None:
+        """Repair the rules of the families that are suspected, else of one family, in turn.
+
+        Raises:
+            KernelError: they could not be read or written.
+        """
+        self._rules_checked += 1
+        suspected = [rules for rules in self._rules if rules.family in self._suspected]
+        for rules in suspected or [self._rules[self._rules_checked % len(self._rules)]]:
+            self._suspected.discard(rules.family)
+            if self._ensure(rules):
+                self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
+                self._counters.note_drift(Drift.RULES, 1, 1)
+
+    def create_sets(self) -> None:
+        """Create the sets that are missing.
+
+        Raises:
+            KernelError, NodeUnusable: some could not be created.
+        """
+        for rules in self._rules:
+            ensure_sets(self._drivers, rules)
+
+    def _plan_rules(self, settings: Settings) -> tuple[RuleSet, ...]:
+        node = own_node(self._objects, self._name)
+        return plan_rule_sets(settings, node, self._families, random_fully=self._random_fully)
+
+    def _ensure(self, rules: RuleSet) -> bool:
+        try:
+            return ensure_rules(self._drivers, rules)
+        except KernelError:
+            self._counters.note_rule_failure(rules.family)
+            raise

@@ -1,0 +1,93 @@
+"""Comparing the desired state with the ledger: what has to be written, sorted by the order of writes.
+
+Only what is touched is looked at, so the cost follows the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ipvsagent.model.address import Address, Network
+from ipvsagent.model.state import SetEntry, VirtualServerKey
+from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.reconciler.adoption import is_excluded
+from ipvsagent.reconciler.ledger.ledger import Ledger
+from ipvsagent.reconciler.writing.diff import ServerChange, diff_virtual_server
+
+Item = VirtualServerKey | Address | SetEntry
+"""What is written, retried and reported by itself."""
+
+
+@dataclass(slots=True)
+class Differences:
+    """What the kernel lacks and what it has too many of.
+
+    Attributes:
+        entries_to_add: of our sets.
+        servers: virtual servers that are desired; some need no operation, see `ServerChange`.
+        addresses_to_add: to the dummy interface.
+        servers_to_remove: virtual servers of ours that are not desired.
+        addresses_to_remove: from the dummy interface.
+        entries_to_remove: from our sets.
+    """
+
+    entries_to_add: list[SetEntry] = field(default_factory=list)
+    servers: list[ServerChange] = field(default_factory=list)
+    addresses_to_add: list[Address] = field(default_factory=list)
+    servers_to_remove: list[ServerChange] = field(default_factory=list)
+    addresses_to_remove: list[Address] = field(default_factory=list)
+    entries_to_remove: list[SetEntry] = field(default_factory=list)
+
+
+def compare(touched: Touched, desired: Desired, ledger: Ledger, exclude: Sequence[Network]) -> Differences:
+    """Compare the items touched.
+
+    Args:
+        exclude: networks in which nothing is ever removed (DEV-28).
+    """
+    found = Differences()
+    wanted_servers, held_servers = desired.virtual_servers, ledger.virtual_servers
+    for key in touched.virtual_servers:
+        wanted, held = wanted_servers.get(key), held_servers.get(key)
+        if wanted is not None:
+            found.servers.append(diff_virtual_server(key, held, wanted))
+        elif held is not None and key not in ledger.foreign and not is_excluded(key.address, exclude):
+            found.servers_to_remove.append(diff_virtual_server(key, held, None))
+    for entry in touched.entries:
+        if entry in desired.entries:
+            if entry not in ledger.entries:
+                found.entries_to_add.append(entry)
+        elif entry in ledger.entries:
+            found.entries_to_remove.append(entry)
+    for address in touched.addresses:
+        if address in desired.addresses:
+            if address not in ledger.addresses:
+                found.addresses_to_add.append(address)
+        elif address in ledger.addresses and not is_excluded(address, exclude):
+            found.addresses_to_remove.append(address)
+    return found
+
+
+def surplus(desired: Desired, ledger: Ledger) -> Touched:
+    """All that is held and not desired."""
+    return Touched(
+        dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
+        dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
+        dict.fromkeys(e for e in ledger.entries if e not in desired.entries),
+    )
+
+
+def everything(desired: Desired, ledger: Ledger) -> Touched:
+    """All that is desired and all that is held: the differences between the two are found among them."""
+    return Touched(
+        dict.fromkeys((*desired.virtual_servers, *ledger.virtual_servers)),
+        dict.fromkeys((*desired.addresses, *ledger.addresses)),
+        dict.fromkeys((*desired.entries, *ledger.entries)),
+    )
+
+
+def unbound_addresses(desired: Desired, ledger: Ledger) -> Touched:
+    """The addresses that are desired and not held."""
+    missing = desired.addresses.keys() - ledger.addresses
+    return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))

@@ -1,0 +1,26 @@
+"""Retrying kernel calls that fail for a moment, where no owner thread runs that would retry them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ipvsagent.errors import AcknowledgementsLost, Busy, DumpInterrupted
+
+DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+
+T = TypeVar("T")
+
+
+def retry_transient(action: Callable[[], T], *, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Call an action that may be repeated; retry it after an interrupted listing, a busy object or a lost answer.
+
+    Other errors are raised at once, and these after the last attempt.
+    """
+    for delay in DELAYS_SECONDS:
+        try:
+            return action()
+        except (Busy, DumpInterrupted, AcknowledgementsLost):
+            sleep(delay)
+    return action()

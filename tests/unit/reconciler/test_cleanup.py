@@ -1,0 +1,38 @@
+"""Cleanup of a node on the fake kernel; `tests/kernel/test_cleanup.py` tries the command in a guest."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import endpoint_slice, port, service
+from ipvsagent.config.types import Settings
+from ipvsagent.model.address import Family
+from ipvsagent.planner.rules import plan_rules
+from ipvsagent.reconciler.cleanup import Cleanup
+from unit.reconciler.node import FakeNode
+
+
+@pytest.mark.parametrize("ipvs_is_loaded", [True, False])
+def test_cleanup_is_complete_also_without_ipvs_and_leaves_kernel_settings(*, ipvs_is_loaded: bool) -> None:
+    """CLN-02, CLN-04, CLN-06, CLN-07, DEV-30: interface, rules and sets of both families go; settings stay."""
+    node = FakeNode()
+    node.hear_all([service(type="NodePort", ports=[port(80, node_port=30080)])], [endpoint_slice("10.244.0.11")])
+    drivers = node.kernel.drivers()
+    settings_before = dict(node.kernel.sysctls.values)
+    cleanup = Cleanup(
+        drivers.ipvs if ipvs_is_loaded else None,
+        drivers.addresses,
+        drivers.ip_sets,
+        rules=list(drivers.rules.values()),
+        rule_sets={family: plan_rules(Settings(), family, None) for family in Family},
+    )
+    cleanup.run()
+    assert cleanup.failed == []
+    assert [link.name for link in drivers.addresses.list_links()] == ["lo", "eth0"]
+    assert node.kernel.ip_sets.sets == {}
+    assert [driver.list_ours(plan_rules(Settings(), family, None)) for family, driver in drivers.rules.items()] == [
+        [],
+        [],
+    ]
+    assert bool(drivers.ipvs.list_keys()) is not ipvs_is_loaded
+    assert dict(node.kernel.sysctls.values) == settings_before
