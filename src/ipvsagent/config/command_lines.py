@@ -12,6 +12,7 @@ _ALL_IN_ONE = ("hyperkube", "km")  # programs with kube-proxy inside, as `hyperk
 _OPERATORS = "|&;<>"
 _REDIRECTION = re.compile(r"(?<!\S)\d*(?:>>?|<)&?\s*\S+")
 _SUBSTITUTION = re.compile(r"\$\([^()\n]*\)|`[^`\n]*`|\$\{[^{}\n]*\}")
+_COMMENT = re.compile(r"(?<!\S)#.*$")
 _BLANK = "\0"  # stands for a blank inside a substitution
 _K3S_FLAG = "--kube-proxy-arg"
 _ASSIGNMENT = re.compile(r"^Exec\w+=[-@:+!]*", re.MULTILINE)
@@ -88,7 +89,7 @@ def _without_continuations(text: str) -> str:
 def _commands(text: str) -> list[list[str]]:
     """Split a text for a shell into commands and words; quotes and substitutions are kept together."""
     text = _SUBSTITUTION.sub(lambda found: re.sub(r"\s", _BLANK, found[0]), _without_continuations(text))
-    commands = [_words(line) for line in text.splitlines() if not line.lstrip().startswith("#")]
+    commands = [_words(_COMMENT.sub("", line)) for line in text.splitlines()]
     return [command for line in commands for command in line] or [[]]
 
 

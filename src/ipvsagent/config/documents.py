@@ -6,6 +6,7 @@ of flags in a file. Other distributions have the flags in a Pod or DaemonSet, in
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from ipvsagent.config.command_lines import flags_in_command, flags_in_text, k3s_
 from ipvsagent.config.flags import configuration_of_flags
 from ipvsagent.config.kube_proxy import KUBE_PROXY_KIND
 from ipvsagent.config.load import parse_documents
-from ipvsagent.config.other_documents import FLAGS_KEY, READ_BY_CONVERT, explain
+from ipvsagent.config.other_documents import FLAGS_KEY, READ_BY_CONVERT, known_document
 from ipvsagent.config.reader import OUR_KIND
 from ipvsagent.errors import ConfigurationError
 
@@ -64,13 +65,26 @@ def find_configuration(text: str) -> Document:
         raise ConfigurationError([f"holds {len(found)} configurations ({origins}); allowed: one"])
     if not values or (len(values) == 1 and not _may_hold(values[0])):
         return Document(values[0] if values else None)  # the loader says what is wrong with it
-    known = [explain(value) for value in values if isinstance(value, dict) and not _may_hold(value)]
     seen = ", ".join(_describe(value) for value in values)
-    hints = [words for words in known if "kube-proxy's settings are" in words]
-    raise ConfigurationError(hints or [f"holds no configuration, but {seen}; allowed: {_ALLOWED}"])
+    known = filter(None, (known_document(value) for value in _mappings(values)))
+    hint = next(known, None)
+    raise ConfigurationError([hint] if hint else [f"holds no configuration, but {seen}; allowed: {_ALLOWED}"])
 
 
 _ALLOWED = f"{OUR_KIND}, {KUBE_PROXY_KIND}, a ConfigMap with either, flags of kube-proxy"
+
+
+def _mappings(values: Iterable[object]) -> Iterator[dict[object, object]]:
+    """Yield the mappings among some values, those in the keys of ConfigMaps and in Lists included."""
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        yield value
+        yield from _mappings(_list(value.get("items")))
+        for text in _mapping(value.get("data")).values():
+            if isinstance(text, str) and "kind:" in text:
+                with contextlib.suppress(ConfigurationError):  # a script or a certificate
+                    yield from _mappings(parse_documents(text))
 
 
 def _may_hold(value: object) -> bool:

@@ -52,7 +52,7 @@ def parse_configuration(text: str) -> LoadedConfiguration:
     """
     values = parse_documents(text)
     if len(values) > 1:
-        raise ConfigurationError([f"does not parse: holds {len(values)} YAML documents; allowed: one"])
+        raise ConfigurationError([f"does not parse: holds {len(values)} YAML documents; {_ONE}"])
     return read_configuration(values[0] if values else None)
 
 
@@ -67,6 +67,9 @@ def parse_documents(text: str) -> list[object]:
     except YamlError as error:
         where = f"line {error.line}: " if error.line else ""
         raise ConfigurationError([f"does not parse: {where}{error.reason}"]) from error
+
+
+_ONE = "allowed: one; `ipvsagent config convert` finds the configuration among several"
 
 
 def read_configuration(value: object) -> LoadedConfiguration:

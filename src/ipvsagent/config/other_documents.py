@@ -99,7 +99,7 @@ _BY_PATH = (
         "",
         "cluster.proxy",
         "a machine configuration of Talos",
-        "in it below `cluster.proxy` (`mode`, `extraArgs`)",
+        "below `cluster.proxy` (`mode`, `extraArgs`)",
         _DAEMON_SET,
     ),
     _Known(
@@ -127,20 +127,31 @@ _BY_PATH = (
 _FIELD_NAMES = {field.path.partition(".")[0] for field in KUBE_PROXY_FIELDS} | {"mode"}
 
 
-def explain(value: Mapping[str, object]) -> str:
+def known_document(value: Mapping[object, object]) -> str | None:
+    """Say where kube-proxy's settings are in a document of another tool, and what to give instead.
+
+    Returns:
+        None: the document is not known here.
+    """
+    kind, version = str(value.get("kind") or ""), str(value.get("apiVersion") or "")
+    for known in _BY_KIND:
+        if version.startswith(known.group) and known.kind in ("", kind):
+            return _told(known, f"{kind} of {version}")
+    if not kind:
+        return next((_told(known, "this") for known in _BY_PATH if _has(value, known.kind)), None)
+    return None
+
+
+def explain(value: Mapping[object, object]) -> str:
     """Say what a document is that is no configuration, and what to give instead."""
     kind, version = str(value.get("kind") or ""), str(value.get("apiVersion") or "")
     if kind in READ_BY_CONVERT or FLAGS_KEY in value or f"{FLAGS_KEY}+" in value:
         what = f"kind `{kind}`" if kind else f"a file with `{FLAGS_KEY}`"
         hint = "`ipvsagent config convert` finds kube-proxy's settings in it"
         return f"{what} is no configuration itself; {hint}; {_ALLOWED}"
-    for known in _BY_KIND:
-        if version.startswith(known.group) and known.kind in ("", kind) and version:
-            return _told(known, f"{kind} of {version}")
-    if not kind:
-        for known in _BY_PATH:
-            if _has(value, known.kind):
-                return _told(known, "this")
+    known = known_document(value)
+    if known is not None:
+        return known
     if not kind and not version:
         if _FIELD_NAMES & set(value):
             return (

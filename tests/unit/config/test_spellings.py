@@ -49,7 +49,7 @@ def pod(command: str) -> str:
         pod("[hyperkube, proxy, --proxy-mode=ipvs, --ipvs-scheduler=sh]"),
         "kind: PodList\nitems:\n- metadata: {name: proxy}\n  spec:\n    containers:\n    - image: kube-proxy:v1\n"
         "      args: [--proxy-mode=ipvs, --ipvs-scheduler=sh]\n",
-        "# microk8s\n--proxy-mode=ipvs\n--ipvs-scheduler sh\n",
+        "# microk8s\n--proxy-mode=ipvs # added\n--ipvs-scheduler sh\n",
         "[Unit]\nDescription=proxy\n[Service]\nExecStart=/usr/bin/kube-proxy \\\n  --proxy-mode=ipvs \\\n"
         "  --ipvs-scheduler=sh\nRestart=always\n",
         'KUBE_LOGTOSTDERR="--logtostderr=true"\nKUBE_PROXY_ARGS="--proxy-mode=ipvs --ipvs-scheduler=sh"\n',
@@ -180,6 +180,23 @@ def test_documents_of_other_tools_are_answered_with_where_the_settings_are(
     with pytest.raises(ConfigurationError) as caught:
         parse_configuration(text)
     assert caught.value.problems == (problem,)
+
+
+def test_kubeadm_s_old_file_is_found_in_its_config_map() -> None:
+    """Where a cluster keeps it."""
+    text = "kind: ConfigMap\nmetadata: {name: kubeadm-config}\ndata:\n  MasterConfiguration: |\n"
+    text += "    apiVersion: kubeadm.k8s.io/v1alpha2\n    kind: MasterConfiguration\n"
+    (problem,) = problems(text)
+    assert problem.startswith("MasterConfiguration of kubeadm.k8s.io/v1alpha2 is kubeadm's file of before 1.12")
+
+
+def test_run_says_how_to_find_the_configuration_among_several_documents() -> None:
+    """A file of kubeadm often has three."""
+    text = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n---\n"
+    text += "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+    assert load(text) == Settings()
+    with pytest.raises(ConfigurationError, match="`ipvsagent config convert` finds the configuration among several"):
+        parse_configuration(text)
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "kind: X\n", "apiVersion: v1\n", "ipvs: {}\n", "kind: ConfigMap\n", "{}\n"])
