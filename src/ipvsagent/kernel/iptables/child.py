@@ -4,7 +4,7 @@
 commit for each table, and exits with status 0, or with 1 and the reason on standard error. Its parent holds the xtables
 lock. The module imports little else of the package, so that the process starts quickly.
 
-A plain import of python-iptables starts ldconfig four times, and a compiler. `_import_iptc` prevents this: it tells the
+A plain import of python-iptables starts ldconfig four times, and a compiler. `import_iptc` prevents this: it tells the
 library beforehand where its shared libraries and their extensions are.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
     """
     sys.excepthook = _report
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
-    iptc = _import_iptc()
+    iptc = import_iptc()
     table_type = iptc.Table if request.family is Family.IPV4 else iptc.Table6
     for change in request.tables:
         _Writer(iptc, table_type(change.table, autocommit=False)).write(change)
@@ -72,7 +72,7 @@ def _report(_type: type[BaseException], error: BaseException, _trace: TracebackT
     sys.stderr.write(f"{text or type(error).__name__}\n")
 
 
-def _import_iptc() -> Any:  # Any: the library has no types
+def import_iptc() -> Any:  # Any: the library has no types
     """Import python-iptables without the programs it would start."""
     util: Any = ctypes.util
     find_library, util.find_library = util.find_library, _find_library

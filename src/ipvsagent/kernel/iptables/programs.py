@@ -99,11 +99,12 @@ def run(command: Sequence[str], text: str = "", operation: str = "run") -> str:
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(operation, name, detail=f"did not end in {_TIMEOUT_SECONDS:.0f} s") from error
     if done.returncode:
-        raise _failure(operation, name, done.returncode, done.stderr)
+        raise failure(operation, name, done.returncode, done.stderr)
     return done.stdout
 
 
-def _failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
+def failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
+    """Return the error that a program's exit status and messages stand for."""
     line = _first_line(stderr) or f"ended with status {status}"
     everything = stderr.lower()
     for error, phrases in _MEANINGS:
