@@ -22,6 +22,7 @@ lint: setup ## formatting, style, sizes, types, import directions
 	$(PYTHON) -m lab.code_rules </dev/null
 	$(PYTHON) -m mypy </dev/null
 	if grep -q importlinter pyproject.toml; then .venv/bin/lint-imports </dev/null; fi
+	$(PYTHON) -m lab.spec_coverage </dev/null
 
 test-unit: setup ## tests that need no guest, on this machine
 	$(PYTHON) -m pytest </dev/null
@@ -79,6 +80,7 @@ bench-source: setup ## what it costs to list, decode and index a large cluster o
 
 reference: setup ## write what is generated from the code: schema and tables of the reference
 	PYTHONPATH=src $(PYTHON) -m lab.reference </dev/null
+	PYTHONPATH=src $(PYTHON) -m lab.chart_fields </dev/null
 	$(PYTHON) -m lab.chart_reference </dev/null
 
 docs: setup ## the documentation site: build/site/index.html

@@ -16,11 +16,11 @@ from pathlib import Path
 from bench import comparison, report
 
 from ipvsagent import __version__
-from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
 from ipvsagent.config.documents import find_configuration
 from ipvsagent.config.load import read_configuration
-from ipvsagent.config.reader import is_zero
-from ipvsagent.config.types import Settings
+from ipvsagent.config.reader import IDLE_FIELDS
+from ipvsagent.config.trees import is_zero
+from ipvsagent.config.types import FIELDS, Settings
 from ipvsagent.config.write import json_schema, reference_table
 
 ROOT = Path(__file__).parents[1]
@@ -36,21 +36,6 @@ VERSIONS = {
 
 _PLAIN = {f.path: f.plain for f in FIELDS}
 _ALSO = {"logging.verbosity": "logging.level"}  # fields of kube-proxy's that become one of ours with another name
-_HEAD = """\
-# kube-proxy's configuration, distribution by distribution
-
-This page shows how each field is converted that a distribution sets to a value other than the zero value. The files
-are in `tests/data/kube-proxy/`. They were written from the documented defaults, with IPVS mode enabled as each
-distribution documents it. Only kubespray uses IPVS mode by default; all other modes are rejected. `ipvsagent config
-check` and `ipvsagent config convert` read these files directly. `run --config` reads a `KubeProxyConfiguration` or
-the output of `convert`.
-
-k3s and RKE2 configure kube-proxy with flags and not with a file. `convert` reads their configuration file with
-`kube-proxy-arg` and adds the flags that they set themselves. It also reads the Pod of kube-proxy, as in kOps. Without
-a file, kube-proxy's `minSyncPeriod` is 1s, so `convert` writes this value for flags (CFG-53).
-
-`make reference` generates this page.
-"""
 
 
 def generated() -> dict[Path, str]:
@@ -63,7 +48,7 @@ def generated() -> dict[Path, str]:
     return {
         SCHEMA: json_schema(),
         CONFIGURATION: configuration,
-        KUBE_PROXY: _HEAD + "".join(_distributions()),
+        KUBE_PROXY: _with_distributions((ROOT / KUBE_PROXY).read_text(encoding="utf-8")),
         **{path: _with_version((ROOT / path).read_text(encoding="utf-8"), place) for path, place in VERSIONS.items()},
         **_figures(),
     }
@@ -83,12 +68,17 @@ def _with_version(text: str, place: str) -> str:
     return re.sub(place, rf"\g<1>{__version__}", text, flags=re.MULTILINE)
 
 
+def _with_distributions(page: str) -> str:
+    marks = re.compile(r"(<!-- generated: distributions -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marks.sub(lambda found: found[1] + "".join(_distributions()) + "\n" + found[2], page)
+
+
 def _distributions() -> Iterator[str]:
-    for path in sorted(SAMPLES.glob("*.yaml")):
+    for path in sorted(SAMPLES.iterdir()):
         text = path.read_text(encoding="utf-8")
         document = find_configuration(text)
         loaded = read_configuration(document.value)
-        yield f"\n## {path.stem}\n\n{text.splitlines()[0].removeprefix('# ')}\n\n"
+        yield f"\n### {path.stem}\n\n{text.splitlines()[0].removeprefix('# ')}\n\n"
         yield "| kube-proxy's field | Value | Became |\n|---|---|---|\n"
         warnings = (*document.warnings, *loaded.warnings)
         for field, value in sorted(_leaves(document.value)):

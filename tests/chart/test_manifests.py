@@ -23,7 +23,7 @@ from chart.rendering import (
     with_pods,
 )
 from ipvsagent.config.load import parse_configuration
-from ipvsagent.config.types import HEALTH_PORT, SCHEDULERS
+from ipvsagent.config.values import HEALTH_PORT, SCHEDULERS
 
 ROWS = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 # The oldest version that the chart allows, and two current ones.

@@ -17,7 +17,8 @@ import ipvsagent
 from chart.rendering import CHART
 from docs.pages import DOCS, ROOT
 from ipvsagent.cli.arguments import parser
-from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS
+from ipvsagent.config.reader import IDLE_FIELDS
+from ipvsagent.config.types import FIELDS
 from ipvsagent.serve.metrics.definitions import EVERY
 
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CHART / "README.md"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ipvsagent.config.types import SCHEDULERS
+from ipvsagent.config.values import SCHEDULERS
 from kernel.manifests import endpoint_slice, service
 from kernel.node import Node
 from kernel.processes import wait_for

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import Busy, ToolFailed
 from ipvsagent.kernel.iptables import legacy as iptables_legacy
 from ipvsagent.kernel.iptables.legacy import LegacyRules, tables_in_use, xtables_lock

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from builders import addresses
-from ipvsagent.config.types import LocalDetection, NodePortAddresses, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Address, Network
 from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, Node, ObjectKey, Service
 from ipvsagent.source.decode import Usable, decode_value

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from ipvsagent.config.types import LocalDetectionMode, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Node
 from oracle.planner import set_named

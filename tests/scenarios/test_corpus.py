@@ -9,7 +9,8 @@ import yaml
 
 from builders import address
 from ipvsagent.cli.main import main
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.objects import EndpointSlice, Kind, Node, Service
 from oracle.facts import differences, of_tools

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import addresses, port, service
-from ipvsagent.config.types import NodePortAddresses
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Network
 from ipvsagent.planner.facts import NodeFacts, choose_node_port_addresses, usable_node_addresses
 from scenarios.facts import entries, plan, sets_in_use, virtual_servers

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from builders import endpoint, endpoint_slice, port, service
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Family, Network, Protocol
 from ipvsagent.model.objects import Service
 from ipvsagent.planner.rules import plan_rules

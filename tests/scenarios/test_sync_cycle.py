@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from builders import address, addresses, endpoint, endpoint_slice, service
 from faults.faulty import Fault, Faults, Watch, faulty
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.events import Changed, Deleted, Event, NodeAddressesChanged, Stop

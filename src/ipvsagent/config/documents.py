@@ -1,22 +1,24 @@
-"""Finding the configuration in what a person has at hand: the file itself, or the object that it came from.
+"""Find the configuration in what a person has at hand: the file itself, or the object that holds it.
 
-`kubectl get configmap kube-proxy -o yaml` prints a ConfigMap that holds the file under a key; k3s and RKE2 have a
-list of flags in a file of their own; other distributions have them in a Pod or DaemonSet.
+`kubectl get configmap kube-proxy -o yaml` prints a ConfigMap that holds the file under a key. k3s and RKE2 have a list
+of flags in a file. Other distributions have the flags in a Pod or DaemonSet, in a unit file, or in a file of flags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import PurePath
+import contextlib
+from collections.abc import Iterable, Iterator
 
-import yaml
 from msgspec import Struct
 
+from ipvsagent.config.command_lines import flags_in_command, flags_in_text, k3s_flags_in_text
 from ipvsagent.config.flags import configuration_of_flags
-from ipvsagent.config.load import KUBE_PROXY_KIND, OUR_KIND
+from ipvsagent.config.kube_proxy import KUBE_PROXY_KIND
+from ipvsagent.config.load import parse_documents
+from ipvsagent.config.other_documents import FLAGS_KEY, READ_BY_CONVERT, known_document
+from ipvsagent.config.reader import OUR_KIND
 from ipvsagent.errors import ConfigurationError
 
-_FLAGS_KEY = "kube-proxy-arg"
 _WORKLOADS = ("Pod", "DaemonSet", "Deployment")
 
 # What k3s and RKE2 pass before the flags of `kube-proxy-arg`, and the pod network unless `cluster-cidr` says otherwise.
@@ -46,48 +48,68 @@ def find_configuration(text: str) -> Document:
     Raises:
         ConfigurationError: it does not parse, holds none, or more than one.
     """
-    values = _parse(text)
+    try:
+        values = parse_documents(text)
+    except ConfigurationError:
+        document = _in_command_line(text)
+        if document is None:
+            raise
+        return document
+    if len(values) == 1 and isinstance(values[0], str) and (document := _in_command_line(text)):
+        return document
     found = [document for value in values for document in _configurations(value)]
-    seen = [_describe(value) for value in values]
-    if not found and len(values) < 2 and not any(_may_hold(value) for value in values):
-        return Document(values[0] if values else None)  # the loader knows best what is wrong with it
-    if not found:
-        raise ConfigurationError([f"holds no configuration, but {', '.join(seen)}; allowed: {_ALLOWED}"])
-    if len(found) > 1:
+    if len(found) == 1:
+        return found[0]
+    if found:
         origins = "; ".join(d.origin or "a file" for d in found)
         raise ConfigurationError([f"holds {len(found)} configurations ({origins}); allowed: one"])
-    return found[0]
+    if not values or (len(values) == 1 and not _may_hold(values[0])):
+        return Document(values[0] if values else None)  # the loader says what is wrong with it
+    seen = ", ".join(_describe(value) for value in values)
+    known = filter(None, (known_document(value) for value in _mappings(values)))
+    hint = next(known, None)
+    raise ConfigurationError([hint] if hint else [f"holds no configuration, but {seen}; allowed: {_ALLOWED}"])
 
 
 _ALLOWED = f"{OUR_KIND}, {KUBE_PROXY_KIND}, a ConfigMap with either, flags of kube-proxy"
 
 
-def _parse(text: str) -> list[object]:
-    try:
-        return [value for value in yaml.safe_load_all(text) if value is not None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigurationError([f"does not parse: {' '.join(str(error).split())}"]) from error
+def _mappings(values: Iterable[object]) -> Iterator[dict[object, object]]:
+    """Yield the mappings among some values, those in the keys of ConfigMaps and in Lists included."""
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        yield value
+        yield from _mappings(_list(value.get("items")))
+        for text in _mapping(value.get("data")).values():
+            if isinstance(text, str) and "kind:" in text:
+                with contextlib.suppress(ConfigurationError):  # a script or a certificate
+                    yield from _mappings(parse_documents(text))
 
 
 def _may_hold(value: object) -> bool:
-    return isinstance(value, dict) and value.get("kind") in ("ConfigMap", "List", *_WORKLOADS)
+    return isinstance(value, dict) and value.get("kind") in READ_BY_CONVERT
 
 
 def _configurations(value: object) -> Iterator[Document]:
     if not isinstance(value, dict):
         return
-    kind = value.get("kind")
+    kind = str(value.get("kind") or "")
+    global_config = _below(value, "spec", "rkeConfig", "machineGlobalConfig")
     if kind in (OUR_KIND, KUBE_PROXY_KIND):
         yield Document(value)
     elif kind == "ConfigMap":
         yield from _in_config_map(value)
-    elif kind == "List":
+    elif kind in READ_BY_CONVERT and kind.endswith("List"):
         for item in _list(value.get("items")):
-            yield from _configurations(item)
+            # The items of a PodList need not repeat their kind.
+            yield from _configurations({"kind": kind.removesuffix("List"), **item} if isinstance(item, dict) else item)
     elif kind in _WORKLOADS:
         yield from _in_workload(value)
-    elif _FLAGS_KEY in value:
+    elif _k3s_flags(value) is not None:
         yield _k3s(value)
+    elif _k3s_flags(global_config) is not None:  # a cluster of Rancher, which hands it to k3s or RKE2
+        yield _k3s(global_config)
 
 
 def _in_config_map(value: dict[object, object]) -> Iterator[Document]:
@@ -96,7 +118,7 @@ def _in_config_map(value: dict[object, object]) -> Iterator[Document]:
         if not isinstance(text, str):
             continue
         try:
-            inner = _parse(text)
+            inner = parse_documents(text)
         except ConfigurationError as error:
             if "Configuration" in text:
                 raise ConfigurationError([f"{_describe(value)}, key {key}: {p}" for p in error.problems]) from error
@@ -107,45 +129,61 @@ def _in_config_map(value: dict[object, object]) -> Iterator[Document]:
 
 
 def _in_workload(value: dict[object, object]) -> Iterator[Document]:
-    spec = _mapping(value.get("spec"))
-    spec = _mapping(_mapping(spec.get("template")).get("spec")) or spec
+    spec = _below(value, "spec", "template", "spec") or _below(value, "spec")
     for container in map(_mapping, _list(spec.get("containers"))):
-        words = [str(w) for w in (*_list(container.get("command")), *_list(container.get("args")))]
-        programs = [i for i, w in enumerate(words) if PurePath(w).name == "kube-proxy"]
-        if not programs and container.get("name") != "kube-proxy":
+        command, arguments = ([str(w) for w in _list(container.get(name))] for name in ("command", "args"))
+        flags = flags_in_command([*command, *arguments])
+        is_kube_proxy = container.get("name") == "kube-proxy" or "kube-proxy" in str(container.get("image"))
+        if flags is None and not is_kube_proxy:
             continue
-        # What stands before the program belongs to another one that starts it, such as kOps' go-runner.
-        flags = [w for w in _joined(words[programs[-1] + 1 if programs else 0 :]) if w.startswith("-")]
         origin = f"{_describe(value)}, container {container.get('name')}"
-        for flag in flags:
-            if flag.startswith("--config="):
-                path = flag.partition("=")[2]
-                raise ConfigurationError(
-                    [f"{origin}: kube-proxy reads the file {path} there; give that file, or the ConfigMap it is from"]
-                )
+        if flags is None and any(not word.startswith("-") for word in command):
+            raise ConfigurationError(
+                [
+                    f"{origin}: starts `{' '.join(command)}`, which starts kube-proxy with flags that are not here; "
+                    f"give the flags as a list `{FLAGS_KEY}`"
+                ]
+            )
+        yield _of_flags([*command, *arguments] if flags is None else flags, origin)
+
+
+def _of_flags(flags: Iterable[str], origin: str) -> Document:
+    try:
         tree, warnings = configuration_of_flags(flags)
-        yield Document(tree, origin, tuple(warnings))
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{origin}: {problem}" for problem in error.problems]) from error
+    return Document(tree, origin, tuple(warnings))
 
 
-def _joined(words: list[str]) -> list[str]:
-    """Make one word of ``--name value``."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and not word.startswith("-"):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
+def _in_command_line(text: str) -> Document | None:
+    """Read a text that is no YAML object: a unit file, a file of flags or of variables."""
+    k3s_flags = k3s_flags_in_text(text)
+    if k3s_flags:
+        return _k3s({FLAGS_KEY: k3s_flags})
+    flags = flags_in_text(text)
+    return None if flags is None else _of_flags(flags, "flags of kube-proxy")
+
+
+def _k3s_flags(value: dict[object, object]) -> list[str] | None:
+    """Return the flags in a file of k3s or RKE2; a drop-in adds to the list with a plus sign behind the key."""
+    lists = [value[key] for key in (FLAGS_KEY, f"{FLAGS_KEY}+") if key in value]
+    flags = [flag for given in lists for flag in ([given] if isinstance(given, str) else _list(given))]
+    return [str(flag) for flag in flags] if lists else None
 
 
 def _k3s(value: dict[object, object]) -> Document:
-    """A configuration file of k3s or RKE2: its list of flags comes after those that they pass by themselves."""
-    given = value[_FLAGS_KEY]
-    flags = [given] if isinstance(given, str) else [str(f) for f in _list(given)]
+    """Read a configuration file of k3s or RKE2: its flags come after those that the distribution passes by itself."""
     network = value.get("cluster-cidr", _K3S_CLUSTER_CIDR)
     network = ",".join(str(n) for n in network) if isinstance(network, list) else str(network)
-    tree, warnings = configuration_of_flags([*_K3S_FLAGS, f"cluster-cidr={network}", *flags])
-    return Document(tree, f"flags of `{_FLAGS_KEY}`", tuple(warnings))
+    tree, warnings = configuration_of_flags([*_K3S_FLAGS, f"cluster-cidr={network}", *(_k3s_flags(value) or ())])
+    return Document(tree, f"flags of `{FLAGS_KEY}`", tuple(warnings))
+
+
+def _below(value: object, *names: str) -> dict[object, object]:
+    """Return a mapping far below a value; an empty one if it is not there."""
+    for name in names:
+        value = _mapping(value).get(name)
+    return _mapping(value)
 
 
 def _describe(value: object) -> str:

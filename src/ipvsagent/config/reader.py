@@ -1,293 +1,144 @@
-"""Reading plain YAML values field by field, collecting every problem with its path."""
+"""From a configuration file's plain values to settings, by the table of settings (`config.types`).
+
+The fields are read in the order of the file, and all problems are collected. A null is the same as an absent field.
+"""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Collection
-from decimal import Decimal
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from ipvsagent.model.address import Address, Network
+from ipvsagent.config.fields import Field, with_values
+from ipvsagent.config.trees import is_zero
+from ipvsagent.config.types import FIELDS, Settings
+from ipvsagent.config.values import LocalDetectionMode, SocketAddress
+from ipvsagent.config.words import WrongValue, near_miss, shown
+from ipvsagent.model.address import Address, Family
 
-T = TypeVar("T")
+IDLE_FIELDS = (
+    "clientConnection.acceptContentTypes",
+    "clientConnection.contentType",
+    "clientConnection.qps",
+    "clientConnection.burst",
+)
+"""Accepted in both kinds, without effect."""
 
-_SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns))")
-LONGEST_SECONDS = 2**31 - 1
-_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+OUR_API_VERSION = "ipvsagent.io/v1alpha1"
+OUR_KIND = "AgentConfiguration"
+
+HEAD = ("apiVersion", "kind")
+_FREE_SECTIONS = ("featureGates",)
+"""Sections whose other names are accepted, without effect."""
 
 
+@dataclass(slots=True)
 class Findings:
-    """What was found wrong with a file: problems refuse it, warnings do not."""
+    """What is wrong with a file.
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
-
-
-class Section:
-    """One mapping of the file; remembers which fields were asked for, so that the others can be named.
-
-    Every method takes a field's name and answers its value, or the default if it is absent, null or wrong.
+    Args:
+        problems: they refuse the file.
+        unknown: fields that are not known, each with a near miss.
+        idle: paths of fields without effect that are set to more than Go's zero value.
     """
 
-    def __init__(self, value: object, path: str, findings: Findings) -> None:
-        self._path = path
-        self._findings = findings
-        self._known: set[str] = set()
-        self._fields: dict[str, object] = {}
-        self._sections: dict[str, Section] = {}
-        if isinstance(value, dict):
-            self._fields = {str(k): v for k, v in value.items()}
-        elif value is not None:
-            findings.problems.append(f"{path or 'the file'}: must be a mapping, not {_kind(value)}")
-
-    def section(self, name: str) -> Section:
-        """A mapping below this one; empty if it is absent."""
-        if name not in self._sections:
-            self._sections[name] = Section(self._take(name), self._at(name), self._findings)
-        return self._sections[name]
-
-    def text(self, name: str, default: str = "", allowed: Collection[str] = ()) -> str:
-        """A string, perhaps one of a few."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            self._wrong(name, f"must be a string, not {_kind(value)}")
-            return default
-        if allowed and value not in allowed:
-            self.wrong(name, f"`{value}` is not allowed{near_miss(value, allowed)}; allowed: {_words(allowed)}")
-            return default
-        return value
-
-    def switch(self, name: str, default: str, allowed: Collection[str]) -> str:
-        """One of several words, two of them ``on`` and ``off``, which YAML takes for true and false without quotes."""
-        value = self._fields.get(name)
-        if isinstance(value, bool):
-            self._known.add(name)
-            return "on" if value else "off"
-        return self.text(name, default, allowed)
-
-    def boolean(self, name: str, default: bool = False) -> bool:
-        """True or false."""
-        value = self._take(name)
-        if isinstance(value, bool):
-            return value
-        if value is not None:
-            self._wrong(name, f"must be true or false, not {_kind(value)}")
-        return default
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number within limits."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
-            self._wrong(name, f"must be a whole number, not {_kind(value)}")
-            return default
-        if not low <= value <= high:
-            self._wrong(name, f"{value} is outside {low}..{high}")
-            return default
-        return value
-
-    def seconds(self, name: str, default: float) -> float:
-        """A duration as Go writes it, such as ``1m30s``."""
-        value = self._take(name)
-        if value is None:
-            return default
-        seconds = parse_duration(value) if isinstance(value, str) else None
-        if seconds is None:
-            self._wrong(name, f"must be a duration such as `1m30s` or `0s`, not {_kind(value)}")
-            return default
-        if seconds < 0:
-            self._wrong(name, f"`{value}` is negative")
-            return default
-        if seconds > LONGEST_SECONDS:
-            self._wrong(
-                name, f"`{str(value)[:32]}` is longer than {LONGEST_SECONDS}s, which is all that the kernel takes"
-            )
-            return default
-        return seconds
-
-    def whole_seconds(self, name: str, default: int = 0) -> int:
-        """A duration in whole seconds, rounded up, so that a positive one never becomes 0."""
-        return -int(-self.seconds(name, default) // 1)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
-        value = self._take(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            self._wrong(name, f"must be a list of strings, not {_kind(value)}")
-            return ()
-        odd = [v for v in value if not isinstance(v, str)]
-        if odd:
-            self._wrong(name, f"must be a list of strings; {_kind(odd[0])} is not one")
-            return ()
-        return tuple(value)
-
-    def networks(self, name: str) -> tuple[Network, ...]:
-        """A list of CIDRs."""
-        return self.parsed_networks(name, self.texts(name))
-
-    def parsed_networks(self, name: str, texts: Collection[str]) -> tuple[Network, ...]:
-        """CIDRs from texts that were read already; an address without a length is refused."""
-        found = []
-        for text in texts:
-            network = self._parse(name, text, Network.parse)
-            if network is not None and "/" not in text:
-                self._wrong(name, f"`{text}` is not a CIDR; it lacks a prefix length")
-            elif network is not None:
-                found.append(network)
-        return tuple(found)
-
-    def address(self, name: str) -> Address | None:
-        """An IP address; None if it is absent or blank."""
-        text = self.text(name)
-        return self._parse(name, text, Address.parse) if text else None
-
-    def socket_address(self, name: str, default_address: Address, default_port: int) -> tuple[Address, int]:
-        """``ADDRESS:PORT``, ``[ADDRESS]:PORT`` or an address alone; absent or blank means the defaults."""
-        text = self.text(name)
-        if not text:
-            return default_address, default_port
-        try:
-            return parse_socket_address(text, default_port)
-        except ValueError:
-            self._wrong(
-                name,
-                f"`{text}` is not an address with a port such as `0.0.0.0:{default_port}` or `[::]:{default_port}`",
-            )
-            return default_address, default_port
-
-    def take(self, name: str) -> object:
-        """The plain value, for a field with a form of its own."""
-        return self._take(name)
-
-    def wrong(self, name: str, reason: str) -> None:
-        """Refuse a field."""
-        self._wrong(name, reason)
-
-    def ignore(self, *names: str) -> list[str]:
-        """Know fields without reading them; answer the paths of those that are set to more than Go's zero value."""
-        return [self._at(n) for n in names if not is_zero(self._take(n))]
-
-    def unknown(self) -> list[str]:
-        """What was never asked for, here and below, as ``path: is not a known field; did you mean …``."""
-        found = [
-            f"{self._at(n)}: is not a known field{near_miss(n, self._known)}"
-            for n in self._fields
-            if n not in self._known
-        ]
-        return found + [words for section in self._sections.values() for words in section.unknown()]
-
-    def known(self) -> list[str]:
-        """The paths of all fields that were asked for, here and below, sections themselves left out."""
-        own = [self._at(n) for n in self._known if n not in self._sections]
-        return own + [path for section in self._sections.values() for path in section.known()]
-
-    def ignore_rest(self) -> None:
-        """Know every field of this mapping: names are free here."""
-        self._known.update(self._fields)
-
-    def _take(self, name: str) -> object:
-        self._known.add(name)
-        return self._fields.get(name)
-
-    def _at(self, name: str) -> str:
-        return f"{self._path}.{name}" if self._path else name
-
-    def _wrong(self, name: str, reason: str) -> None:
-        self._findings.problems.append(f"{self._at(name)}: {reason}")
-
-    def _parse(self, name: str, text: str, parse: Callable[[str], T]) -> T | None:
-        try:
-            return parse(text)
-        except ValueError as error:
-            self._wrong(name, str(error))
-            return None
+    problems: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
 
 
-def parse_duration(text: str) -> float | None:
-    """Seconds of a Go duration; None if it is none. ``0`` needs no unit."""
-    negative = text.startswith("-")
-    rest = text.lstrip("+-") if len(text) - len(text.lstrip("+-")) <= 1 else ""
-    if rest == "0":
-        return 0.0
-    position, seconds = 0, 0.0
-    while position < len(rest):
-        part = _DURATION.match(rest, position)
-        if part is None:
-            return None
-        seconds += float(part[1]) * _UNIT_SECONDS[part[2]]
-        position = part.end()
-    if not rest:
-        return None
-    return -seconds if negative else seconds
+def read_settings(
+    tree: Mapping[str, object],
+    findings: Findings,
+    *,
+    fields: Collection[Field] = FIELDS,
+    idle: Collection[str] = (),
+) -> Settings:
+    """Read all fields of a file.
 
+    Args:
+        tree: the whole file.
+        findings: gets what is wrong.
+        fields: those that this kind of file has.
+        idle: further fields that are accepted without effect and reported as such; of sections as a whole, too.
 
-def parse_socket_address(text: str, default_port: int) -> tuple[Address, int]:
-    """Read an address with a port, or alone.
-
-    Raises:
-        ValueError: neither, or the port lies outside 1-65535.
+    Returns:
+        The settings; useless if a problem was found.
     """
-    found = _SOCKET_ADDRESS.fullmatch(text)
-    if found is None:
-        return Address.parse(text), default_port
-    address, port = Address.parse(found[1] or found[2]), int(found[3])
-    if not 1 <= port <= 65535:
-        raise ValueError(f"port {port} is outside 1-65535")
-    return address, port
+    known = {f.path: f for f in fields}
+    names = {*known, *IDLE_FIELDS, *idle, *HEAD}
+    values: dict[str, object] = {}
+    for path, value in _leaves(tree, names, findings):
+        if path in idle:
+            findings.idle += [] if is_zero(value) else [path]
+        elif path in known and value is not None:
+            try:
+                read = known[path].form.read(value)
+            except WrongValue as error:
+                findings.problems += [f"{path}: {reason}" for reason in error.reasons]
+                continue
+            if read is not None:
+                values[path] = read
+    settings = with_values(Settings(), _moved_defaults(tree) | values)
+    findings.problems += [problem for rule in _RULES for problem in rule(settings)]
+    return settings
 
 
-def format_duration(seconds: float) -> str:
-    """A Go duration that `parse_duration` reads as exactly these seconds."""
-    if seconds != int(seconds):
-        milliseconds = f"{seconds * 1000:g}ms"
-        exact = parse_duration(milliseconds) == seconds
-        return milliseconds if exact else f"{Decimal(repr(seconds)):f}s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+def _leaves(tree: Mapping[str, object], names: Collection[str], findings: Findings) -> Iterator[tuple[str, object]]:
+    """Yield the known fields of a file with their paths; report the others."""
+    sections = {path.partition(".")[0] for path in names if "." in path}
+    top = [name for name in names if "." not in name] + sorted(sections)
+    for name, value in tree.items():
+        if name in sections:
+            if value is not None and not isinstance(value, dict):
+                findings.problems.append(f"{name}: must be a mapping, not {shown(value)}")
+                continue
+            below = [path.partition(".")[2] for path in names if path.startswith(f"{name}.")]
+            for inner, leaf in (value or {}).items():
+                if inner in below:
+                    yield f"{name}.{inner}", leaf
+                elif name not in _FREE_SECTIONS:
+                    findings.unknown.append(f"{name}.{inner}: is not a known field{near_miss(inner, below)}")
+        elif name in top:
+            yield name, value
+        else:
+            findings.unknown.append(f"{name}: is not a known field{near_miss(name, top)}")
 
 
-def near_miss(word: str, candidates: Collection[str]) -> str:
-    """``; did you mean `x``` where a candidate is close, else nothing."""
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    return f"; did you mean `{close[0]}`" if close else ""
+_IN_IPV6 = {"0.0.0.0": "::", "127.0.0.1": "::1"}
 
 
-def is_zero(value: object) -> bool:
-    """Whether a value is what Go writes for a field that nobody set."""
-    match value:
-        case dict():
-            return all(is_zero(v) for v in value.values())
-        case str():
-            return value in ("", "0", "0s")
-        case _:
-            return not value
+def _moved_defaults(tree: Mapping[str, object]) -> dict[str, object]:
+    """Return other defaults for the servers' addresses if `bindAddress` is IPv6, `::` included (CFG-04, CFG-05)."""
+    try:
+        family = Address.parse(str(tree.get("bindAddress"))).family
+    except ValueError:
+        return {}
+    if family is Family.IPV4:
+        return {}
+    moved = {f.path: f.default for f in FIELDS if isinstance(f.default, SocketAddress)}
+    return {
+        path: SocketAddress(Address.parse(_IN_IPV6[str(default.address)]), default.port)
+        for path, default in moved.items()
+        if isinstance(default, SocketAddress)
+    }
 
 
-def _words(allowed: Collection[str]) -> str:
-    return ", ".join(a or '""' for a in allowed)
+def _periods(settings: Settings) -> Iterator[str]:
+    least, period = settings.min_sync_period_seconds, settings.sync_period_seconds
+    if least > period:
+        yield f"ipvs.minSyncPeriod: {least:g}s is longer than syncPeriod ({period:g}s)"
 
 
-def _kind(value: object) -> str:
-    match value:
-        case bool():
-            return f"`{str(value).lower()}`"
-        case int() | float() | str():
-            return f"`{value}`"
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case None:
-            return "null"
-        case _:
-            return type(value).__name__
+def _local_detection(settings: Settings) -> Iterator[str]:
+    detection = settings.local_detection
+    needed = {
+        LocalDetectionMode.BRIDGE_INTERFACE: ("bridgeInterface", detection.bridge_interface),
+        LocalDetectionMode.INTERFACE_NAME_PREFIX: ("interfaceNamePrefix", detection.interface_name_prefix),
+    }
+    name, value = needed.get(detection.mode, ("", "unused"))
+    if not value:
+        yield f"detectLocal.{name}: must be set with detectLocalMode {detection.mode}"
+
+
+_RULES: tuple[Callable[[Settings], Iterator[str]], ...] = (_periods, _local_detection)
+"""What several fields must fulfil together."""

@@ -1,4 +1,4 @@
-"""Following the configuration file while the agent runs."""
+"""Follow the configuration file while the agent runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ipvsagent.errors import ConfigurationError
 class ConfigurationWatcher:
     """Reads the file again whenever its content changes.
 
-    The content is compared, not its times: a mounted ConfigMap changes by swapping symbolic links.
+    It compares contents and not times, because a mounted ConfigMap changes by swapping symbolic links.
 
     Args:
-        known: the content that the settings in force were read from. An edit made since then is found by the first
-            look; None takes any content for one.
-        loaded: called with each new, valid configuration, from the watcher's own thread.
-        refused: called with the reason when the new content cannot be used; the old one stays in force.
+        known: the content from which the settings in force were read. The first check finds an edit made since then;
+            None makes it report any content.
+        loaded: called with each new, valid configuration, in the watcher's thread.
+        refused: called with the reason if the new content cannot be used; the old settings stay in force.
     """
 
     def __init__(
@@ -40,20 +40,20 @@ class ConfigurationWatcher:
         self._thread = threading.Thread(target=self._follow, name="configuration", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow the file."""
+        """Start to follow the file."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End following it."""
+        """Stop following it, and wait until the thread has ended."""
         self._stopping.set()
         self._thread.join()
 
     def is_alive(self) -> bool:
-        """Whether it follows the file now."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def check(self) -> None:
-        """Look once."""
+        """Check the file once."""
         content = self._read()
         if content == self._content:
             return

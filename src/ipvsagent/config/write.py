@@ -1,4 +1,7 @@
-"""From settings to text: a configuration file, its JSON Schema, and the tables of the reference."""
+"""From settings to text: a configuration file, its JSON Schema, and the tables of the reference.
+
+All of it is made from the table of settings (`config.types`).
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,36 @@ from collections.abc import Iterable
 
 import yaml
 
-from ipvsagent.config.catalogue import FIELDS, IDLE_FIELDS, Field
-from ipvsagent.config.load import OUR_API_VERSION, OUR_KIND
-from ipvsagent.config.types import Settings
+from ipvsagent.config.fields import Field
+from ipvsagent.config.reader import IDLE_FIELDS, OUR_API_VERSION, OUR_KIND
+from ipvsagent.config.trees import put
+from ipvsagent.config.types import FIELDS, Settings
 
 _HEAD = f"apiVersion: {OUR_API_VERSION}\nkind: {OUR_KIND}\n"
 _WIDTH = 100
 
 
 def default_configuration() -> str:
-    """A complete `AgentConfiguration` with all defaults, each field explained in a comment."""
+    """Write a complete `AgentConfiguration` with all defaults, each field explained in a comment."""
     return _HEAD + "".join(_lines(FIELDS, Settings(), explained=True))
 
 
 def configuration_of(settings: Settings) -> str:
-    """The shortest `AgentConfiguration` that gives these settings: what differs from the defaults."""
+    """Write the shortest `AgentConfiguration` that gives these settings: the fields that differ from the defaults."""
     defaults = Settings()
     return _HEAD + "".join(_lines((f for f in FIELDS if f.plain(settings) != f.plain(defaults)), settings))
 
 
 def configuration_tree(settings: Settings) -> dict[str, object]:
-    """A complete `AgentConfiguration` as plain values."""
+    """Return a complete `AgentConfiguration` as plain values."""
     tree: dict[str, object] = {"apiVersion": OUR_API_VERSION, "kind": OUR_KIND}
-    sections: dict[str, dict[str, object]] = {"": tree}
     for field in FIELDS:
-        section, name = _split(field.path)
-        if section not in sections:
-            tree[section] = sections[section] = {}
-        sections[section][name] = field.plain(settings)
+        put(tree, field.path, field.plain(settings))
     return tree
 
 
 def json_schema() -> str:
-    """The JSON Schema of an `AgentConfiguration`."""
+    """Write the JSON Schema of an `AgentConfiguration`."""
     sections: dict[str, dict[str, object]] = {
         "": {"apiVersion": {"const": OUR_API_VERSION}, "kind": {"const": OUR_KIND}}
     }
@@ -50,7 +50,7 @@ def json_schema() -> str:
         sections.setdefault(section, {})[name] = schema
     for path in IDLE_FIELDS:
         section, name = _split(path)
-        sections[section][name] = {"description": "Accepted, without effect."}
+        sections[section][name] = {"description": "Accepted; has no effect."}
     top = sections.pop("")
     for section, properties in sections.items():
         # The names of feature gates are free: those of kube-proxy are accepted.
@@ -68,7 +68,7 @@ def json_schema() -> str:
 
 
 def reference_table(*, ours: bool) -> str:
-    """A Markdown table of the fields that only our kind has, or of those that kube-proxy's has, too."""
+    """Write a Markdown table of the fields that only our kind has, or of the fields that both kinds have."""
     lines = ["| Field | Default | Allowed | Change | What it does |", "|---|---|---|---|---|"]
     for field in FIELDS:
         if field.ours is ours:
@@ -79,7 +79,7 @@ def reference_table(*, ours: bool) -> str:
 
 
 def _lines(fields: Iterable[Field], settings: Settings, *, explained: bool = False) -> Iterable[str]:
-    """Fields in the order of the catalogue, those of one section together."""
+    """Yield the lines of a file: fields in the order of the table, those of one section together."""
     sections: dict[str, list[Field]] = {}
     for field in fields:
         section, name = _split(field.path)
@@ -99,7 +99,7 @@ def _lines(fields: Iterable[Field], settings: Settings, *, explained: bool = Fal
 def _comment(field: Field, indent: str) -> Iterable[str]:
     words = f"{field.words} Allowed: {field.form.allowed}."
     if field.restart:
-        words += " A change counts after a restart."
+        words += " A change takes effect after a restart."
     if not indent:
         yield "\n"
     for line in textwrap.wrap(words, _WIDTH, break_on_hyphens=False):
@@ -107,7 +107,7 @@ def _comment(field: Field, indent: str) -> Iterable[str]:
 
 
 def _flow(value: object) -> str:
-    """A value on one line, as YAML."""
+    """Write a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
 

@@ -6,7 +6,7 @@ this takes more kernel time than all changes of Services.
 
 from __future__ import annotations
 
-from ipvsagent.config.types import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
+from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 
 
 def plan_estimation(mode: str, *, runs: bool, virtual_servers: int) -> bool:

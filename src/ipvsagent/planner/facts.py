@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from ipvsagent.config.types import NodePortAddresses
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import EndpointSlice, Node, ObjectKey, Service
 

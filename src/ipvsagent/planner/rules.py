@@ -19,7 +19,8 @@ are kube-proxy's, with two deviations:
 
 from __future__ import annotations
 
-from ipvsagent.config.types import LocalDetectionMode, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.rules import (
     BuiltinJump,

@@ -7,11 +7,9 @@ the process reads at its start only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from msgspec.structs import replace
-
-from ipvsagent.config.catalogue import waiting_for_restart
-from ipvsagent.config.types import Settings
+from ipvsagent.config.types import Settings, waiting_for_restart
 from ipvsagent.errors import NodeUnusable, NotFound
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger

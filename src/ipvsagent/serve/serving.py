@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Mapping
 
 from msgspec import Struct
 
-from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.http_server.listeners import Endpoint, Listen
 from ipvsagent.http_server.server import HttpServer

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from msgspec import UNSET, Struct
 
-from ipvsagent.config.reader import near_miss
-from ipvsagent.config.types import SCHEDULERS
+from ipvsagent.config.values import SCHEDULERS
+from ipvsagent.config.words import near_miss
 from ipvsagent.model.objects import DEFAULT_WEIGHT, Scheduling
 from ipvsagent.model.state import FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, FLAG_SCHEDULER_3
 from ipvsagent.source import api_types

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Problem
 from ipvsagent.source.decode import DecodeResult, Unusable, decode_value
-from ipvsagent.source.yaml_text import YamlError, parse_yaml
+from ipvsagent.yaml_text import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LARGEST_FILE_BYTES = 64 << 20

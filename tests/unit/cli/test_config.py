@@ -79,7 +79,9 @@ def test_convert_prints_our_kind_on_stdout_and_each_warning_once_on_stderr(capsy
         "clientConnection": {"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf"},
         "conntrack": {"maxPerCore": 0},
     }
-    assert output.err.splitlines()[-1] == "warning: udpIdleTimeout: is not a known field"
+    assert output.err.splitlines()[-1] == (
+        "warning: udpIdleTimeout: was removed from kube-proxy in 1.26; it has no effect here"
+    )
     assert len(set(output.err.splitlines())) == len(output.err.splitlines())
 
 

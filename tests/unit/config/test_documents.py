@@ -9,7 +9,8 @@ import yaml
 
 from ipvsagent.config.documents import find_configuration
 from ipvsagent.config.load import parse_configuration, read_configuration
-from ipvsagent.config.types import Conntrack, LocalDetection, Settings, SocketAddress
+from ipvsagent.config.types import Conntrack, LocalDetection, Settings
+from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Address, Network
 
@@ -59,6 +60,11 @@ EXPECTED = {
         kubeconfig="/var/lib/rancher/rke2/agent/kubeproxy.kubeconfig",
         min_sync_period_seconds=1.0,
     ),
+    "microk8s": Settings(
+        health_listen=HIDDEN_HEALTH,
+        local_detection=local("10.1.0.0/16"),
+        min_sync_period_seconds=1.0,
+    ),
     "kops": Settings(
         local_detection=local("100.96.0.0/11"),
         conntrack=Conntrack(max_per_core=131072),
@@ -83,10 +89,11 @@ def problems(text: str) -> list[str]:
     return list(caught.value.problems)
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in SAMPLES.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(p.stem for p in SAMPLES.iterdir()))
 def test_the_configuration_of_a_distribution_loads(name: str) -> None:
     """CFG rules, CFG-53, CFG-54: what a node of this distribution has becomes these settings."""
-    assert load((SAMPLES / f"{name}.yaml").read_text(encoding="utf-8")) == EXPECTED[name]
+    (path,) = SAMPLES.glob(f"{name}.*")
+    assert load(path.read_text(encoding="utf-8")) == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", ["kubeadm", "kubespray", "k0s", "eks", "minikube"])
@@ -186,7 +193,7 @@ spec:
     document = find_configuration(text)
     assert document.warnings == (
         "flag `--hostname-override=$(NODE_NAME)` is left out: its value comes from the pod's environment",
-        "flag `--logtostderr` has no effect here",
+        "flag `--logtostderr` was removed from kube-proxy; it has no effect here",
     )
     assert document.value == {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from builders import address
 from ipvsagent.config.load import LoadedConfiguration, load_configuration, parse_configuration
-from ipvsagent.config.types import (
-    Conntrack,
-    LocalDetection,
-    LocalDetectionMode,
-    NodePortAddresses,
-    Settings,
-    Timeouts,
-)
+from ipvsagent.config.types import Conntrack, LocalDetection, Settings, Timeouts
+from ipvsagent.config.values import LocalDetectionMode, NodePortAddresses
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Network
 
@@ -300,8 +294,12 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ),
         (
             "mode: ipvs\n",
-            "kind `` of apiVersion `` is not known; allowed: AgentConfiguration of "
-            "ipvsagent.io/v1alpha1, KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
+            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy's, add "
+            "`apiVersion: kubeproxy.config.k8s.io/v1alpha1` and `kind: KubeProxyConfiguration`; if they are values of "
+            "the EKS add-on kube-proxy, give the ConfigMap: "
+            "`kubectl -n kube-system get configmap kube-proxy-config -o yaml`; "
+            "allowed: AgentConfiguration of ipvsagent.io/v1alpha1, "
+            "KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
         ),
     ],
 )
@@ -310,11 +308,25 @@ def test_file_of_another_kind_is_refused(text: str, problem: str) -> None:
     assert problems(text) == [problem]
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: 2026-99-99", "[" * 5000, "a: \x00", "--- 1\n--- 2\n", "a: !x 1"])
+@pytest.mark.parametrize("text", ["a: [", "[" * 5000, "a: \x00", "--- 1\n--- 2\n", "a: !x 1"])
 def test_text_that_is_not_yaml_is_refused(text: str) -> None:
     """One problem, no stack trace."""
     (problem,) = problems(OURS + text)
     assert problem.startswith("does not parse: ")
+
+
+def test_text_stays_text_whatever_else_yaml_might_take_it_for() -> None:
+    """`on` is a host name and no truth value, a time is no date; booleans may still be written as YAML 1.1 has them."""
+    assert parse_configuration(THEIRS + "hostnameOverride: on\n").settings.hostname_override == "on"
+    assert parse_configuration(OURS + "hostnameOverride: 2026-99-99\n").settings.hostname_override == "2026-99-99"
+    assert parse_configuration(THEIRS + "ipvs: {strictARP: yes}\n").settings.strict_arp
+    assert not parse_configuration(OURS + "featureGates: {AllowServiceExternalIPs: off}\n").settings.allow_external_ips
+    assert parse_configuration(OURS + "conntrack: {min: 262_144}\n").settings.conntrack.min == 262144
+
+
+def test_empty_documents_beside_the_configuration_are_ignored() -> None:
+    """A template often leaves a separator before or after it."""
+    assert parse_configuration("---\n# nothing\n---\n" + OURS + "---\n") == LoadedConfiguration(Settings())
 
 
 def test_file_is_named_in_every_problem(tmp_path: Path) -> None:

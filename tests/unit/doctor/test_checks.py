@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from ipvsagent.config.types import Timeouts
 from ipvsagent.doctor.checks.cluster import PERMISSIONS
@@ -58,21 +58,21 @@ BAD = (
         WARN,
         "scheduler `mh` is not known to this kernel; `ipvs.schedulerFallback` gives `lc` in its place",
         "or install module `ip_vs_mh`",
-        settings=replace(SETTINGS, scheduler="mh", scheduler_fallback="lc"),
+        settings=dataclasses.replace(SETTINGS, scheduler="mh", scheduler_fallback="lc"),
     ),
     case(
         "scheduler",
         WARN,
         "`ipvs.schedulerFallback`: scheduler `mh` is not known to this kernel: it would not help",
         "set it to one of those available (lc, rr, wlc)",
-        settings=replace(SETTINGS, scheduler_fallback="mh"),
+        settings=dataclasses.replace(SETTINGS, scheduler_fallback="mh"),
     ),
     case(
         "scheduler",
         WARN,
         "module `ip_vs_mh` is not loaded, and the kernel's modules cannot be seen here",
         "`modules.hostPath` of the chart) and add `ip_vs_mh` to `modules.names`",
-        settings=replace(SETTINGS, scheduler="mh"),
+        settings=dataclasses.replace(SETTINGS, scheduler="mh"),
         modules_visible=False,
         in_pod=True,
     ),
@@ -81,7 +81,7 @@ BAD = (
         WARN,
         "module `ip_vs_mh` is not loaded",
         "`modprobe ip_vs_mh`",
-        settings=replace(SETTINGS, scheduler="mh"),
+        settings=dataclasses.replace(SETTINGS, scheduler="mh"),
         modules_visible=False,
     ),
     case(
@@ -122,7 +122,7 @@ BAD = (
         FAIL,
         "`iptables.variant` is legacy, but kubelet uses nft",
         "`iptables.variant` to `auto` or `nft`",
-        settings=replace(SETTINGS, iptables_variant="legacy"),
+        settings=dataclasses.replace(SETTINGS, iptables_variant="legacy"),
         rules=(saved(HINT, variant="nft", table="mangle"),),
     ),
     case("processes-visible", WARN, "not visible", "hostPID: true", host_processes_visible=False),
@@ -255,7 +255,7 @@ BAD = (
         WARN,
         "`ipvs.estimation` is off, but this kernel has no",
         "to `auto`",
-        settings=replace(SETTINGS, estimation="off"),
+        settings=dataclasses.replace(SETTINGS, estimation="off"),
         sysctls={k: v for k, v in HEALTHY.sysctls.items() if not k.endswith("run_estimation")},
     ),
     case(
@@ -271,7 +271,7 @@ BAD = (
         WARN,
         "after 600 s, but the host's keepalive takes 7875 s",
         "set `ipvs.tcpTimeout` to 7875s or more",
-        settings=replace(SETTINGS, timeouts=Timeouts(tcp_seconds=600)),
+        settings=dataclasses.replace(SETTINGS, timeouts=Timeouts(tcp_seconds=600)),
     ),
     case("connection-table", WARN, "100000 connections", "conn_tab_bits=17", connections=100_000),
     case("conntrack-fill", WARN, "200000 of 262144", "524288", **sysctls(net__netfilter__nf_conntrack_count="200000")),
@@ -296,9 +296,9 @@ FINE = {
     "a kernel without IPVS settings yet": broken(sysctls={}, timeouts=None, virtual_servers=()),
     "foreign virtual servers of excluded networks": broken(
         foreign=frozenset({OTHER_FOREIGN.key}),
-        settings=replace(SETTINGS, exclude_networks=(Network.parse("10.9.0.0/16"),)),
+        settings=dataclasses.replace(SETTINGS, exclude_networks=(Network.parse("10.9.0.0/16"),)),
     ),
-    "MetalLB with strict ARP": broken(settings=replace(SETTINGS, strict_arp=True), **running("/speaker")),
+    "MetalLB with strict ARP": broken(settings=dataclasses.replace(SETTINGS, strict_arp=True), **running("/speaker")),
     "k3s with its kube-proxy disabled": broken(**running("/bin/k3s server --disable-kube-proxy")),
     "a firewall that lets known sources in": broken(
         rules=(saved("-A INPUT -m set --match-set cluster src -j ACCEPT", policy="DROP"),)
@@ -315,7 +315,7 @@ FINE = {
     ),
     "many estimators that are switched off": broken(
         virtual_servers=(server(real_servers=20_000),),
-        settings=replace(SETTINGS, estimation="off"),
+        settings=dataclasses.replace(SETTINGS, estimation="off"),
         **sysctls(net__ipv4__vs__run_estimation="0"),
     ),
     "the bridge of docker": broken(links=(*HEALTHY.links, Link(5, "docker0", "bridge"))),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import NODE, address, addresses, endpoint, endpoint_slice, key, port, service
-from ipvsagent.config.types import NodePortAddresses, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.objects import EndpointPort, EndpointSlice, Node, Service
 from ipvsagent.model.state import HealthCheck

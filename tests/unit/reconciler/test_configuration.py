@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from msgspec.structs import replace
 
 from builders import endpoint_slice, service
 from ipvsagent.config.types import Logging, Settings

@@ -6,7 +6,8 @@ import datetime as dt
 import json
 
 from builders import addresses
-from ipvsagent.config.types import NodePortAddresses, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.http_server.http1 import Request
 from ipvsagent.model.events import Changed, ClusterNodeAddresses, Listed
 from ipvsagent.model.objects import Kind, Node, ObjectKey, Problem

@@ -10,7 +10,8 @@ from lab.speed import scaled
 from msgspec.structs import replace
 
 from builders import addresses, endpoint, endpoint_slice, key, port, service
-from ipvsagent.config.types import LocalDetection, LocalDetectionMode, Settings
+from ipvsagent.config.types import LocalDetection, Settings
+from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import KernelError, ToolFailed
 from ipvsagent.kernel.api import Drivers, Rules
 from ipvsagent.model.address import Family, Network

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import endpoint_slice, key, port, service
-from ipvsagent.config.types import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 from ipvsagent.errors import NotPermitted
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.fake.journal import Journal

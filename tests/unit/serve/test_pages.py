@@ -16,7 +16,7 @@ from ipvsagent.config.types import Settings
 from ipvsagent.http_server.http1 import Request, Response
 from ipvsagent.model.objects import Problem
 from ipvsagent.model.status import Status
-from ipvsagent.serve.configz import configz, go_duration
+from ipvsagent.serve.configz import configz
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
@@ -145,15 +145,6 @@ def test_primary_node_addresses_are_shown_as_the_file_says_them() -> None:
     shown = configz(parse_configuration(text).settings)["kubeproxy.config.k8s.io"]
     assert isinstance(shown, dict)
     assert shown["nodePortAddresses"] == ["primary"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (0.5, "500ms"), (1, "1s"), (1.5, "1.5s"), (90, "1m30s"), (3600, "1h0m0s"), (86400, "24h0m0s")],
-)
-def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
-    """HC-23."""
-    assert go_duration(seconds) == text
 
 
 def test_status_for_people() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
 
 from builders import address, addresses, key
-from ipvsagent.config.types import Settings, SocketAddress
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.http_server.listeners import Listen
 from ipvsagent.model.address import Family
@@ -116,7 +118,7 @@ def test_the_pages_are_served_apart_and_move_with_the_settings() -> None:
         mode = GET.replace(b"/ ", b"/proxyMode ")
         first = server.listening["metrics server"][0][1] if server.listening else port_of(server, "metrics server")
         assert body_of(ask(first, mode)) == b"ipvs"
-        agent.settings = replace(agent.settings, metrics_listen=SocketAddress(address("127.0.0.1"), free))
+        agent.settings = dataclasses.replace(agent.settings, metrics_listen=SocketAddress(address("127.0.0.1"), free))
         agent.show(agent.status)
         wait_until(lambda: server.listening.get("metrics server") == (("127.0.0.1", free),), "it moved")
         assert body_of(ask(free, mode)) == b"ipvs"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipvsagent.config.types import NodePortAddresses, Settings
+from ipvsagent.config.types import Settings
+from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.kernel.api import Addresses
 from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Node, ObjectKey

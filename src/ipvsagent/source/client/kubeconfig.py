@@ -20,7 +20,7 @@ from ipvsagent.errors import SourceError
 from ipvsagent.source.client.exec_plugin import API_VERSIONS, ExecConfig
 from ipvsagent.source.client.proxies import configured_proxy
 from ipvsagent.source.client.secret import NO_SECRET, Secret
-from ipvsagent.source.yaml_text import YamlError, parse_yaml
+from ipvsagent.yaml_text import YamlError, parse_yaml
 
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 _INTERACTIVE_MODES = ("Never", "IfAvailable", "Always")

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipvsagent.source.yaml_text import YamlError, parse_yaml
+from ipvsagent.yaml_text import TruthWord, YamlError, parse_yaml
 
 
 def value(text: str) -> object:
@@ -26,6 +26,10 @@ def value(text: str) -> object:
         ("0x50", 80),
         ("0120", 80),
         ("0o120", 80),
+        ("-0x50", -80),
+        ("0b1010000", 80),
+        ("1_000", 1000),
+        ("0x_", "0x_"),
         ("80.5", 80.5),
         ('"80"', "80"),
         ("!!str 80", "80"),
@@ -47,6 +51,18 @@ def test_scalars_are_what_kubernetes_takes_them_for(text: str, expected: object)
     assert found == {"field": expected}
     assert isinstance(found, dict)
     assert type(found["field"]) is type(expected)
+
+
+@pytest.mark.parametrize(("text", "truth"), [("on", True), ("YES", True), ("y", True), ("Off", False), ("no", False)])
+def test_words_that_older_yaml_reads_as_booleans_are_marked_for_who_asks(text: str, truth: bool) -> None:
+    """The caller knows whether the field is a boolean or text; quotes say that it is text."""
+    ((_, found),) = parse_yaml(f"field: {text}\nquoted: '{text}'\nother: only\n", mark_truth_words=True)
+    assert found == {"field": text, "quoted": text, "other": "only"}
+    assert isinstance(found, dict)
+    assert isinstance(found["field"], TruthWord)
+    assert found["field"].truth is truth
+    assert type(found["quoted"]) is str
+    assert type(found["other"]) is str
 
 
 def test_documents_come_with_the_lines_where_they_begin() -> None:

@@ -1,8 +1,8 @@
-"""YAML to plain values, as Kubernetes manifests need it.
+"""Read YAML as plain values: the one reader for manifests and for configuration files.
 
-libyaml's events are turned into values here rather than by PyYAML's constructors, because those make dates of
-timestamps, booleans of ``no`` and ``on``, and have no answer to hostile files. Nesting is limited, and what aliases
-repeat is counted as if it were written out, so that a small file cannot grow without bound.
+It builds values from libyaml's events and does not use PyYAML's constructors. Those turn timestamps into dates and
+``no`` and ``on`` into booleans, and they do not limit hostile files. This reader limits nesting, and it counts the
+values that aliases repeat, so that a small file cannot grow without bound.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NUMBER = re.compile(r"(?P<decimal>[-+]?(?:0|[1-9][0-9]{0,30}))|0o?(?P<octal>[0-7]{1,30})|0x(?P<hex>[0-9a-fA-F]{1,30})")
+_TRUTH_WORDS = {"y": True, "yes": True, "on": True, "n": False, "no": False, "off": False}
+_NUMBER = re.compile(
+    r"(?P<decimal>[-+]?(?:0|[1-9][0-9_]{0,30}))|[-+]?(?:0o?(?P<octal>[0-7_]{1,30})|0x(?P<hex>[0-9a-fA-F_]{1,30})"
+    r"|0b(?P<binary>[01_]{1,64}))"
+)
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 
 
@@ -48,8 +52,23 @@ class YamlError(Exception):
         super().__init__(line, reason)
 
 
-def parse_yaml(text: str) -> list[tuple[int, object]]:
+class TruthWord(str):
+    """A word without quotes that is text in YAML 1.2 and a boolean in YAML 1.1, such as ``on`` or ``no``."""
+
+    __slots__ = ()
+
+    @property
+    def truth(self) -> bool:
+        """The boolean that YAML 1.1 reads."""
+        return _TRUTH_WORDS[self.lower()]
+
+
+def parse_yaml(text: str, *, mark_truth_words: bool = False) -> list[tuple[int, object]]:
     """Parse all documents.
+
+    Args:
+        mark_truth_words: read ``on``, ``no`` and the like as `TruthWord`, for a caller that knows which fields are
+            booleans. Otherwise they are ordinary text.
 
     Returns:
         For each the line where it begins, counted from 1, and its value. Keys are text whatever they look like.
@@ -60,7 +79,7 @@ def parse_yaml(text: str) -> list[tuple[int, object]]:
     loader = None
     try:
         loader = _Loader(text)
-        return list(_Builder(loader).documents())
+        return list(_Builder(loader, mark_truth_words).documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(filter(None, (error.context, error.problem)))
@@ -78,8 +97,9 @@ def parse_yaml(text: str) -> list[tuple[int, object]]:
 class _Builder:
     """Values from a parser's events."""
 
-    def __init__(self, parser: yaml.SafeLoader) -> None:
+    def __init__(self, parser: yaml.SafeLoader, mark_truth_words: bool) -> None:
         self._parser = parser
+        self._mark_truth_words = mark_truth_words
         self._anchors: dict[str, tuple[object, int]] = {}
         self._nodes = 0
 
@@ -99,7 +119,7 @@ class _Builder:
         if self._nodes > MOST_NODES:
             raise YamlError(_line(event), f"has more than {MOST_NODES} values, those that aliases repeat included")
         if isinstance(event, ScalarEvent):
-            value = _scalar(event)
+            value = self._scalar(event)
             if event.anchor:
                 self._anchors[event.anchor] = (value, 1)
             return value
@@ -148,23 +168,28 @@ class _Builder:
                 own[name] = value
         return merged | own if merged else own
 
+    def _scalar(self, event: ScalarEvent) -> object:
+        """The value of a scalar: plain ones as YAML 1.2 reads them, octal numbers also as in YAML 1.1; no dates."""
+        text: str = event.value
+        tag: str | None = event.tag
+        if tag is None or tag == "!":
+            return self._plain(text) if event.implicit[0] else text
+        if tag == _TAG + "str":
+            return text
+        if not tag.startswith(_TAG):
+            raise YamlError(_line(event), f"tag `{tag}` is not known")
+        return _plain(text)
+
+    def _plain(self, text: str) -> object:
+        value = _plain(text)
+        if self._mark_truth_words and isinstance(value, str) and text.lower() in _TRUTH_WORDS:
+            return TruthWord(text)
+        return value
+
 
 def _line(event: Event) -> int:
     mark = event.start_mark
     return mark.line + 1 if mark else 0
-
-
-def _scalar(event: ScalarEvent) -> object:
-    """The value of a scalar: plain ones as YAML 1.2 reads them, octal as in 1.1 besides; no dates."""
-    text: str = event.value
-    tag: str | None = event.tag
-    if tag is None or tag == "!":
-        return _plain(text) if event.implicit[0] else text
-    if tag == _TAG + "str":
-        return text
-    if not tag.startswith(_TAG):
-        raise YamlError(_line(event), f"tag `{tag}` is not known")
-    return _plain(text)
 
 
 def _plain(text: str) -> object:
@@ -174,8 +199,15 @@ def _plain(text: str) -> object:
         return _BOOLEANS.get(text, text)
     number = _NUMBER.fullmatch(text)
     if number:
-        decimal, octal, hexadecimal = number.groups()
-        if decimal:
-            return int(decimal)
-        return int(octal, 8) if octal else int(hexadecimal, 16)
+        decimal, octal, hexadecimal, binary = number.groups()
+        digits, base = next((d, b) for d, b in ((decimal, 10), (octal, 8), (hexadecimal, 16), (binary, 2)) if d)
+        return _integer(text, digits.lstrip("+-"), base)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _integer(text: str, digits: str, base: int) -> object:
+    """The number; underscores between digits are left out, as Kubernetes' own YAML reader does."""
+    bare = digits.replace("_", "")
+    if not bare:
+        return text
+    return -int(bare, base) if text.startswith("-") else int(bare, base)

@@ -1,0 +1,89 @@
+"""`make reference`: give the chart the fields of the configuration that it lacks.
+
+Each field of the agent is a value below `config` in the chart's values.yaml and values.schema.json. A new field gets
+its default and its words there; what is there already stays, since the chart has defaults and words of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ipvsagent.config.fields import Field
+from ipvsagent.config.types import FIELDS, Settings
+
+CHART = Path(__file__).parents[1] / "charts" / "ipvsagent"
+VALUES = CHART / "values.yaml"
+SCHEMA = CHART / "values.schema.json"
+_WIDTH = 120
+
+
+def with_missing_values(text: str, fields: Sequence[Field]) -> str:
+    """Return a values.yaml to which the fields that it lacks are added, each at the end of its section."""
+    for field in fields:
+        section, _, name = field.path.rpartition(".")
+        whole = _below(yaml.compose(text, yaml.SafeLoader), "config")
+        group = _below(whole, section) if section else whole
+        if group is not None and _below(group, name) is not None:
+            continue
+        lines = text.splitlines()
+        indent = "    " if section else "  "
+        added = list(_lines(field, name, indent))
+        if group is None:
+            added.insert(0, f"  {section}:")
+        end = _last_line(group or whole) + 1
+        text = "\n".join([*lines[:end], *added, *lines[end:]]) + "\n"
+    return text
+
+
+def with_missing_schemas(text: str, fields: Sequence[Field]) -> str:
+    """Return a values.schema.json to which the schemas of the fields that it lacks are added."""
+    whole = json.loads(text)
+    added = False
+    for field in fields:
+        section, _, name = field.path.rpartition(".")
+        group: dict[str, Any] = whole["properties"]["config"]
+        if section:
+            new = {"type": "object", "properties": {}, "additionalProperties": False}
+            group = group["properties"].setdefault(section, new)
+        if name not in group["properties"]:
+            group["properties"][name] = dict(field.form.schema)
+            added = True
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n" if added else text
+
+
+def _lines(field: Field, name: str, indent: str) -> Iterator[str]:
+    for number, words in enumerate(textwrap.wrap(field.words, _WIDTH - 9, break_on_hyphens=False)):
+        yield f"{indent}# {'' if number else '-- '}{words}"
+    yield f"{indent}{name}: {json.dumps(field.plain(Settings()))}"
+
+
+def _below(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for key, value in pairs if key.value == name), None)
+
+
+def _last_line(node: yaml.Node | None) -> int:
+    """Return the number of the last line of a mapping, counted from 0; its own end mark lies behind comments."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
+        return _last_line(node.value[-1][1])
+    return node.end_mark.line if node else 0
+
+
+def main() -> None:
+    """Write both files, if a field is missing."""
+    for path, complete in ((VALUES, with_missing_values), (SCHEMA, with_missing_schemas)):
+        text = path.read_text(encoding="utf-8")
+        new = complete(text, FIELDS)
+        if new != text:
+            print(path.name)
+            path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
