@@ -21,7 +21,7 @@ lint: setup ## formatting, style, sizes, types, import directions
 	$(PYTHON) -m ruff check . </dev/null
 	$(PYTHON) -m lab.code_rules </dev/null
 	$(PYTHON) -m mypy </dev/null
-	if grep -q importlinter pyproject.toml; then .venv/bin/lint-imports </dev/null; fi
+	.venv/bin/lint-imports </dev/null
 	$(PYTHON) -m lab.spec_coverage </dev/null
 
 test-unit: setup ## tests that need no guest, on this machine
