@@ -23,6 +23,8 @@ from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, Event, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointPort, Kind, Scheduling
+from ipvsagent.model.ops import AddEntry
+from ipvsagent.model.state import SetEntry, VirtualServerKey
 from ipvsagent.reconciler.mailbox import Reconfigure
 from ipvsagent.reconciler.node import preparation
 from ipvsagent.reconciler.plans.schedulers import SECONDS_BETWEEN_TRIES
@@ -274,3 +276,46 @@ def test_the_watch_notices_a_loss() -> None:
     kernel.set_weight("10.96.0.1:80/TCP", "10.244.0.11:8080", 0)
     watch.look("weight")
     assert watch.losses == ["after `weight`: real server 10.244.0.11:8080 of 10.96.0.1:80/TCP weight=1 is gone"]
+
+
+def _restriction(kernel: FakeKernel) -> list[SetEntry]:
+    """The entries that close the restricted address."""
+    return [e for e in kernel.ip_sets.sets["KUBE-LOAD-BALANCER-FW"][1] if e.port == 443]
+
+
+FIREWALL_ENTRY = SetEntry("KUBE-LOAD-BALANCER-FW", 443, Protocol.TCP, address("198.51.100.7"))
+RESTRICTED = VirtualServerKey(Protocol.TCP, address("198.51.100.7"), 443)
+
+
+@pytest.mark.parametrize("fault", [Fault.NOT_PERMITTED, Fault.NO_MEMORY, Fault.BATCH_CUT, Fault.SET_FULL])
+def test_a_restricted_address_waits_for_the_entry_that_closes_it(fault: Fault) -> None:
+    """DEV-80: while the entry fails there is neither virtual server nor address, at no retry; then there are both."""
+    before, after = replace(BEFORE, services=(WEB, DNS)), replace(BEFORE, services=(WEB, DNS, BALANCED))
+    trial = Trial(Change(after, (Changed(BALANCED),), before=before))
+    trial.faults.begin()
+    trial.faults.fail_always(f"ip_sets: {AddEntry(FIREWALL_ENTRY)}", fault)
+    trial.happen()
+    for _ in range(12):
+        assert FIREWALL_ENTRY not in _restriction(trial.kernel)
+        facts = of_kernel(trial.kernel)
+        assert str(RESTRICTED) not in facts.virtual_servers
+        assert "10.96.0.3:443/TCP" in facts.virtual_servers  # the same Service's cluster IP is not concerned
+        assert not any("address 198.51.100.7" in line for line in facts.lines())
+        trial.happen(patience=1)
+    assert trial.faults.struck > 3
+    assert trial.recover() == []
+    assert str(RESTRICTED) in of_kernel(trial.kernel).virtual_servers
+    assert _restriction(trial.kernel) == [FIREWALL_ENTRY]
+
+
+def test_a_restricted_service_takes_over_no_open_virtual_server_while_its_entry_fails() -> None:
+    """DEV-80: the endpoints of a restricted Service never stand behind the open address of another one."""
+    opened = msgspec.structs.replace(LOSER, created_at="2025")
+    before = replace(_with_service(), services=(WEB, DNS, BALANCED, opened))
+    trial = Trial(Change(BEFORE, (Changed(LOSER),), before=before))
+    assert str(RESTRICTED) in of_kernel(trial.kernel).virtual_servers
+    trial.faults.begin()
+    trial.faults.fail_always(f"ip_sets: {AddEntry(FIREWALL_ENTRY)}", Fault.NOT_PERMITTED)
+    trial.happen(patience=8)
+    assert of_kernel(trial.kernel).real_servers[str(RESTRICTED)] == {"10.244.1.11:8080": 1}
+    assert trial.recover() == []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipvsagent.model.address import Address, Network
 from ipvsagent.model.state import SetEntry, VirtualServerKey
 from ipvsagent.planner.desired import Desired, Touched
+from ipvsagent.planner.sets import LOAD_BALANCER_FW, set_name
 from ipvsagent.reconciler.adoption import is_excluded
 from ipvsagent.reconciler.ledger.ledger import Ledger
 from ipvsagent.reconciler.writing.diff import ServerChange, diff_virtual_server
@@ -47,13 +48,7 @@ def compare(touched: Touched, desired: Desired, ledger: Ledger, exclude: Sequenc
         exclude: networks in which nothing is ever removed (DEV-28).
     """
     found = Differences()
-    wanted_servers, held_servers = desired.virtual_servers, ledger.virtual_servers
-    for key in touched.virtual_servers:
-        wanted, held = wanted_servers.get(key), held_servers.get(key)
-        if wanted is not None:
-            found.servers.append(diff_virtual_server(key, held, wanted))
-        elif held is not None and key not in ledger.foreign and not is_excluded(key.address, exclude):
-            found.servers_to_remove.append(diff_virtual_server(key, held, None))
+    _compare_virtual_servers(touched, desired, ledger, exclude, found)
     for entry in touched.entries:
         if entry in desired.entries:
             if entry not in ledger.entries:
@@ -67,6 +62,26 @@ def compare(touched: Touched, desired: Desired, ledger: Ledger, exclude: Sequenc
         elif address in ledger.addresses and not is_excluded(address, exclude):
             found.addresses_to_remove.append(address)
     return found
+
+
+def _compare_virtual_servers(
+    touched: Touched, desired: Desired, ledger: Ledger, exclude: Sequence[Network], found: Differences
+) -> None:
+    wanted_servers, held_servers = desired.virtual_servers, ledger.virtual_servers
+    for key in touched.virtual_servers:
+        wanted, held = wanted_servers.get(key), held_servers.get(key)
+        if wanted is not None:
+            change = diff_virtual_server(key, held, wanted)
+            found.servers.append(change)
+            if change.operations and (entry := firewall_entry(key)) in desired.entries:
+                touched.entries[entry] = None  # the writer must know whether it is there (DEV-80)
+        elif held is not None and key not in ledger.foreign and not is_excluded(key.address, exclude):
+            found.servers_to_remove.append(diff_virtual_server(key, held, None))
+
+
+def firewall_entry(key: VirtualServerKey) -> SetEntry:
+    """Return the entry that keeps other clients out if the virtual server has source ranges."""
+    return SetEntry(set_name(LOAD_BALANCER_FW, key.address.family), key.port, key.protocol, key.address)
 
 
 def surplus(desired: Desired, ledger: Ledger) -> Touched:

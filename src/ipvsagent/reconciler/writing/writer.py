@@ -2,7 +2,7 @@
 
 Order of writes (DEV-06): set entries, virtual servers with their real servers, addresses; then what is
 removed: virtual servers, addresses, set entries. So a VIP never answers before it can forward, and refuses at once
-when it is gone.
+when it is gone. A virtual server with source ranges waits until its ipset entry was acknowledged (DEV-80).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ipvsagent.model.ops import (
 )
 from ipvsagent.model.state import DUMMY_INTERFACE, RealServer, SetEntry, VirtualServerKey
 from ipvsagent.reconciler.ledger.ledger import Ledger
-from ipvsagent.reconciler.writing.comparison import Differences, Item
+from ipvsagent.reconciler.writing.comparison import Differences, Item, firewall_entry
 from ipvsagent.reconciler.writing.diff import ServerChange
 
 SERVERS_PER_BATCH = 64  # a larger batch is no faster, and takes memory that the kernel has to provide first
@@ -65,8 +65,9 @@ class Writer:
         """Write the differences; items in sync cost no message."""
         outcome = Outcome()
         self._write_entries([AddEntry(e) for e in differences.entries_to_add], outcome)
-        self._write_virtual_servers(differences.servers, outcome)
-        self._write_addresses([AddAddress(a) for a in differences.addresses_to_add], outcome)
+        self._write_virtual_servers(_hold_back(differences, outcome), outcome)
+        addresses = [a for a in differences.addresses_to_add if a not in outcome.failures]
+        self._write_addresses([AddAddress(a) for a in addresses], outcome)
         self._write_virtual_servers(differences.servers_to_remove, outcome)
         _keep_traces(differences, outcome)
         failures = outcome.failures
@@ -178,6 +179,24 @@ class Writer:
                     outcome.full_sets.add(operation.entry.set_name)
             elif isinstance(operation, RemoveEntry):
                 self._ledger.remove_entry(operation.entry)
+
+
+def _hold_back(differences: Differences, outcome: Outcome) -> Sequence[ServerChange]:
+    """Return the changes that may be written: without those whose source ranges would not be in force (DEV-80).
+
+    What is held back fails with the error of the ipset entry: the virtual server, and its address if it is not bound.
+    """
+    if not outcome.failures:
+        return differences.servers
+    allowed = []
+    for change in differences.servers:
+        error = outcome.failures.get(firewall_entry(change.key)) if change.operations else None
+        if error is None:
+            allowed.append(change)
+            continue
+        outcome.failures[change.key] = error
+        outcome.failures.update((a, error) for a in differences.addresses_to_add if a == change.key.address)
+    return allowed
 
 
 def _keep_traces(differences: Differences, outcome: Outcome) -> None:
