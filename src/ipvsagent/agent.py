@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +12,11 @@ from pathlib import Path
 
 from ipvsagent import __version__
 from ipvsagent.config.load import LoadedConfiguration
+from ipvsagent.config.node_name import choose_node_name
 from ipvsagent.config.types import Settings
 from ipvsagent.config.watch import ConfigurationWatcher
 from ipvsagent.drivers import installed_rules, ipvs_if_any, open_drivers, open_monitors
-from ipvsagent.errors import ConfigurationError, NodeUnusable
+from ipvsagent.errors import NodeUnusable
 from ipvsagent.instrumentation.api_requests import RequestCounts
 from ipvsagent.instrumentation.health_responses import HealthResponseCounts
 from ipvsagent.kernel.api import Drivers, Monitor
@@ -44,19 +44,6 @@ from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
 _LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for reporting why
-
-
-def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
-    """The node's name: option, `NODE_NAME`, configuration, host name; trimmed and in lower case (CFG-02).
-
-    Raises:
-        ConfigurationError: all of them are blank.
-    """
-    candidates = (option, environment.get("NODE_NAME", ""), settings.hostname_override, socket.gethostname())
-    name = next((c.strip().lower() for c in candidates if c.strip()), "")
-    if not name:
-        raise ConfigurationError(["the node has no name: give `--node-name`"])
-    return name
 
 
 def own_pod(environment: Mapping[str, str]) -> ObjectKey | None:

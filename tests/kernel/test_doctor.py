@@ -103,7 +103,13 @@ def _running(program: str) -> Iterator[None]:
 @pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_healthy_node_has_no_failure(node: Node, root: Path) -> None:
     """Only what cannot be asked without an API server is told of."""
-    assert {f.check for f in diagnose(node, root)} == {"api", "rbac", "service-schedulers", "vip-of-other-node"}
+    assert {f.check for f in diagnose(node, root)} == {
+        "api",
+        "node-name",
+        "rbac",
+        "service-schedulers",
+        "vip-of-other-node",
+    }
     result = node.call("doctor", "--config", str(node.configuration), "-o", "json")
     assert result.code == 0, result.stdout
     answer = json.loads(result.stdout)

@@ -239,6 +239,13 @@ CHECKS: tuple[Check, ...] = (
         kernel.conntrack_fill,
     ),
     Check("ipset-fill", "fill of the `KUBE-*` ipsets", "ipsets have room", (Part.SETS,), kernel.ipset_fill),
+    Check(
+        "node-name",
+        "this node's name (`NODE_NAME`, `hostnameOverride`, host name) against the cluster's nodes",
+        "the cluster knows this node by its name",
+        (Part.NODES,),
+        cluster.node_name,
+    ),
     Check("api", "whether and how fast the API server answers", "the API server answers", (Part.API,), cluster.api),
     Check(
         "rbac",

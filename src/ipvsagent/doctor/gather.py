@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ipvsagent.config.node_name import choose_node_name
 from ipvsagent.config.types import Settings
 from ipvsagent.doctor import cluster, files
 from ipvsagent.doctor.checks.kernel import REQUIRED_MODULES
@@ -200,6 +201,10 @@ class _Reader:
         self._fields["service_schedulers"] = wanted
         self._fields["modules"] |= {f"ip_vs_{name}": self._module_state(f"ip_vs_{name}") for name in wanted}
 
+    def _read_nodes(self, transport: KubernetesTransport) -> None:
+        self._fields["name"] = choose_node_name("", self._settings, os.environ)
+        self._fields["nodes"] = cluster.list_node_addresses(transport)
+
     def _read_cluster(self) -> None:
         parts = (Part.API, Part.RBAC, Part.NODES, Part.SERVICES)
         if not cluster.has_access(self._kubeconfig):
@@ -218,7 +223,7 @@ class _Reader:
                 self._not_reached(str(error))
                 return
             self._try(Part.RBAC, lambda: self._fields.update(denied=cluster.ask_permissions(transport)))
-            self._try(Part.NODES, lambda: self._fields.update(nodes=cluster.list_node_addresses(transport)))
+            self._try(Part.NODES, lambda: self._read_nodes(transport))
             self._try(Part.SERVICES, lambda: self._read_services(transport))
         finally:
             transport.close()

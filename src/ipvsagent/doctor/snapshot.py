@@ -135,6 +135,7 @@ class NodeSnapshot(Struct, frozen=True):
         read_only_proc: whether /proc/sys is mounted so that nothing can be written.
         api_seconds: how long one request took; None without access to an API server.
         api_error: why the API server does not answer; empty if it does, or is not known.
+        name: the name that the agent on this node goes by.
         nodes: addresses by node name.
         service_schedulers: the Services that request a scheduler, by scheduler.
         in_pod: whether this process is a container's in a cluster.
@@ -172,6 +173,7 @@ class NodeSnapshot(Struct, frozen=True):
     api_server: str = ""
     api_error: str = ""
     denied: tuple[Permission, ...] = ()
+    name: str = ""
     nodes: dict[str, tuple[Address, ...]] = {}
     service_schedulers: dict[str, tuple[str, ...]] = {}
     in_pod: bool = False

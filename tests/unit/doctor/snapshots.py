@@ -58,6 +58,7 @@ def broken(**fields: Any) -> NodeSnapshot:
 
 
 HEALTHY = NodeSnapshot(
+    name="node-1",
     settings=SETTINGS,
     kernel_release="6.1.0-56-amd64",
     cpus=4,

@@ -287,6 +287,14 @@ BAD = (
     case("api", WARN, "took 3.0 s", "API server's load", api_seconds=3.0),
     case("rbac", FAIL, "watch endpointslices.discovery.k8s.io", "ClusterRole", denied=PERMISSIONS[3:4]),
     case("rbac", WARN, "create events", "allow it", denied=PERMISSIONS[-1:]),
+    case(
+        "node-name",
+        FAIL,
+        "`node-1` is none of the cluster's nodes (did you mean `node-1.example.org`?)",
+        "start the agent with the name of its Node",
+        nodes={"node-1.example.org": (NODE,), "node-2.example.org": ()},
+    ),
+    case("node-name", FAIL, "`x` is none of the cluster's nodes: no endpoint", "NODE_NAME", name="x"),
 )
 
 FINE = {

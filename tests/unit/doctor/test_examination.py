@@ -141,6 +141,17 @@ def test_the_api_server_tells_time_permissions_and_nodes(tmp_path: Path) -> None
     assert {name: [str(a) for a in found] for name, found in node.nodes.items()} == {"node-2": ["192.168.60.2"]}
 
 
+def test_the_name_of_the_agent_is_compared_with_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DEV-65, CFG-02: the name is the one that `run` would choose in the same environment."""
+    monkeypatch.setenv("NODE_NAME", "Node-1")
+    with ApiServer() as server:
+        server.put({"kind": "Node", "metadata": {"name": "node-1.example.org"}})
+        node = read_node(Settings(), str(kubeconfig(tmp_path / "kubeconfig", server.url)), root=tmp_path)
+    (found,) = [f for f in examine(node) if f.check == "node-name"]
+    assert found.level is Level.FAIL
+    assert "`node-1` is none of the cluster's nodes (did you mean `node-1.example.org`?)" in found.what
+
+
 def test_an_api_server_that_refuses_the_credentials_is_a_failure(tmp_path: Path) -> None:
     """And permissions are not asked for then."""
     with ApiServer(tokens={"right"}) as server:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ipvsagent.doctor.finding import Trouble, enumerate_few, fail, warn
 from ipvsagent.doctor.snapshot import NodeSnapshot, Permission
+from ipvsagent.planner.node_name import unknown_node
 
 PERMISSIONS = (
     *(
@@ -48,3 +49,10 @@ def rbac(node: NodeSnapshot) -> Iterator[Trouble]:
             f"not allowed at the API server: {enumerate_few(useful)}; problems appear only in the log",
             "allow it in the agent's ClusterRole",
         )
+
+
+def node_name(node: NodeSnapshot) -> Iterator[Trouble]:
+    """Check that the cluster has a Node of this node's name (DEV-65)."""
+    if unknown := unknown_node(node.name, node.nodes):
+        what, _, remedy = unknown.partition("; ")
+        yield fail(f"`{node.name}` {what}", remedy)

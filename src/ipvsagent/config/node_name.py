@@ -1,0 +1,22 @@
+"""The name that the agent on this node goes by."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from ipvsagent.config.types import Settings
+from ipvsagent.errors import ConfigurationError
+
+
+def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
+    """The node's name: option, `NODE_NAME`, configuration, host name; trimmed and in lower case (CFG-02).
+
+    Raises:
+        ConfigurationError: all of them are blank.
+    """
+    candidates = (option, environment.get("NODE_NAME", ""), settings.hostname_override, socket.gethostname())
+    name = next((c.strip().lower() for c in candidates if c.strip()), "")
+    if not name:
+        raise ConfigurationError(["the node has no name: give `--node-name`"])
+    return name
