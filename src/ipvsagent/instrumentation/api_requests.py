@@ -9,6 +9,9 @@ from ipvsagent.instrumentation.counters import Histogram
 REQUEST_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Buckets of the time until a response began; client-go's (MET-21)."""
 
+SIZE_BOUNDS_BYTES = (64, 256, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
+"""Buckets of the sizes of bodies; client-go's (MET-21)."""
+
 NO_ANSWER = "<error>"
 """Stands for a status code if no response came; client-go's word."""
 
@@ -20,6 +23,8 @@ class RequestCounts:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str, str], int] = {}
         self._durations: dict[tuple[str, str], Histogram] = {}
+        self._request_sizes: dict[tuple[str, str], Histogram] = {}
+        self._response_sizes: dict[tuple[str, str], Histogram] = {}
 
     def note(self, host: str, method: str, code: str, seconds: float) -> None:
         """Count one request.
@@ -36,6 +41,14 @@ class RequestCounts:
                 self._durations[key] = Histogram(REQUEST_BOUNDS_SECONDS)
             self._durations[key].observe(seconds)
 
+    def note_request_size(self, host: str, method: str, size_bytes: int) -> None:
+        """Count the body of one request."""
+        self._observe(self._request_sizes, (host, method), size_bytes)
+
+    def note_response_size(self, host: str, method: str, size_bytes: int) -> None:
+        """Count the body of one response that was read as a whole: watches have no size, as in client-go."""
+        self._observe(self._response_sizes, (host, method), size_bytes)
+
     def by_code(self) -> dict[tuple[str, str, str], int]:
         """Numbers of requests by code, host and method."""
         with self._lock:
@@ -43,5 +56,22 @@ class RequestCounts:
 
     def durations(self) -> dict[tuple[str, str], Histogram]:
         """Times until responses began, by host and method."""
+        return self._copy(self._durations)
+
+    def request_sizes(self) -> dict[tuple[str, str], Histogram]:
+        """Bytes of the bodies of requests, by host and method."""
+        return self._copy(self._request_sizes)
+
+    def response_sizes(self) -> dict[tuple[str, str], Histogram]:
+        """Bytes of the bodies of responses, by host and method."""
+        return self._copy(self._response_sizes)
+
+    def _observe(self, sizes: dict[tuple[str, str], Histogram], key: tuple[str, str], size_bytes: int) -> None:
         with self._lock:
-            return {key: Histogram(h.bounds, h.counts.copy(), h.sum) for key, h in self._durations.items()}
+            if key not in sizes:
+                sizes[key] = Histogram(SIZE_BOUNDS_BYTES)
+            sizes[key].observe(size_bytes)
+
+    def _copy(self, histograms: dict[tuple[str, str], Histogram]) -> dict[tuple[str, str], Histogram]:
+        with self._lock:
+            return {key: Histogram(h.bounds, h.counts.copy(), h.sum) for key, h in histograms.items()}

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -180,6 +180,8 @@ class KubernetesTransport:
         began = time.monotonic()
         response = self._send(access, method, path, body, accept, read_timeout_seconds)
         self._note(access, method, str(response.status), began)
+        host = urlsplit(access.connection.url).netloc
+        self.requests.note_request_size(host, method, len(body or b""))
         if response.status == UNAUTHORIZED:
             self._access.refused(access)
         try:
@@ -187,7 +189,7 @@ class KubernetesTransport:
                 if self._closed:
                     raise SourceError("the connection to the API server is closed")
                 self._open.add(response)
-            yield _HttpAnswer(response, access)
+            yield _HttpAnswer(response, access, lambda size: self.requests.note_response_size(host, method, size))
         finally:
             with self._lock:
                 self._open.discard(response)
@@ -242,8 +244,9 @@ class KubernetesTransport:
 
 
 class _HttpAnswer:
-    def __init__(self, response: BaseHTTPResponse, access: Access) -> None:
+    def __init__(self, response: BaseHTTPResponse, access: Access, note_size: Callable[[int], None]) -> None:
         self._response = response
+        self._note_size = note_size
         self._access = access
         self.status = int(response.status)
 
@@ -260,7 +263,9 @@ class _HttpAnswer:
                 parts.append(part)
                 if time.monotonic() > deadline:
                     raise SourceError(f"the API server's answer was not complete after {READ_SECONDS:.0f} s")
-        return b"".join(parts)
+        body = b"".join(parts)
+        self._note_size(len(body))
+        return body
 
     def message(self) -> str:
         try:

@@ -152,6 +152,20 @@ API_REQUESTS = (
         ("host", "verb"),
         "MET-21",
     ),
+    Definition(
+        "rest_client_request_size_bytes",
+        "histogram",
+        "Size of the bodies of requests to the API server",
+        ("host", "verb"),
+        "MET-21",
+    ),
+    Definition(
+        "rest_client_response_size_bytes",
+        "histogram",
+        "Size of the bodies of the API server's responses; watches are not counted",
+        ("host", "verb"),
+        "MET-21",
+    ),
 )
 """Metrics with client-go's names; absent without an API server."""
 

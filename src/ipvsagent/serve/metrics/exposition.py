@@ -111,11 +111,16 @@ class _OwnNumbers(Collector):
         if requests is None:
             return
         yield numbers("rest_client_requests_total", requests.by_code())
-        definition = names.BY_NAME["rest_client_request_duration_seconds"]
-        family = HistogramMetricFamily(definition.name, definition.documentation, labels=definition.labels)
-        for labels, durations in requests.durations().items():
-            family.add_metric(labels, buckets(durations), durations.sum)
-        yield family
+        for name, histograms in (
+            ("rest_client_request_duration_seconds", requests.durations()),
+            ("rest_client_request_size_bytes", requests.request_sizes()),
+            ("rest_client_response_size_bytes", requests.response_sizes()),
+        ):
+            definition = names.BY_NAME[name]
+            family = HistogramMetricFamily(definition.name, definition.documentation, labels=definition.labels)
+            for labels, found in histograms.items():
+                family.add_metric(labels, buckets(found), found.sum)
+            yield family
 
     def _build(self) -> Iterator[Metric]:
         """Versions and feature gates, as Kubernetes' components show them; Go's labels are empty (MET-21)."""

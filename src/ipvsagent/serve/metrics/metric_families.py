@@ -52,8 +52,18 @@ def buckets(numbers_of: Histogram) -> list[tuple[str, float]]:
     so_far = 0
     for bound, count in zip((*numbers_of.bounds, float("inf")), numbers_of.counts.copy(), strict=True):
         so_far += count
-        found.append(("+Inf" if bound == float("inf") else f"{bound:g}", so_far))
+        found.append((_bound_text(bound), so_far))
     return found
+
+
+def _bound_text(bound: float) -> str:
+    """The bound as Go writes it: 0.25, 262144, 1.048576e+06."""
+    if bound == float("inf"):
+        return "+Inf"
+    if bound < 1e6:
+        return f"{bound:g}"
+    mantissa, _, exponent = f"{bound:.9e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
 
 
 def by_family(counts: Mapping[Family, int]) -> dict[tuple[str, ...], int]:

@@ -138,6 +138,8 @@ def busy() -> Scene:
         histogram.observe(0.3)
     made.inputs.requests = RequestCounts()
     made.inputs.requests.note("192.0.2.1:6443", "GET", "200", 0.3)
+    made.inputs.requests.note_request_size("192.0.2.1:6443", "GET", 0)
+    made.inputs.requests.note_response_size("192.0.2.1:6443", "GET", 5000)
     made.inputs.health_responses.note("healthz", 200)
     made.inputs.health_responses.note("livez", 503)
     return made
@@ -355,6 +357,15 @@ def test_requests_to_the_api_server_have_client_go_s_names(busy: Scene) -> None:
     assert busy.value(name + "_bucket", **where, verb="GET", le="0.25") == 0
     assert busy.value(name + "_bucket", **where, verb="GET", le="0.5") == 1
     assert busy.value(name + "_sum", **where, verb="POST") == 10
+    busy.inputs.requests.note_request_size("192.0.2.1:6443", "POST", 300)
+    busy.inputs.requests.note_response_size("192.0.2.1:6443", "POST", 5_000_000)
+    for name, size, below, above in (
+        ("rest_client_request_size_bytes", 300, "256", "512"),
+        ("rest_client_response_size_bytes", 5_000_000, "4.194304e+06", "1.6777216e+07"),
+    ):
+        assert busy.value(name + "_bucket", **where, verb="POST", le=below) == 0
+        assert busy.value(name + "_bucket", **where, verb="POST", le=above) == 1
+        assert busy.value(name + "_sum", **where, verb="POST") == size
 
 
 def test_promtool_finds_no_fault(busy: Scene) -> None:
