@@ -80,6 +80,9 @@ def read_configuration(value: object) -> LoadedConfiguration:
     """
     if value is None:
         return LoadedConfiguration(Settings())
+    if isinstance(value, str) and value.startswith("--"):
+        hint = "`ipvsagent config convert` makes a configuration of them"
+        raise ConfigurationError([f"the file: holds flags of kube-proxy; {hint}"])
     if not isinstance(value, dict):
         raise ConfigurationError([f"the file: must be a mapping, not {shown(value)}"])
     findings = Findings()

@@ -11,7 +11,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Problem
-from ipvsagent.source.decode import DecodeResult, Unusable, decode_value
+from ipvsagent.source.decode import DecodeResult, NotUsed, Unusable, decode_value
+from ipvsagent.source.decode_slice import SERVICE_LABEL
 from ipvsagent.yaml_text import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -128,7 +129,15 @@ def _decode_all(path: Path, documents: list[object]) -> FileContent:
             problems += [Problem("file", str(path), "", f"{p.kind}: {p.field} {p.reason}") for p in outcome.problems]
         else:
             outcomes.append(outcome)
+            if isinstance(outcome, NotUsed) and kind is Kind.ENDPOINT_SLICE and not _has_owner(value):
+                reason = f"names no Service in its label {SERVICE_LABEL}; it is not used"
+                problems.append(Problem(kind.value, str(outcome.key), "metadata.labels", reason))
     return FileContent(tuple(outcomes), tuple(problems), tuple(endpoints))
+
+
+def _has_owner(value: object) -> bool:
+    labels = value["metadata"].get("labels") if isinstance(value, dict) else None
+    return isinstance(labels, dict) and bool(labels.get(SERVICE_LABEL))
 
 
 def _endpoints(value: object) -> Iterator[ObjectKey]:

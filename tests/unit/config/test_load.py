@@ -288,6 +288,10 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
     [
         ("- 1", "the file: must be a mapping, not a list"),
         (
+            "--proxy-mode=ipvs --ipvs-scheduler=wlc",
+            "the file: holds flags of kube-proxy; `ipvsagent config convert` makes a configuration of them",
+        ),
+        (
             "apiVersion: v1\nkind: Service\n",
             "kind `Service` of apiVersion `v1` is not known; allowed: AgentConfiguration of ipvsagent.io/v1alpha1, "
             "KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",

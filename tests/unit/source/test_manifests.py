@@ -13,6 +13,7 @@ from lab.speed import scaled
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, Node, ObjectKey, Service
+from ipvsagent.source.files import read_manifest
 from ipvsagent.source.manifests import ManifestSource, read_objects
 
 
@@ -398,3 +399,16 @@ def test_reading_a_missing_path_is_an_error(tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(SourceError, match="nowhere"):
         read_objects([tmp_path / "nowhere"])
+
+
+def test_a_slice_that_names_no_service_is_reported(tmp_path: Path) -> None:
+    """EP-01: in a cluster a controller sets the label; from files it is easily forgotten."""
+    path = tmp_path / "slice.yaml"
+    path.write_text(
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: shop},"
+        " addressType: IPv4, endpoints: [], ports: []}"
+    )
+    (problem,) = read_manifest(path).problems
+    assert str(problem) == (
+        "EndpointSlice shop/a: metadata.labels names no Service in its label kubernetes.io/service-name; it is not used"
+    )
