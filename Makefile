@@ -8,7 +8,7 @@ TESTS ?= tests/kernel tests/contract
 GUEST_PYTEST := env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(PYTHON) -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test test-all test-portable demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
+.PHONY: help setup lint test-unit test-kernel test-kernel-uml test-kernel-confined soak image test-image test suite test-all test-portable demo bench bench-quick bench-source reference coverage-spec drift-table docs package clean compile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -58,8 +58,11 @@ image: setup ## carry the Dockerfile out in plain folders below build/image; nee
 test-image: image ## the image starts, has all that it needs, and keeps to its size
 	IPVSAGENT_IMAGE=build/image $(PYTHON) -m pytest tests/image </dev/null
 
-test: lint compile ## style, types and every test in the quickest place that can show it: this machine, UML, QEMU
-	$(PYTHON) -m lab.suite quick </dev/null
+test: compile ## style, types and every test in the quickest place that can show it: this machine, UML, QEMU
+	@$(MAKE) --no-print-directory -j 2 lint suite
+
+suite: compile # what `make test` runs beside lint
+	@$(PYTHON) -m lab.suite quick </dev/null
 
 test-all: lint compile test-image ## every test in both guests, confined as in the chart, and in the image
 	$(PYTHON) -m lab.suite all </dev/null

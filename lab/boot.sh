@@ -84,6 +84,8 @@ in_session() {
     shift
     setsid timeout -k 5 "$limit" "$@" </dev/null >"$pipe" 2>&1 &
     group=$!
+    # A session is scheduled as a group of its own, which does not inherit this script's priority.
+    [ "$(nice)" = 0 ] || nice >"/proc/$group/autogroup" 2>/dev/null
     wait "$group"
     status=$?
     kill -KILL -- "-$group" 2>/dev/null

@@ -7,7 +7,7 @@ default, each test runs in every guest that can run it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,11 +15,14 @@ import pytest
 
 Selection = Literal["quick", "all"]
 GUESTS = ("uml", "qemu")
-NEEDS, ALSO = "needs_guest", "also_in_qemu"
+NEEDS, ALSO, QUICK = "needs_guest", "also_in_qemu", "quick_in"
+PLACES = (*GUESTS, "native")
+NATIVE_MARK = pytest.mark.quick_in("native", reason="this machine's own kernel shows the same, without a guest")
 NFT_MARK = pytest.mark.needs_guest("qemu", reason="the kernel of user-mode-linux has no nf_tables")
 MARKERS = (
     f"{NEEDS}(guest, reason): runs in one guest only, `uml` or `qemu`; the reason is obligatory",
     f"{ALSO}(reason): a quick run includes it in QEMU as well; the reason is obligatory",
+    f"{QUICK}(place, reason): a quick run includes it in `uml`, `qemu` or `native` alone; the reason is obligatory",
 )
 
 
@@ -30,16 +33,22 @@ class Wanted:
     Attributes:
         only: the one guest that can run it; empty: any.
         also_in_qemu: a quick run includes it in QEMU, too.
+        quick: the one place in which a quick run includes it; empty: as the others say.
     """
 
     only: str = ""
     also_in_qemu: bool = False
+    quick: str = ""
 
     def runs_in(self, guest: str, selection: Selection) -> bool:
         """Whether a run in a guest includes the test."""
-        if self.only:
-            return guest == self.only
-        return selection == "all" or guest == "uml" or self.also_in_qemu
+        if self.only and guest != self.only:
+            return False
+        if selection == "all":
+            return True
+        if self.quick:
+            return guest == self.quick
+        return bool(self.only) or guest == "uml" or self.also_in_qemu
 
 
 def wanted(item: pytest.Item) -> Wanted:
@@ -48,16 +57,23 @@ def wanted(item: pytest.Item) -> Wanted:
     Raises:
         pytest.UsageError: a marker without a reason, or with an unknown guest.
     """
-    only = ""
-    for mark in item.iter_markers(NEEDS):
-        only = str(_one_argument(item, mark))
-        if only not in GUESTS:
-            raise pytest.UsageError(f"{item.nodeid}: {NEEDS}: `{only}` is none of {', '.join(GUESTS)}")
+    only, quick = _place(item, NEEDS, GUESTS), _place(item, QUICK, PLACES)
     also = list(item.iter_markers(ALSO))
-    for mark in (*item.iter_markers(NEEDS), *also):
+    for mark in (*item.iter_markers(NEEDS), *item.iter_markers(QUICK), *also):
         if not str(mark.kwargs.get("reason", "")).strip():
             raise pytest.UsageError(f"{item.nodeid}: {mark.name} needs a reason")
-    return Wanted(only, bool(also))
+    return Wanted(only, bool(also), quick)
+
+
+def _place(item: pytest.Item, marker: str, places: Sequence[str]) -> str:
+    """Return the place that the nearest marker of a name gives; empty if there is none."""
+    mark = item.get_closest_marker(marker)
+    if mark is None:
+        return ""
+    place = str(_one_argument(item, mark))
+    if place not in places:
+        raise pytest.UsageError(f"{item.nodeid}: {marker}: `{place}` is none of {', '.join(places)}")
+    return place
 
 
 def select(
@@ -73,5 +89,5 @@ def select(
 
 def _one_argument(item: pytest.Item, mark: pytest.Mark) -> object:
     if len(mark.args) != 1:
-        raise pytest.UsageError(f"{item.nodeid}: {mark.name} needs the name of one guest")
+        raise pytest.UsageError(f"{item.nodeid}: {mark.name} needs the name of one place")
     return mark.args[0]

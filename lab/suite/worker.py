@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 _PYTEST = (str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "lab.suite.plugin")
 
 
+_NICENESS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A sort of worker.
@@ -29,6 +32,7 @@ class Kind:
         excluded: folders among them that are left out.
         options: further words for pytest.
         environment: further variables of the worker.
+        yields: whether other workers come first: the slowest ones should never wait.
         repeat: the command that runs one test alone; ``{}`` stands for the test.
         root: the folder that patterns and files are relative to, in which workers run.
     """
@@ -40,6 +44,7 @@ class Kind:
     excluded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    yields: bool = True
     repeat: str = ""
     root: Path = ROOT
 
@@ -109,6 +114,8 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if kind.yields:
+            _lower_priority(process.pid)
         return cls(name, kind, log, exchange, process, EventReader(exchange.events_of(name)), time.monotonic())
 
     def events(self) -> list[Event]:
@@ -149,6 +156,13 @@ class Worker:
         """Return what was written down about a test that hangs; empty if nothing was."""
         path = self.exchange.stuck(self.name)
         return path.read_text("utf-8", errors="replace") if path.is_file() else ""
+
+
+def _lower_priority(process: int) -> None:
+    """Let a worker take what the others leave; where the kernel groups tasks by session, the group's weight counts."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process, _NICENESS)
+        Path(f"/proc/{process}/autogroup").write_text(str(_NICENESS), encoding="ascii")
 
 
 def _in_guest(guest: str, folder: Path, variables: dict[str, str], words: Sequence[str]) -> list[str]:

@@ -123,12 +123,15 @@ def _mounts(rendered: Manifest, volumes: Mapping[str, Manifest], folder: Path) -
     return found
 
 
+_POD_FIELDS = {"metadata.name": "ipvsagent-test", "metadata.namespace": "kube-system"}
+
+
 def _environment(rendered: Manifest, node_name: str) -> dict[str, str]:
     found = {}
     for variable in rendered.get("env", []):
         if "valueFrom" in variable:
-            assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
-            found[variable["name"]] = node_name
+            path = variable["valueFrom"]["fieldRef"]["fieldPath"]
+            found[variable["name"]] = {"spec.nodeName": node_name, **_POD_FIELDS}[path]
         else:
             found[variable["name"]] = variable["value"]
     return found

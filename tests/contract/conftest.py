@@ -15,7 +15,7 @@ import pytest
 
 from contract.firewall import Firewall
 from contract.hosts import FakeHost, Host, RealHost, namespaces_work
-from guests import NFT_MARK
+from guests import NATIVE_MARK, NFT_MARK
 from ipvsagent.model.address import Family
 
 _EVERY_FIREWALL = [f"{variant}-{family.label}" for variant in ("fake", "legacy", "nft") for family in Family]
@@ -24,7 +24,10 @@ _EVERY_FIREWALL = [f"{variant}-{family.label}" for variant in ("fake", "legacy",
 def _places() -> dict[str, list[Any]]:
     """Where the tests that ask for a fixture run."""
     if "IN_GUEST" in os.environ:
-        firewalls = ["legacy-IPv4", pytest.param("nft-IPv4", marks=NFT_MARK)]
+        firewalls = [
+            pytest.param("legacy-IPv4", marks=NATIVE_MARK),
+            pytest.param("nft-IPv4", marks=[NFT_MARK, NATIVE_MARK]),
+        ]
         return {"host": ["real"], "ipvs_host": ["real"], "firewall": firewalls}
     if namespaces_work():
         return {"host": ["fake", "real"], "ipvs_host": ["fake"], "firewall": _EVERY_FIREWALL}

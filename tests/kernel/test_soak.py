@@ -13,7 +13,7 @@ from kernel.processes import SLOW_GUEST
 from kernel.soak import Soak
 
 SEED = int(os.environ.get("SOAK_SEED") or 20260101)
-SECONDS = float(os.environ.get("SOAK_SECONDS") or (50 if SLOW_GUEST else 40))
+SECONDS = float(os.environ.get("SOAK_SECONDS") or (40 if SLOW_GUEST else 30))
 
 
 @pytest.mark.timeout(SECONDS + scaled(HANGS_AFTER_SECONDS))

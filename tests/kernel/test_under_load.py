@@ -100,7 +100,7 @@ def test_a_rolling_update_under_a_hash_refuses_no_client(
     record_property("requests", asked)
 
 
-@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
+@pytest.mark.quick_in("qemu", reason="packets and agent are on different CPUs there")
 def test_twenty_restarts_half_of_them_kills_cost_nothing(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
