@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipvsagent.errors import KernelError, NodeUnusable, NotFound, NotPermitted, ToolMissing
+from ipvsagent.errors import KernelError, NodeUnusable, NotFound, NotPermitted, NotSupported, ToolMissing
 from ipvsagent.kernel.api import Modules
 
 _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
@@ -46,6 +46,11 @@ def needed_from_node() -> Iterator[None]:
         ) from error
     except ToolMissing as error:
         raise NodeUnusable(str(error), "install the package `iptables`") from error
+    except NotSupported as error:
+        raise NodeUnusable(
+            f"the node could not be prepared: {error}",
+            "load the missing module, or install the full kernel package of the distribution",
+        ) from error
     except KernelError as error:
         raise NodeUnusable(f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view") from error
 

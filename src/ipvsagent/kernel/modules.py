@@ -13,6 +13,7 @@ from ipvsagent.errors import KernelError, NotFound, NotPermitted, ToolMissing, k
 _PROGRAM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 _SCHEDULER_MODULE = re.compile(r"(?:^|/)ip_vs_([a-z]+)\.ko")
 _LOADED_SCHEDULER = re.compile(r"^ip_vs_([a-z]+) ", re.MULTILINE)
+_SCHEDULER_FUNCTION = re.compile(r" ip_vs_([a-z]+)_schedule$")  # built in: a module's name would follow in brackets
 _UNKNOWN_MODULE = re.compile(r"[Mm]odule \S+ not found")  # kmod's words, and busybox's
 _NO_SCHEDULERS = {"ftp"}  # a protocol helper; the persistence engine ip_vs_pe_sip does not fit the pattern
 
@@ -39,6 +40,7 @@ class ModuleDriver:
         self._sys = sys
         self._modules = modules or Path("/lib/modules") / os.uname().release
         self._program_folders = program_folders
+        self._built_in: frozenset[str] | None = None
 
     def load(self, name: str) -> None:
         """As in `api.Modules`."""
@@ -74,7 +76,7 @@ class ModuleDriver:
         for listing in ("modules.dep", "modules.builtin"):
             for line in _text(self._modules / listing).splitlines():
                 names.update(_SCHEDULER_MODULE.findall(line.partition(":")[0]))
-        return sorted(names - _NO_SCHEDULERS)
+        return sorted((names | self._built_in_schedulers()) - _NO_SCHEDULERS)
 
     def _is_present(self, name: str) -> bool:
         if (self._sys / "module" / name).is_dir():
@@ -82,7 +84,21 @@ class ModuleDriver:
         if re.search(rf"^{re.escape(name)} ", _text(self._proc / "modules"), re.MULTILINE):
             return True
         builtin = re.escape(name).replace("_", "[_-]")
-        return bool(re.search(rf"/{builtin}\.ko", _text(self._modules / "modules.builtin")))
+        if re.search(rf"/{builtin}\.ko", _text(self._modules / "modules.builtin")):
+            return True
+        return name.startswith("ip_vs_") and name.removeprefix("ip_vs_") in self._built_in_schedulers()
+
+    def _built_in_schedulers(self) -> frozenset[str]:
+        """Schedulers that are built in, from the kernel's own symbols where no list of modules says it (DEV-66).
+
+        A built-in scheduler has no folder in /sys/module. Trying one with a virtual server would answer as well, but
+        can make the kernel load a module under a lock (DEV-15).
+        """
+        if (self._modules / "modules.builtin").exists():
+            return frozenset()
+        if self._built_in is None:
+            self._built_in = frozenset(_scheduler_functions(self._proc / "kallsyms"))
+        return self._built_in
 
 
 def _load_error(name: str, words: str) -> KernelError:
@@ -92,6 +108,14 @@ def _load_error(name: str, words: str) -> KernelError:
     if "Operation not permitted" in words or "Permission denied" in words:
         return NotPermitted("load module", name, detail=line)
     return KernelError("load module", name, detail=line)
+
+
+def _scheduler_functions(symbols: Path) -> list[str]:
+    try:
+        with symbols.open(encoding="utf-8", errors="replace") as lines:
+            return [match[1] for line in lines if (match := _SCHEDULER_FUNCTION.search(line))]
+    except OSError:
+        return []
 
 
 def _text(path: Path) -> str:

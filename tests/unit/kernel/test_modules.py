@@ -124,3 +124,20 @@ def test_a_modprobe_that_cannot_be_started_is_told(machine: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(KernelError, match=r"load module dummy: .*Exec format error"):
         _driver(machine).load("dummy")
+
+
+def test_a_built_in_scheduler_is_found_in_the_kernel_itself_where_no_list_of_modules_is(machine: Path) -> None:
+    """DEV-66: the symbols of a loaded module carry its name, those of a built-in one do not."""
+    for name in ("modules.dep", "modules.builtin"):
+        (machine / "modules" / name).unlink()
+    (machine / "proc/kallsyms").write_text(
+        "0000000000000000 t ip_vs_wrr_schedule\n"
+        "0000000000000000 T ip_vs_schedule\n"
+        "0000000000000000 t ip_vs_lc_schedule\t[ip_vs_lc]\n",
+        encoding="ascii",
+    )
+    driver = _driver(machine)
+    assert driver.available_schedulers() == ["mh", "rr", "wrr"]
+    driver.load("ip_vs_wrr")
+    with pytest.raises(ToolMissing):
+        driver.load("ip_vs_sed")

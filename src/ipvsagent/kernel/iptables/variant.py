@@ -27,6 +27,7 @@ from ipvsagent.model.address import Family
 Variant = Literal["legacy", "nft"]
 
 _HINT_CHAINS = frozenset({"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"})
+_TABLES = (("nat", "POSTROUTING"), ("filter", "INPUT"), ("mangle", "PREROUTING"))  # each with a chain that it has
 _PROBE_CHAIN = "KUBE-IPVSAGENT-PROBE"
 _RANDOM_FULLY_SINCE = (1, 6, 2)
 
@@ -145,12 +146,15 @@ def _ipv6_disabled() -> str | None:
 
 
 def _unusable(family: Family, variant: str) -> str | None:
-    """Why a variant cannot hold rules of a family; None if it can."""
+    """Why a variant cannot hold rules of a family; None if it can.
+
+    A family that lacks a table is not served at all: without its rules, addresses would be open to clients that they
+    exclude (DEV-68).
+    """
     try:
-        run(
-            [find_program(family, variant), "-w", "5", "-t", "nat", "-S", "POSTROUTING"],
-            operation="list rules with",
-        )
+        program = find_program(family, variant)
+        for table, chain in _TABLES:
+            run([program, "-w", "5", "-t", table, "-S", chain], operation=f"list table `{table}` with")
         if variant == "nft":
             _probe_nft(family)
     except NotPermitted:

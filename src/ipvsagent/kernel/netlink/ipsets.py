@@ -15,6 +15,8 @@ from ipvsagent.errors import (
     Busy,
     InvalidRequest,
     KernelError,
+    NotFound,
+    NotSupported,
     SetFull,
     kernel_error,
 )
@@ -23,6 +25,8 @@ from ipvsagent.kernel.netlink.codecs import ipsets as codec
 from ipvsagent.kernel.netlink.sockets import LOST, Batch, Message, NetlinkSocket
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
+
+_NO_IPSETS = "the kernel has no ipsets (module `ip_set`, `CONFIG_IP_SET`)"
 
 _Run = list[int]
 """Places in a batch of operations that share a message."""
@@ -43,7 +47,11 @@ class IpSetDriver:
     def list_sets(self) -> list[ObservedSet]:
         """As in `api.IpSets`."""
         request = _message(constants.IPSET_CMD_LIST, codec.encode_list(headers_only=True))
-        return [codec.decode_set(p) for p in self._netlink.dump(request, operation="list ipsets")]
+        try:
+            payloads = self._netlink.dump(request, operation="list ipsets")
+        except InvalidRequest as error:  # nfnetlink's answer for a subsystem that is absent
+            raise NotSupported("list ipsets", "", error.errno, _NO_IPSETS) from error
+        return [codec.decode_set(payload) for payload in payloads]
 
     def list_entries(self, spec: SetSpec) -> list[SetEntry]:
         """As in `api.IpSets`."""
@@ -117,7 +125,10 @@ class IpSetDriver:
         key = (spec.type.value, spec.family)
         if key not in self._revisions:
             request = _message(constants.IPSET_CMD_TYPE, codec.encode_type_query(spec))
-            answer = self._netlink.ask(request, operation="find ipset type", subject=spec.type.value)
+            try:
+                answer = self._netlink.ask(request, operation="find ipset type", subject=spec.type.value)
+            except KernelError as error:
+                raise _type_error(spec, error) from error
             self._revisions[key] = codec.decode_revision(answer)
         return self._revisions[key]
 
@@ -125,6 +136,18 @@ class IpSetDriver:
         number = self._netlink.execute([message])[0]
         if number:
             raise _error(operation, number, subject)
+
+
+def _type_error(spec: SetSpec, error: KernelError) -> KernelError:
+    """Name the missing part if the kernel does not know a set type (DEV-67); else return the error as it is."""
+    if isinstance(error, InvalidRequest):
+        detail = _NO_IPSETS
+    elif isinstance(error, NotFound) or error.errno == constants.IPSET_ERR_FIND_TYPE:
+        module = "ip_set_" + spec.type.value.replace(":", "_").replace(",", "")
+        detail = f"the kernel has no set type `{spec.type.value}` (module `{module}`, `CONFIG_{module.upper()}`)"
+    else:
+        return error
+    return NotSupported(error.operation, error.subject, error.errno, detail)
 
 
 def _message(command: int, payload: bytes, flags: int = 0) -> Message:
@@ -163,6 +186,8 @@ def _error(operation: str, number: int, subject: str = "") -> KernelError:
             return Busy(operation, subject, number, "the set is in use")
         case constants.IPSET_ERR_EXIST_SETNAME2:
             return kernel_error(operation, subject, errno.ENOENT)
+        case constants.IPSET_ERR_FIND_TYPE:
+            return NotSupported(operation, subject, number, "the kernel does not know the set's type or its revision")
         case constants.IPSET_ERR_INVALID_CIDR | constants.IPSET_ERR_TYPE_MISMATCH:
             return InvalidRequest(operation, subject, number, f"ipset error {number}")
         case constants.IPSET_ERR_TYPE_SPECIFIC:  # IPSET_ERR_HASH_FULL
