@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from lab.namespaces import Namespace
+from lab.topology import NODE_NAME
 
 from apiserver.server import ApiServer
 from faults.test_api_source import kubeconfig
@@ -29,7 +30,9 @@ from kernel.processes import AgentServer
 
 PROGRAM = str(Path(sys.executable).with_name("ipvsagent"))
 NODE_PORT = 30080
-SETTINGS = Settings(local_detection=LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"),)))
+SETTINGS = Settings(
+    hostname_override=NODE_NAME, local_detection=LocalDetection(cluster_networks=(Network.parse("10.244.0.0/16"),))
+)
 _COMMAND = re.compile(r"`([^`]+)`")
 
 
