@@ -38,7 +38,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 def main(services: int, real_servers: int) -> None:
     """Print the figures."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from statistics_bytes import connections_file, virtual_server_message
+    from support.statistics_bytes import connections_file, virtual_server_message
 
     keys = [
         VirtualServerKey(Protocol.TCP, Address((0x0A600000 + number).to_bytes(4, "big")), 80)

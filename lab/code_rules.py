@@ -3,6 +3,7 @@
 python -m lab.code_rules            # prints what breaks them; status 1 if anything does
 
 - A module has at most 400 lines, a function at most 60.
+- Nothing imports from a module of tests (``test_*``): what several need is in a module of another name.
 - In `src`, code sets attributes of `self` only. What an object needs, such as a callback, is given to it when it is
   constructed, so it is complete from then on. Two things are allowed: fields of plain data (a `Struct` or dataclass
   that is not frozen, and a field that holds no callable), and attributes of a library's objects (a local variable that
@@ -19,6 +20,7 @@ from pathlib import Path
 MODULE_LINES, FUNCTION_LINES = 400, 60
 ROOT = Path(__file__).parent.parent
 CHECKED = ("src", "lab")
+IMPORTS_CHECKED = ("tests", "lab", "bench")
 
 PRODUCT = "ipvsagent"
 
@@ -29,6 +31,12 @@ def main() -> int:
     """Check all modules; print what is wrong."""
     texts = {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for f in CHECKED for p in (ROOT / f).rglob("*.py")}
     found = violations(dict(sorted(texts.items())))
+    found += [
+        f"{path.relative_to(ROOT)}:{line}: {problem}"
+        for folder in IMPORTS_CHECKED
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, problem in imports_of_tests(ast.parse(path.read_text(encoding="utf-8")))
+    ]
     for line in found:
         print(line)
     return 1 if found else 0
@@ -49,6 +57,17 @@ def violations(texts: dict[str, str]) -> list[str]:
             problems += _set_from_outside(tree, fields)
         found += [f"{path}:{line}: {problem}" for line, problem in sorted(problems)]
     return found
+
+
+def imports_of_tests(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the imports from modules of tests, with their lines; `lab.test_durations` is none."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        for name in names:
+            if name.rpartition(".")[2].startswith("test_") and not name.startswith("lab."):
+                yield node.lineno, f"imports from the tests in `{name}`; move what it needs to `tests/support`"
 
 
 def data_fields(tree: ast.Module) -> Iterator[str]:

@@ -6,142 +6,25 @@ state of that kernel.
 
 from __future__ import annotations
 
-import json
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 from lab.speed import scaled
 
-from apiserver.objects import endpoint_slice, node, service
+from apiserver.objects import endpoint_slice, service
 from apiserver.server import ApiServer, Fault
 from ipvsagent.errors import SourceError
-from ipvsagent.model.events import Stop
 from ipvsagent.model.objects import Announced, NodeNotice
-from ipvsagent.reconciler.mailbox import Mailbox
-from ipvsagent.source.api import ApiSource
 from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
-from unit.reconciler.node import FakeNode, SilentLogger
+from support.api_cluster import Cluster, kubeconfig
+from support.fake_node import SilentLogger
+from support.waiting import wait_until
 
 DEADLINE_SECONDS = scaled(20.0)
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; the time limit is there for a failing test only."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"does not happen: {what}"
-        pause.wait(0.01)
-
-
-def kubeconfig(
-    path: Path, server: str, *, token: str = "", authority: Path | None = None, token_file: str = ""
-) -> Path:
-    """Write a kubeconfig."""
-    user: dict[str, object] = {}
-    if token:
-        user["token"] = token
-    if token_file:
-        user["tokenFile"] = token_file
-    cluster: dict[str, object] = {"server": server}
-    if authority:
-        cluster["certificate-authority"] = str(authority)
-    path.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "c", "cluster": cluster}],
-                "users": [{"name": "u", "user": user}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "x",
-            }
-        )
-    )
-    return path
-
-
-class Cluster:
-    """A server, and a node that follows it in threads."""
-
-    def __init__(
-        self,
-        server: ApiServer,
-        config: Path,
-        report: Callable[[Announced], None] = lambda _item: None,
-        *,
-        silent_seconds: float = 20.0,
-    ) -> None:
-        self.server = server
-        self.log = SilentLogger()
-        mailbox = Mailbox(time.monotonic)
-        self.source = ApiSource(
-            KubernetesTransport(ApiAccess(str(config))),
-            "node-1",
-            mailbox.put,
-            self.log,
-            patience=0.02,
-            page_size=2,
-            silent_seconds=silent_seconds,
-        )
-        # The owner thread runs in real time here.
-        self.node = FakeNode(
-            clock=time.monotonic, mailbox=mailbox, report=report, ask_for_node=self.source.ask_for_node
-        )
-        self._owner = threading.Thread(target=self.node.reconciler.run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._owner.start()
-        self.source.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.source.stop()
-        self.node.mailbox.put(Stop())
-        self._owner.join()
-
-    @property
-    def silence_seconds(self) -> Callable[[], float]:
-        """Answers how old what is known may be."""
-        return self.source.silence_seconds
-
-    def faults(self) -> str:
-        """What is not followed now, as `/statusz` says it."""
-        return "\n".join(self.source.faults())
-
-    def table(self) -> dict[str, list[str]]:
-        """Virtual servers of the kernel with their real servers."""
-        return {
-            str(v.key): sorted(str(r.address) for r in v.real_servers)
-            for v in tuple(self.node.kernel.ipvs.list_virtual_servers())
-        }
-
-    def becomes(self, **wanted: list[str]) -> None:
-        """Wait until the kernel has exactly these: last part of the cluster IP, addresses."""
-        expected = {f"10.96.0.{name.removeprefix('ip')}:80/TCP": sorted(v) for name, v in wanted.items()}
-        wait_for(lambda: self.table() == expected, f"{expected}; it is {self.table()}")
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    """An API server with two Services."""
-    with ApiServer() as running:
-        running.put(
-            service("a", "10.96.0.1"),
-            service("b", "10.96.0.2"),
-            endpoint_slice("a", ["10.244.1.1"]),
-            endpoint_slice("b", ["10.244.1.2", "10.244.1.3"]),
-            node("node-1"),
-            node("node-2", "192.168.60.2"),
-        )
-        yield running
 
 
 @pytest.fixture
@@ -194,7 +77,7 @@ def test_a_forgotten_version_leads_to_a_list_that_finds_deletions(cluster: Clust
     cluster.server.forget_history()
     cluster.server.end_watches()
     cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"])
-    wait_for(again, "a new watch")
+    wait_until(again, "a new watch")
     assert len([r for r in cluster.server.requests if "watch" not in r]) > listed
     assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
 
@@ -227,7 +110,7 @@ def test_no_fault_of_a_relist_takes_anything_away(cluster: Cluster, fault: Fault
     cluster.server.faults.append(fault)
     cluster.server.forget_history()
     cluster.server.end_watches()
-    wait_for(lambda: not cluster.server.faults, "the fault")
+    wait_until(lambda: not cluster.server.faults, "the fault")
     cluster.server.put(service("d", "10.96.0.4"), endpoint_slice("d", ["10.244.1.5"]))
     cluster.becomes(**everything, ip4=["10.244.1.5"])
     assert not [line for line in cluster.node.operations() if "remove" in line]
@@ -257,7 +140,7 @@ def test_every_fault_of_a_watch_ends_in_the_right_state(cluster: Cluster, fault:
     cluster.server.put(service("c", "10.96.0.3"), endpoint_slice("c", ["10.244.1.4"]))
     cluster.server.delete("Service", "a")
     cluster.becomes(ip2=["10.244.1.2", "10.244.1.3"], ip3=["10.244.1.4"])
-    wait_for(lambda: not cluster.server.faults, "the fault")
+    wait_until(lambda: not cluster.server.faults, "the fault")
     assert not [line for line in cluster.node.operations() if "10.96.0.2" in line]
 
 
@@ -276,7 +159,7 @@ def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, faul
     """Lists bring it; `/statusz` names the fault, and the log has a line when it begins and one when it ends."""
     cluster.server.always.append(fault)
     cluster.server.end_watches()
-    wait_for(lambda: "API server /api/v1/services: not followed for" in cluster.faults(), "the fault is noticed")
+    wait_until(lambda: "API server /api/v1/services: not followed for" in cluster.faults(), "the fault is noticed")
     cluster.server.put(service("c", "10.96.0.3"))
     everything = {"ip1": ["10.244.1.1"], "ip2": ["10.244.1.2", "10.244.1.3"], "ip3": []}
     cluster.becomes(**everything)
@@ -286,7 +169,7 @@ def test_what_changes_is_served_even_if_every_watch_fails(cluster: Cluster, faul
     cluster.server.put(service("d", "10.96.0.4"))
     cluster.becomes(**everything, ip4=[])
     cluster.server.put(service("e", "10.96.0.5"))
-    wait_for(lambda: not cluster.faults(), "all is followed again")
+    wait_until(lambda: not cluster.faults(), "all is followed again")
     broke = [line for line in cluster.log.lines if line.startswith("warning: connection to the API server broke")]
     back = [line for line in cluster.log.lines if line.startswith("info: connection to the API server is back")]
     assert 1 <= len(broke) == len(back) <= 3
@@ -299,7 +182,7 @@ def test_a_watch_without_bookmarks_is_checked_by_a_list(server: ApiServer, tmp_p
     config = kubeconfig(tmp_path / "kubeconfig", server.url)
     with Cluster(server, config, silent_seconds=0.3) as cluster:
         cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
-        wait_for(lambda: sum("services?" in r and "watch" not in r for r in server.requests) > 2, "two more lists")
+        wait_until(lambda: sum("services?" in r and "watch" not in r for r in server.requests) > 2, "two more lists")
         assert cluster.silence_seconds() < DEADLINE_SECONDS
         assert not cluster.faults()
 
@@ -309,7 +192,7 @@ def test_an_object_that_does_not_decode_is_reported_and_its_last_version_stays(c
     broken = service("a", "10.96.0.1", ports="none")
     cluster.server.put(broken, service("c", "10.96.0.3"))
     cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"], ip3=[])
-    wait_for(lambda: len(cluster.node.status().problems) == 1, "a problem")
+    wait_until(lambda: len(cluster.node.status().problems) == 1, "a problem")
     assert str(cluster.node.status().problems[0]).startswith("Service shop/a: spec.ports expected `array")
     cluster.server.forget_history()
     cluster.server.end_watches()
@@ -323,9 +206,9 @@ def test_a_lost_server_leaves_the_kernel_as_it_is_and_is_reported(cluster: Clust
     """Loss of the API server: the state stays, and the status says so."""
     before = cluster.table()
     cluster.server.__exit__()
-    wait_for(lambda: "API server" in cluster.faults(), "a report")
+    wait_until(lambda: "API server" in cluster.faults(), "a report")
     assert cluster.table() == before
-    wait_for(lambda: cluster.silence_seconds() > 1.0, "the age of what is known grows beyond five bookmarks")
+    wait_until(lambda: cluster.silence_seconds() > 1.0, "the age of what is known grows beyond five bookmarks")
 
 
 def test_a_lying_empty_list_is_asked_for_twice(server: ApiServer, tmp_path: Path) -> None:
@@ -355,8 +238,8 @@ def test_a_conflict_becomes_one_event_however_many_nodes_see_it(server: ApiServe
     with Cluster(server, config, report):
         for recorder in recorders:
             recorder.start()
-        wait_for(lambda: bool(server.events), "an event")
-        wait_for(lambda: sum("POST" in r for r in server.requests) == 2, "both nodes have said it")
+        wait_until(lambda: bool(server.events), "an event")
+        wait_until(lambda: sum("POST" in r for r in server.requests) == 2, "both nodes have said it")
     for recorder in recorders:
         recorder.stop()
     (event,) = server.events
@@ -403,8 +286,8 @@ def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer,
 def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, cluster: Cluster) -> None:
     """DEV rules of external addresses: an external IP that is another node's is not served here, and this is told."""
     server.put(service("greedy", "10.96.0.3", externalIPs=["192.168.60.2", "192.0.2.7"]))
-    wait_for(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is told")
-    wait_for(lambda: "192.0.2.7:80/TCP" in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}, "the other one")
+    wait_until(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is told")
+    wait_until(lambda: "192.0.2.7:80/TCP" in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}, "the other one")
     assert "192.168.60.2:80/TCP" not in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}
 
 
@@ -414,7 +297,7 @@ def test_a_deleted_node_ends_the_drains_of_its_endpoints(server: ApiServer, clus
     for last in (2, 3):
         cluster.node.kernel.set_connections("10.96.0.2:80/TCP", f"10.244.1.{last}:8080", active=1, inactive=0)
     server.put(endpoint_slice("b", ["10.244.1.3"]))
-    wait_for(lambda: any(question in r for r in server.requests), "the node is asked for")
+    wait_until(lambda: any(question in r for r in server.requests), "the node is asked for")
     cluster.becomes(ip1=["10.244.1.1"], ip2=["10.244.1.2", "10.244.1.3"])
     server.delete("Node", "node-2", "")
     cluster.source.ask_for_node("node-2")  # as after half a minute
@@ -432,11 +315,11 @@ def test_an_expired_token_is_read_again(tmp_path: Path) -> None:
             cluster.becomes(ip1=[])
             server.tokens = {"second"}
             server.end_watches()
-            wait_for(lambda: "401" in cluster.faults(), "a refusal")
+            wait_until(lambda: "401" in cluster.faults(), "a refusal")
             kubeconfig(config, server.url, token="second", authority=certificate)
             server.put(service("b", "10.96.0.2"))
             cluster.becomes(ip1=[], ip2=[])
-            wait_for(lambda: not cluster.faults() and not cluster.node.status().problems, "no problem any more")
+            wait_until(lambda: not cluster.faults() and not cluster.node.status().problems, "no problem any more")
 
 
 def test_tls_with_a_private_authority(tmp_path: Path) -> None:
@@ -452,7 +335,7 @@ def test_tls_with_a_private_authority(tmp_path: Path) -> None:
         _make_certificate(other)
         doubting = kubeconfig(tmp_path / "doubting", server.url, authority=other)
         with Cluster(server, doubting) as cluster:
-            wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in cluster.faults(), "doubt")
+            wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in cluster.faults(), "doubt")
             assert not cluster.node.status().complete
 
 

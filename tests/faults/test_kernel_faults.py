@@ -15,7 +15,6 @@ from functools import partial
 import msgspec
 import pytest
 
-from builders import address, endpoint, endpoint_slice, port, service
 from faults.faulty import Fault, Faults, Killed, Place, Watch, faulty
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import NodeUnusable
@@ -31,7 +30,8 @@ from ipvsagent.reconciler.plans.schedulers import SECONDS_BETWEEN_TRIES
 from ipvsagent.transient_errors import retry_transient
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import address, endpoint, endpoint_slice, port, service
+from support.fake_node import FakeNode, new_kernel
 
 LOCAL = endpoint("10.244.0.11", node="node-1")
 REMOTE = endpoint("10.244.1.11", node="node-2")

@@ -8,13 +8,13 @@ from pathlib import Path
 from apiserver.objects import service
 from apiserver.server import ApiServer
 from chart.rendering import only, render
-from faults.test_api_source import Cluster, kubeconfig, server, wait_for
 from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
-from unit.reconciler.node import SilentLogger
+from support.api_cluster import Cluster, kubeconfig
+from support.fake_node import SilentLogger
+from support.waiting import wait_until
 
-__all__ = ["server"]  # a fixture
 
 Permission = tuple[str, str, str]
 _PATH = re.compile(
@@ -38,11 +38,11 @@ def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, t
     with Cluster(server, config, recorder.record) as cluster:
         recorder.start()
         cluster.source.ask_for_node("node-2")
-        wait_for(lambda: bool(server.events), "a conflict is told")
-        wait_for(
+        wait_until(lambda: bool(server.events), "a conflict is told")
+        wait_until(
             lambda: any("fieldSelector=metadata.name%3Dnode-2" in r for r in server.requests), "a node is asked for"
         )
-        wait_for(lambda: {"services", "endpointslices", "nodes"} <= watched(server), "all are watched")
+        wait_until(lambda: {"services", "endpointslices", "nodes"} <= watched(server), "all are watched")
     recorder.stop()
     granted = {
         (group, resource, verb)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from builders import address, endpoint_slice, key, port, service
 from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, NodeAddressesChanged
 from ipvsagent.model.objects import Kind, Scheduling
 from ipvsagent.reconciler.mailbox import Reconfigure
 from oracle.facts import of_kernel
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import address, endpoint_slice, key, port, service
+from support.fake_node import FakeNode, new_kernel
 
 WEB = service(ports=[port(80, node_port=30080)], type="NodePort")
 SLICE = endpoint_slice("10.244.0.11")

@@ -18,7 +18,6 @@ from apiserver.certificates import Authority
 from apiserver.objects import service
 from apiserver.proxy import Proxy
 from apiserver.server import ApiServer, Fault
-from faults.test_api_source import wait_for
 from ipvsagent.config.types import Settings
 from ipvsagent.doctor.examination import examine
 from ipvsagent.doctor.gather import read_node
@@ -34,7 +33,8 @@ from ipvsagent.source.api import ApiSource
 from ipvsagent.source.client.access import ApiAccess
 from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.transport import KubernetesTransport
-from unit.reconciler.node import FakeNode
+from support.fake_node import FakeNode
+from support.waiting import wait_until
 
 MARKER = "S3CRET/x+y="
 Json = dict[str, Any]
@@ -347,7 +347,7 @@ def follow(kubeconfig: Path, master: str) -> list[str]:
     owner.start()
     events.start()
     source.start()
-    wait_for(lambda: bool(source.faults()), "a fault")
+    wait_until(lambda: bool(source.faults()), "a fault")
     events.finish(1.0)
     inputs = ServingInputs(
         status=node.status,

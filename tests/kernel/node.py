@@ -71,6 +71,16 @@ class KernelState:
     links: tuple[str, ...]
 
 
+def answer(connection: Connection) -> str:
+    """Who answers one more datagram of a flow: a pod's name, ``refused``, or nothing."""
+    try:
+        return connection.ask().pod
+    except ConnectionRefusedError:
+        return REFUSED
+    except TimeoutError:
+        return ""
+
+
 class Node:
     """A node; `close` ends everything on it.
 
@@ -280,6 +290,10 @@ class Node:
             elif real := _REAL_LINE.match(line):
                 entry.weights[_endpoint(real[1], real[2])] = int(real[3])
         return found
+
+    def uses_only(self, scheduler: str) -> bool:
+        """Whether every virtual server has this scheduler."""
+        return {entry.scheduler for entry in self.table().values()} == {scheduler}
 
     def has_address(self, address: str) -> bool:
         """Whether an address is one of the node's."""

@@ -11,12 +11,12 @@ from lab.topology import POD_ADDRESSES
 from lab.traffic import count_by_pod
 
 from apiserver.server import ApiServer
-from faults.test_api_source import kubeconfig
 from kernel.load import Load
 from kernel.manifests import endpoint_slice, other_node, service
 from kernel.manifests import node as node_manifest
 from kernel.node import Node
 from kernel.processes import wait_for
+from support.api_cluster import kubeconfig
 
 VIP, OTHER_VIP = "10.96.0.10", "10.96.0.11"
 WEB = f"{VIP}:80/tcp"

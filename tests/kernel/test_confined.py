@@ -27,11 +27,10 @@ from confinement.container import (
 from confinement.volume import ConfigMapVolume
 from guests import NFT_MARK
 from kernel.manifests import endpoint_slice, port, service
-from kernel.node import Node
+from kernel.node import Node, answer
 from kernel.processes import AgentServer, wait_for
-from kernel.test_reload import uses_only
-from kernel.test_stale_flows import answer
 
+SAME_CONTAINER = pytest.mark.quick_in("uml", reason="the container is the same for both variants of iptables")
 VARIANTS = {"legacy": (), "nft": (NFT_MARK,)}
 VIP, VIP_6 = "10.96.0.10", "fd00:96::10"
 WEB = f"{VIP}:80/tcp"
@@ -64,6 +63,7 @@ def wait_for_web(node: Node, *pods: str) -> None:
         node.wait_for_service(name, *pods)
 
 
+@SAME_CONTAINER
 def test_the_process_has_what_the_chart_says_and_nothing_more(confined: Node) -> None:
     """Capabilities, seccomp, no new privileges, the user, and a root that cannot be written."""
     agent = confined.start_agent_and_wait()
@@ -86,6 +86,7 @@ def test_the_process_has_what_the_chart_says_and_nothing_more(confined: Node) ->
     assert writable.isdisjoint({"/proc/sys", "/proc/sysrq-trigger", "/sys"})
 
 
+@SAME_CONTAINER
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -144,6 +145,7 @@ def values_with(variant: str, scheduler: str) -> Values:
     return values_for(variant, clusterCIDR=list(CLUSTER_NETWORKS), ipvs={"scheduler": scheduler})
 
 
+@SAME_CONTAINER
 def test_another_scheduler_in_the_values_reaches_the_kernel_without_a_restart(confined: Node) -> None:
     """CFG-20: the pod's command on the rendered ConfigMap, which changes as by `helm upgrade --set`."""
     volume = ConfigMapVolume(confined.volume)
@@ -161,9 +163,9 @@ def test_another_scheduler_in_the_values_reaches_the_kernel_without_a_restart(co
     with confined.connect("client", "tcp", VIP, 80) as held:
         pod = held.ask().pod
         for scheduler in ("wlc", "sed", "mh"):
-            assert not uses_only(confined, scheduler)
+            assert not confined.uses_only(scheduler)
             upgrade(scheduler)
-            wait_for(partial(uses_only, confined, scheduler), f"every virtual server has `{scheduler}`")
+            wait_for(partial(confined.uses_only, scheduler), f"every virtual server has `{scheduler}`")
             assert held.ask().pod == pod
     assert agent.stderr.count("first synchronisation done") == 1
     confined.stop_agent(agent)
@@ -211,6 +213,7 @@ def test_the_agent_needs_each_of_its_capabilities(
         node.close()
 
 
+@SAME_CONTAINER
 @pytest.mark.parametrize("capability", sorted({name for _, c, name in CASES if c == MODULES}))
 def test_the_init_container_needs_each_of_its_capabilities(confined: Node, capability: str) -> None:
     """Without it the modules stay away, and the scheduler with them; with it they are there."""

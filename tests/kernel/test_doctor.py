@@ -16,7 +16,6 @@ from lab.namespaces import Namespace
 from lab.topology import NODE_NAME
 
 from apiserver.server import ApiServer
-from faults.test_api_source import kubeconfig
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.doctor.examination import examine
 from ipvsagent.doctor.finding import Finding, Level
@@ -27,6 +26,7 @@ from kernel.manifests import endpoint_slice, port, service
 from kernel.manifests import node as node_manifest
 from kernel.node import Node
 from kernel.processes import AgentServer
+from support.api_cluster import kubeconfig
 
 PROGRAM = str(Path(sys.executable).with_name("ipvsagent"))
 NODE_PORT = 30080

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-
 import pytest
 from lab.speed import scaled
 from lab.topology import POD_ADDRESSES
@@ -164,5 +161,5 @@ def ask_and_reset(node: Node, source_port: int) -> Answer:
     """One request from a certain port, which is free again at once: the connection is reset."""
     with Connection(node.namespace("client"), "tcp", VIP, 80, source_port=source_port) as connection:
         answer = connection.ask()
-        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.reset()
         return answer

@@ -19,11 +19,6 @@ FIRST_PORT = 20000
 client address, client port and real server alone, and all of these Services share one."""
 
 
-def uses_only(node: Node, scheduler: str) -> bool:
-    """Whether every virtual server has this scheduler."""
-    return {entry.scheduler for entry in node.table().values()} == {scheduler}
-
-
 def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_file_changes_nothing(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
@@ -45,14 +40,14 @@ def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_f
         pods = [connection.ask().pod for connection in connections]
         for scheduler in ("lc", "sh"):
             node.configure(ipvs={"scheduler": scheduler})
-            wait_for(partial(uses_only, node, scheduler), f"every virtual server has `{scheduler}`")
+            wait_for(partial(node.uses_only, scheduler), f"every virtual server has `{scheduler}`")
             assert [connection.ask().pod for connection in connections] == pods
             load.wait_for_more(count=5)
         node.configure(ipvs={"scheduler": "lcc"}, logging={"format": "json"})
         wait_for(lambda: "new configuration refused" in agent.stderr, "the bad file is refused")
-        assert uses_only(node, "sh")
+        assert node.uses_only("sh")
         node.configure(ipvs={"scheduler": "wlc"}, logging={"format": "json"}, oomScoreAdj=0)
-        wait_for(partial(uses_only, node, "wlc"), "the next file is followed")
+        wait_for(partial(node.uses_only, "wlc"), "the next file is followed")
         assert [connection.ask().pod for connection in connections] == pods
         load.wait_for_more(count=5)
     assert {type(error) for error in load.failures} <= {ConnectionRefusedError}

@@ -10,7 +10,7 @@ from lab.topology import NODE_ADDRESS, NODE_ADDRESS_6, POD_ADDRESSES, POD_ADDRES
 from lab.traffic import Connection, Protocol
 
 from kernel.manifests import Manifest, endpoint_slice, port, service
-from kernel.node import REFUSED, Node
+from kernel.node import REFUSED, Node, answer
 from kernel.processes import SLOW_GUEST, wait_for
 
 MOVE_SECONDS = scaled(30.0 if SLOW_GUEST else 5.0)  # a stale flow would last as long as its client keeps sending
@@ -50,16 +50,6 @@ class Moving:
         yield service(self._name, self.vip, self.vip_6, ports=self._ports, type="NodePort")
         yield endpoint_slice(self._name, *pods, ports=self._ports)
         yield endpoint_slice(self._name, *pods, ipv6=True, ports=self._ports)
-
-
-def answer(connection: Connection) -> str:
-    """Who answers one more datagram of a flow: a pod's name, ``refused``, or nothing."""
-    try:
-        return connection.ask().pod
-    except ConnectionRefusedError:
-        return REFUSED
-    except TimeoutError:
-        return ""
 
 
 def leads_to(node: Node, protocol: Protocol, address: str, pod: str) -> bool:

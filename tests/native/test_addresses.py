@@ -148,7 +148,7 @@ def test_the_monitor_takes_a_renamed_interface_for_gone(driver: AddressDriver, m
 
 def test_lost_notifications_come_back_as_everything_changed(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
     """ENOBUFS: the interface may have been made anew meanwhile, and is followed again."""
-    monitor._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)  # room for three notifications or so
+    monitor._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)  # noqa: SLF001 - room for three notifications or so
     driver.apply("other", [AddAddress(_numbered(n)) for n in range(1, 100)])
     assert monitor.read() == [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]
     driver.apply("other", [RemoveAddress(_numbered(n)) for n in range(1, 100)])

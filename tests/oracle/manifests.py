@@ -8,13 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from builders import addresses
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Address, Network
 from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, Node, ObjectKey, Service
 from ipvsagent.source.decode import Usable, decode_value
 from oracle.planner import World
+from support.builders import addresses
 
 Manifest = dict[str, Any]  # JSON
 

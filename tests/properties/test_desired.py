@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import NODE, addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.objects import EndpointSlice, Service
 from ipvsagent.model.state import ServicePlan
 from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.services import plan_service
+from support.builders import NODE, addresses, endpoint, endpoint_slice, key, port, service
 
 SHARED_VIP = "198.51.100.7"
 

@@ -22,7 +22,7 @@ from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json
 from oracle.facts import differences, of_kernel, of_plan
 from oracle.manifests import JUNK, WORLDS, Manifest, damaged, nodes, services, slices
 from oracle.planner import World, expected
-from unit.reconciler.node import FakeNode
+from support.fake_node import FakeNode
 
 many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

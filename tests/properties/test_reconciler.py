@@ -9,14 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.events import Changed, Deleted, DummyInterfaceChanged, NodeAddressesChanged
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, Scheduling, Service
 from ipvsagent.reconciler.mailbox import Reconfigure
 from oracle.facts import differences, of_kernel
 from oracle.planner import World, expected
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import address, endpoint, endpoint_slice, key, port, service
+from support.fake_node import FakeNode, new_kernel
 
 VIP = "198.51.100.7"
 

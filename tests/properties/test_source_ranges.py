@@ -9,11 +9,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import NODE
 from ipvsagent.config.types import Settings
 from ipvsagent.model.objects import Kind, Service
 from ipvsagent.planner.services import plan_service
 from ipvsagent.source.decode import Usable, decode_json
+from support.builders import NODE
 
 VIPS = {4: "203.0.113.5", 6: "2001:db8::5"}
 SETS = {4: "KUBE-LOAD-BALANCER-", 6: "KUBE-6-LOAD-BALANCER-"}

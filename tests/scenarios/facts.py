@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builders import NODE
 from ipvsagent.config.types import Settings
 from ipvsagent.model.objects import EndpointSlice, Service
 from ipvsagent.model.state import DesiredState
 from ipvsagent.planner.facts import NodeFacts
 from ipvsagent.planner.plan import plan_all, whole_state
+from support.builders import NODE
 
 
 def plan(

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from builders import NODE
 from ipvsagent.config.types import Settings
 from ipvsagent.model.objects import EndpointSlice, Kind, Service
 from ipvsagent.model.state import DesiredState
 from ipvsagent.source.decode import Usable, decode_json
 from scenarios.facts import bound, plan, problems, real_servers, virtual_servers
+from support.builders import NODE
 
 CLUSTER, EXTERNAL = "10.96.0.10:80/TCP", "198.51.100.7:80/TCP"
 BALANCER, NODE_PORT = "198.51.100.8:80/TCP", "192.168.60.1:30080/TCP"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builders import address
 from ipvsagent.cli.main import main
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
@@ -17,6 +16,7 @@ from oracle.facts import differences, of_tools
 from oracle.manifests import decoded
 from oracle.planner import World, expected
 from oracle.rules import expected_rules
+from support.builders import address
 
 CORPUS = Path(__file__).parent / "corpus"
 NODE_ADDRESSES = ("192.168.60.1", "203.0.113.1", "10.244.0.1", "fd00:60::1", "fe80::1", "127.0.0.1")

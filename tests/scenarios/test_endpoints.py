@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from builders import endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.objects import EndpointPort
 from scenarios.facts import plan, real_servers
+from support.builders import endpoint, endpoint_slice, port, service
 
 CLUSTER = "10.96.0.10:80/TCP"
 NODE_PORT = "192.168.60.1:30080/TCP"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from builders import address, endpoint_slice, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Network
 from ipvsagent.model.events import Changed, Listed
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.state import SetEntry
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import address, endpoint_slice, service
+from support.fake_node import FakeNode, new_kernel
 
 SETTINGS = Settings(exclude_networks=(Network.parse("10.96.0.0/24"),))
 

@@ -8,7 +8,6 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from builders import address, endpoint, endpoint_slice, port, service
 from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.events import Changed
@@ -16,7 +15,8 @@ from ipvsagent.model.flows import Flow
 from ipvsagent.model.objects import EndpointPort
 from ipvsagent.model.state import RealServerKey, SetEntry, SetSpec, SetType
 from ipvsagent.planner.sets import set_specs
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import address, endpoint, endpoint_slice, port, service
+from support.fake_node import FakeNode, new_kernel
 
 WEB = service(type="LoadBalancer", load_balancer_ips=["198.51.100.7"], source_ranges=["203.0.113.9/32"])
 DNS = service("shop/dns", "10.96.0.53", ports=[port(53, protocol="UDP")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from builders import NODE, addresses, endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.events import Changed
@@ -13,7 +12,8 @@ from ipvsagent.planner.facts import node_ips
 from ipvsagent.reconciler.node.facts import read_facts
 from ipvsagent.reconciler.objects.cache import ObjectCache
 from scenarios.facts import entries, plan, real_servers
-from unit.reconciler.node import new_kernel
+from support.builders import NODE, addresses, endpoint, endpoint_slice, port, service
+from support.fake_node import new_kernel
 
 REMOTE = endpoint_slice(endpoint("10.244.1.11", node="node-2"))
 

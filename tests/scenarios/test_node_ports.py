@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from builders import addresses, port, service
 from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Network
 from ipvsagent.planner.facts import NodeFacts, choose_node_port_addresses, usable_node_addresses
 from scenarios.facts import entries, plan, sets_in_use, virtual_servers
+from support.builders import addresses, port, service
 
 FOUND = ("127.0.0.1", "192.168.60.1", "10.1.1.1", "169.254.7.7", "172.17.0.1", "::1", "fd00:60::1", "fe80::1")
 """What a node with two networks and a bridge has on its interfaces, the dummy one left out."""

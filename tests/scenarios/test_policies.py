@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from builders import NODE, endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.objects import EndpointPort, EndpointSlice, Kind, Service
@@ -16,6 +15,7 @@ from ipvsagent.planner.plan import plan_all
 from ipvsagent.planner.services import plan_service
 from ipvsagent.source.decode import Usable, decode_json
 from scenarios.facts import entries, plan, real_servers, sets_in_use
+from support.builders import NODE, endpoint, endpoint_slice, port, service
 
 CLUSTER = "10.96.0.10:80/TCP"
 NODE_PORT = "192.168.60.1:30080/TCP"

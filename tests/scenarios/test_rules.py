@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from builders import endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.model.address import Family, Network, Protocol
@@ -13,7 +12,8 @@ from ipvsagent.model.objects import Service
 from ipvsagent.planner.rules import plan_rules
 from ipvsagent.render import render_rules
 from scenarios.facts import plan
-from tracer import Outcome, Packet, Tracer
+from support.builders import endpoint, endpoint_slice, port, service
+from support.tracer import Outcome, Packet, Tracer
 
 NODE_ADDRESS = "192.168.60.1"
 POD = "10.244.0.11"  # on this node, behind the Service

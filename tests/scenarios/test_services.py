@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from builders import NODE, addresses, endpoint, endpoint_slice, port, service
 from ipvsagent.config.types import ExternalAddresses, LocalDetection, Settings
 from ipvsagent.model.address import Family, Network
 from ipvsagent.planner.facts import NodeFacts
 from scenarios.facts import bound, entries, plan, problems, real_servers, sets_in_use, virtual_servers
+from support.builders import NODE, addresses, endpoint, endpoint_slice, port, service
 
 
 def test_cluster_ip_service_becomes_one_virtual_server_an_address_and_two_entries() -> None:

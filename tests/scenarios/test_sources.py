@@ -13,9 +13,9 @@ from lab.speed import scaled
 
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer
-from faults.test_api_source import Cluster, kubeconfig
 from ipvsagent.source.manifests import ManifestSource
-from unit.reconciler.node import FakeNode
+from support.api_cluster import Cluster, kubeconfig
+from support.fake_node import FakeNode
 
 Json = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders import NODE
 from ipvsagent.model.objects import EndpointSlice, Kind, KubernetesObject, Node, Service
 from ipvsagent.source.decode import Usable, decode_json
 from ipvsagent.source.manifests import read_objects
 from scenarios.facts import bound, entries, plan, real_servers
+from support.builders import NODE
 
 MANIFEST = """\
 apiVersion: v1

@@ -8,7 +8,6 @@ import pytest
 from lab.speed import scaled
 from msgspec.structs import replace
 
-from builders import address, addresses, endpoint, endpoint_slice, service
 from faults.faulty import Fault, Faults, Watch, faulty
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
@@ -20,7 +19,8 @@ from ipvsagent.planner.facts import node_ips, primary_family
 from ipvsagent.planner.plan import plan_rule_sets
 from ipvsagent.reconciler.mailbox import Mailbox, Message
 from ipvsagent.reconciler.tasks import Task
-from unit.reconciler.node import Clock, FakeNode, new_kernel
+from support.builders import address, addresses, endpoint, endpoint_slice, service
+from support.fake_node import Clock, FakeNode, new_kernel
 
 OWN = Node("node-1", addresses("192.168.60.1"), zone="zone-a", pod_networks=(Network.parse("10.244.0.0/24"),))
 WEB, SLICE = service(), endpoint_slice("10.244.0.11")

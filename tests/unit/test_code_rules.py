@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `lab` is a folder of the repository, not of the package
 
-from lab.code_rules import violations
+from lab.code_rules import imports_of_tests, violations
 
 
 def test_a_module_may_have_400_lines_and_no_more() -> None:
@@ -64,3 +65,11 @@ def test_an_attribute_of_another_object_is_not_set(text: str, target: str) -> No
 def test_own_attributes_plain_data_and_objects_of_libraries_may_be_set(text: str) -> None:
     """Plain data is a mutable struct or dataclass; a library leaves no choice."""
     assert violations({"src/a.py": text}) == []
+
+
+def test_nothing_may_import_from_a_module_of_tests() -> None:
+    """Whoever moves or splits the tests would break others."""
+    text = "import json\nfrom kernel.test_reload import uses_only\nfrom lab.test_durations import load\n"
+    assert list(imports_of_tests(ast.parse(text))) == [
+        (2, "imports from the tests in `kernel.test_reload`; move what it needs to `tests/support`")
+    ]

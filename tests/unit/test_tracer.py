@@ -24,7 +24,7 @@ from ipvsagent.model.rules import (
     TableRules,
     Target,
 )
-from tracer import Outcome, Packet, Tracer
+from support.tracer import Outcome, Packet, Tracer
 
 PACKET = Packet("198.51.100.7", "192.168.60.1", 80)
 DROP = Jump("DROP")

@@ -7,7 +7,7 @@ import pytest
 from ipvsagent.errors import DumpInterrupted, KernelError, NotPermitted
 from ipvsagent.model.state import Link
 from ipvsagent.transient_errors import DELAYS_SECONDS, retry_transient
-from unit.reconciler.node import FakeNode, new_kernel
+from support.fake_node import FakeNode, new_kernel
 
 
 def failing(errors: list[KernelError]) -> str:

@@ -58,8 +58,8 @@ class Serving:
         self._report = report
         self.health = Health(inputs)
         self._pages = Pages(inputs, self.health)
-        self._health_server = HttpServer("health", log, report=self._not_listening)
-        self._metrics_server = HttpServer("metrics", log, report=self._not_listening)
+        self.health_server = HttpServer("health", log, report=self._not_listening)
+        self.metrics_server = HttpServer("metrics", log, report=self._not_listening)
         self._known: _Wanted | None = None
 
     def start(self) -> None:
@@ -69,19 +69,19 @@ class Serving:
             NodeUnusable: `bindAddressHardFail` is set and a server's port is unavailable (HC-06, HC-26).
         """
         self.update(self._inputs.status())
-        self._health_server.start()
-        self._metrics_server.start()
+        self.health_server.start()
+        self.metrics_server.start()
         if not self._inputs.settings().bind_address_hard_fail:
             return
-        for name, server in ((HEALTH, self._health_server), (METRICS, self._metrics_server)):
+        for name, server in ((HEALTH, self.health_server), (METRICS, self.metrics_server)):
             if name in server.failures:
                 reason = f"the {name} does not listen: {server.failures[name]}"
                 raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
 
     def stop(self) -> None:
         """Stop both servers and close their connections."""
-        self._health_server.stop()
-        self._metrics_server.stop()
+        self.health_server.stop()
+        self.metrics_server.stop()
 
     def update(self, status: Status) -> None:
         """Use a new status or new settings, without waiting; does nothing if the endpoints are the same."""
@@ -91,7 +91,7 @@ class Serving:
         )
         known, self._known = self._known, wanted
         if known is None or known.metrics != wanted.metrics:
-            self._metrics_server.serve({METRICS: metrics_endpoint(settings, self._pages)})
+            self.metrics_server.serve({METRICS: metrics_endpoint(settings, self._pages)})
         # The mapping is replaced when it changes, so comparing its identity is enough, and cheap.
         if (
             known is None
@@ -102,7 +102,7 @@ class Serving:
                 wanted.addresses,
             )
         ):
-            self._health_server.serve(health_endpoints(settings, status, self.health))
+            self.health_server.serve(health_endpoints(settings, status, self.health))
 
     def _not_listening(self, key: Hashable, reason: str) -> None:
         if key in _NOTICES:

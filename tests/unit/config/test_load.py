@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import address
 from ipvsagent.config.load import LoadedConfiguration, load_configuration, parse_configuration
 from ipvsagent.config.types import Conntrack, LocalDetection, Settings, Timeouts
 from ipvsagent.config.values import LocalDetectionMode, NodePortAddresses
 from ipvsagent.errors import ConfigurationError
 from ipvsagent.model.address import Network
+from support.builders import address
 
 OURS = "apiVersion: ipvsagent.io/v1alpha1\nkind: AgentConfiguration\n"
 THEIRS = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"

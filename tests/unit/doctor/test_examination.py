@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from apiserver.server import ApiServer
-from faults.test_api_source import kubeconfig
 from ipvsagent.cli.doctor import table_lines
 from ipvsagent.cli.main import main
 from ipvsagent.config.types import Settings
@@ -18,6 +17,7 @@ from ipvsagent.doctor.examination import CHECKS, examine, worst
 from ipvsagent.doctor.finding import Finding, Level
 from ipvsagent.doctor.gather import read_node
 from ipvsagent.doctor.snapshot import Part, Unread
+from support.api_cluster import kubeconfig
 from unit.doctor.snapshots import broken
 
 PAGE = Path(__file__).parents[3] / "docs/reference/doctor.md"

@@ -12,8 +12,8 @@ from ipvsagent.http_server.connection import Limits
 from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
 from ipvsagent.http_server.listeners import Endpoint, Listen
 from ipvsagent.http_server.server import HttpServer
+from support.fake_node import SilentLogger
 from support.waiting import wait_until
-from unit.reconciler.node import SilentLogger
 
 PATIENCE_SECONDS = scaled(20.0)
 GET = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"

@@ -9,9 +9,9 @@ import pytest
 
 from ipvsagent.http_server.listeners import Endpoint, Listen, open_listener
 from ipvsagent.http_server.server import HttpServer
+from support.fake_node import SilentLogger
 from support.waiting import wait_until
 from unit.http_server.client import ask, at, connect, hello, port_of, status_of, taken_port
-from unit.reconciler.node import SilentLogger
 
 
 class Served:

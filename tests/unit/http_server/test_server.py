@@ -14,6 +14,7 @@ from ipvsagent.http_server.connection import Limits
 from ipvsagent.http_server.http1 import Handler, Request, Response, text_response
 from ipvsagent.http_server.listeners import Endpoint
 from ipvsagent.http_server.server import HttpServer
+from support.fake_node import SilentLogger
 from support.waiting import wait_until
 from unit.http_server.client import (
     GET,
@@ -27,7 +28,6 @@ from unit.http_server.client import (
     running,
     status_of,
 )
-from unit.reconciler.node import SilentLogger
 
 
 def saying(text: str) -> Handler:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import address, key
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.state import FrontendKind, VirtualServerKey
 from ipvsagent.planner.claims import Claim, Claims
+from support.builders import address, key
 
 WEB = VirtualServerKey(Protocol.TCP, address("198.51.100.7"), 80)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from builders import address
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.planner.conntrack import stale_flows
+from support.builders import address
 
 _DNS = VirtualServerKey(Protocol.UDP, address("10.96.0.10"), 53)
 _KEPT = frozenset({(address("10.244.0.7"), 5353)})

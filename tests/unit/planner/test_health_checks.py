@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from builders import NODE, address, addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.model.address import Address, Family, Network, Protocol
@@ -13,6 +12,7 @@ from ipvsagent.model.state import HealthCheck
 from ipvsagent.planner.desired import Desired
 from ipvsagent.planner.facts import health_check_addresses, takes_traffic
 from ipvsagent.planner.services import plan_service
+from support.builders import NODE, address, addresses, endpoint, endpoint_slice, key, port, service
 
 IPV4 = (Family.IPV4,)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from builders import endpoint_slice, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family
 from ipvsagent.planner.rules import plan_rules
 from ipvsagent.reconciler.cleanup import Cleanup
-from unit.reconciler.node import FakeNode
+from support.builders import endpoint_slice, port, service
+from support.fake_node import FakeNode
 
 
 @pytest.mark.parametrize("ipvs_is_loaded", [True, False])

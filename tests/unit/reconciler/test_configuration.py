@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from builders import endpoint_slice, service
 from ipvsagent.config.types import Logging, Settings
 from ipvsagent.errors import NodeUnusable
 from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.reconciler.mailbox import ConfigurationRefused, Reconfigure
-from unit.reconciler.node import FakeNode, new_kernel
+from support.builders import endpoint_slice, service
+from support.fake_node import FakeNode, new_kernel
 
 
 def kernel_with_schedulers(*names: str) -> FakeKernel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from builders import address, endpoint, endpoint_slice, key, port, service
 from ipvsagent.errors import AlreadyExists
 from ipvsagent.instrumentation.counters import Drift, Histogram
 from ipvsagent.model.address import Family, Protocol
@@ -14,7 +13,8 @@ from ipvsagent.model.ops import AddRealServer, AddVirtualServer, RemoveRealServe
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind, VirtualServer, VirtualServerKey
 from ipvsagent.model.statistics import ServicePortName
 from ipvsagent.reconciler.ledger.verification import TICK_SECONDS
-from unit.reconciler.node import FakeNode
+from support.builders import address, endpoint, endpoint_slice, key, port, service
+from support.fake_node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from builders import address, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.events import (
@@ -17,7 +16,8 @@ from ipvsagent.model.events import (
 )
 from ipvsagent.model.objects import Kind, Problem
 from ipvsagent.reconciler.mailbox import Reconfigure
-from unit.reconciler.node import FakeNode
+from support.builders import address, endpoint_slice, key, port, service
+from support.fake_node import FakeNode
 
 
 def test_nothing_is_written_before_both_kinds_were_listed() -> None:

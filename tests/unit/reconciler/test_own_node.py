@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 
-from builders import addresses
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import NodePortAddresses
 from ipvsagent.http_server.http1 import Request
@@ -15,7 +14,8 @@ from ipvsagent.model.status import Progress, Status
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.source.event_recorder import describe
-from unit.reconciler.node import FakeNode
+from support.builders import addresses
+from support.fake_node import FakeNode
 
 NOON = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
 WORDS = (

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from lab.speed import scaled
 from msgspec.structs import replace
 
-from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import LocalDetection, Settings
 from ipvsagent.config.values import LocalDetectionMode
 from ipvsagent.errors import KernelError, ToolFailed
@@ -23,7 +22,8 @@ from ipvsagent.model.status import Progress, Status
 from ipvsagent.reconciler.mailbox import ProgressMarks
 from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.writing.failures import Failures
-from unit.reconciler.node import Clock, FakeNode, SilentLogger
+from support.builders import addresses, endpoint, endpoint_slice, key, port, service
+from support.fake_node import Clock, FakeNode, SilentLogger
 
 NODE_KEY = ObjectKey("", "node-1")
 OWN = Node("node-1", addresses("192.168.60.1"), pod_networks=(Network.parse("10.244.0.0/24"),))

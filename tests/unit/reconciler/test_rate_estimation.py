@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from builders import endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import ESTIMATION_OFF_ABOVE, ESTIMATION_ON_BELOW
 from ipvsagent.errors import NotPermitted
@@ -21,7 +20,8 @@ from ipvsagent.reconciler.node.rate_estimation import (
     SECONDS_BETWEEN_ROUNDS,
     RateEstimation,
 )
-from unit.reconciler.node import FakeNode, SilentLogger, new_kernel
+from support.builders import endpoint_slice, key, port, service
+from support.fake_node import FakeNode, SilentLogger, new_kernel
 
 MANY = ESTIMATION_OFF_ABOVE + 1
 

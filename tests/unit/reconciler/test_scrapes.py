@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from lab.speed import scaled
 from msgspec.structs import replace
 
-from builders import endpoint_slice, service
 from ipvsagent.kernel.api import Drivers, Ipvs, Results
 from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed
@@ -17,7 +16,8 @@ from ipvsagent.model.ops import IpvsOperation
 from ipvsagent.model.statistics import KernelStatistics
 from ipvsagent.serve.metrics.exposition import Metrics
 from ipvsagent.serve.metrics.inputs import MetricsInputs
-from unit.reconciler.node import FakeNode
+from support.builders import endpoint_slice, service
+from support.fake_node import FakeNode
 
 EMPTY = KernelStatistics({}, {}, {})
 

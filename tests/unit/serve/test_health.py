@@ -8,40 +8,23 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from builders import key
-from ipvsagent.config.types import Settings
 from ipvsagent.http_server.http1 import Request
 from ipvsagent.model.address import Family
 from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Progress, Status
 from ipvsagent.serve.health import Health, rfc_3339
-from ipvsagent.serve.inputs import ServingInputs
+from support.builders import key
+from unit.serve.states import NOW, STUCK, WELL, inputs
 
-NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
-WELL = Status(complete=True, synchronised=True, prepared=True, node_eligible=True)
 CHECKS = {
     key("shop/web"): (HealthCheck(Family.IPV4, 32000, 3), HealthCheck(Family.IPV6, 32000, 0)),
 }
 JSON_HEADERS = (("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff"))
 
 
-def inputs(status: Status = WELL, progress: Progress | None = None) -> ServingInputs:
-    """Everything at the monotonic time 1000, the last complete pass 10 s ago; the limit is 60 s."""
-    return ServingInputs(
-        status=lambda: status,
-        progress=lambda: progress or Progress(990.0),
-        settings=Settings,
-        now=lambda: NOW,
-        clock=lambda: 1000.0,
-    )
-
-
 def health_of(status: Status = WELL, progress: Progress | None = None) -> Health:
     """As `inputs`."""
     return Health(inputs(status, progress))
-
-
-STUCK = Progress(900.0, 939.0)
 
 
 @pytest.mark.parametrize(("path", "progress", "code"), [("/healthz", None, 200), ("/livez", STUCK, 503)])

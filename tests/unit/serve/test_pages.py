@@ -20,7 +20,7 @@ from ipvsagent.serve.configz import configz
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.inputs import ServingInputs
 from ipvsagent.serve.pages import Pages
-from unit.serve.test_health import NOW, STUCK, WELL, inputs
+from unit.serve.states import NOW, STUCK, WELL, inputs
 
 TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
 

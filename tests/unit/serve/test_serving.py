@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from builders import address, addresses, key
 from ipvsagent.config.types import Settings
 from ipvsagent.config.values import SocketAddress
 from ipvsagent.errors import NodeUnusable
@@ -19,10 +18,11 @@ from ipvsagent.model.state import HealthCheck
 from ipvsagent.model.status import Status
 from ipvsagent.serve.health import Health
 from ipvsagent.serve.serving import HEALTH, HealthCheckKey, Serving, health_endpoints
+from support.builders import address, addresses, key
+from support.fake_node import SilentLogger
 from support.waiting import wait_until
 from unit.http_server.client import GET, ask, at, body_of, port_of, status_of, taken_port
-from unit.reconciler.node import SilentLogger
-from unit.serve.test_health import WELL, inputs
+from unit.serve.states import WELL, inputs
 
 BOTH = (HealthCheck(Family.IPV4, 32000, 1), HealthCheck(Family.IPV6, 32000, 1))
 KEY, KEY_6 = HealthCheckKey(key("shop/web"), Family.IPV4), HealthCheckKey(key("shop/web"), Family.IPV6)
@@ -89,7 +89,7 @@ class Agent:
 def test_services_come_change_and_go() -> None:
     """HC-10, HC-14: listeners follow the status that was published; counts without opening anything anew."""
     agent = Agent()
-    server = agent.serving._health_server
+    server = agent.serving.health_server
     sock, free = taken_port()
     sock.close()
 
@@ -110,7 +110,7 @@ def test_services_come_change_and_go() -> None:
 def test_the_pages_are_served_apart_and_move_with_the_settings() -> None:
     """HC-21, HC-26: a changed address is taken over while running."""
     agent = Agent()
-    server = agent.serving._metrics_server
+    server = agent.serving.metrics_server
     sock, free = taken_port()
     sock.close()
 
@@ -137,7 +137,7 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
         agent.show(
             replace(WELL, health_check_addresses=addresses("127.0.0.1"), health_checks={key("shop/web"): (check,)})
         )
-        wait_until(lambda: len(agent.serving._health_server.failures) == 2, "both fail")
+        wait_until(lambda: len(agent.serving.health_server.failures) == 2, "both fail")
         reason = f"127.0.0.1:{port}: Address already in use"
         assert agent.reports == [
             NodeNotice(
@@ -183,7 +183,7 @@ def test_a_status_with_the_same_endpoints_costs_nothing(monkeypatch: pytest.Monk
     """HC-10: the owner thread publishes after each pass; the server is not woken for nothing."""
     agent = Agent()
     served: list[object] = []
-    monkeypatch.setattr(agent.serving._health_server, "serve", served.append)
+    monkeypatch.setattr(agent.serving.health_server, "serve", served.append)
     shown = replace(WELL, health_checks={key("shop/web"): BOTH}, health_check_addresses=addresses("0.0.0.0"))
     agent.show(shown)
     agent.show(replace(shown, services=8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipvsagent.source.connection_state import ConnectionState
-from unit.reconciler.node import SilentLogger
+from support.fake_node import SilentLogger
 
 
 def test_resources_that_break_for_one_reason_share_their_lines() -> None:

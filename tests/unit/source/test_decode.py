@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import addresses, key
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.objects import EndpointPort, EndpointSlice, Kind, Node, Service, ServicePort, ServiceType
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json, decode_value
+from support.builders import addresses, key
 
 Json = dict[str, Any]
 

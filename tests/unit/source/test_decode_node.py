@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from builders import addresses
 from ipvsagent.model.address import Network
 from ipvsagent.model.objects import Kind, Node
 from ipvsagent.source.decode import decode_json
+from support.builders import addresses
 
 
 def decoded(tree: dict[str, Any]) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders import address, addresses
 from ipvsagent.model.address import Network, Protocol
 from ipvsagent.model.objects import Kind, ObjectKey, Service, ServicePort, ServiceType, TrafficPolicy
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json
+from support.builders import address, addresses
 
 KEY = ObjectKey("shop", "web")
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders import address
 from ipvsagent.model.address import Family, Protocol
 from ipvsagent.model.objects import Endpoint, EndpointPort, EndpointSlice, Kind, ObjectKey
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_json
+from support.builders import address
 
 KEY = ObjectKey("shop", "web-abc")
 OWNED = {"kubernetes.io/service-name": "web"}

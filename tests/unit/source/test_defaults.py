@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from builders import addresses
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Event, SourceProblems
 from ipvsagent.model.objects import (
@@ -23,6 +22,7 @@ from ipvsagent.model.objects import (
 )
 from ipvsagent.source.decode import NotUsed, Unusable, Usable, decode_value
 from ipvsagent.source.manifests import ManifestSource, read_objects
+from support.builders import addresses
 
 KEY = ObjectKey("default", "web")
 

@@ -11,7 +11,7 @@ from lab.speed import scaled
 from ipvsagent.errors import SourceError
 from ipvsagent.model.objects import NodeNotice, Problem
 from ipvsagent.source.event_recorder import EventRecorder, describe
-from unit.reconciler.node import SilentLogger
+from support.fake_node import SilentLogger
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 CONFLICT = Problem("Service", "shop/web", "", "belongs to another", "AddressConflict")

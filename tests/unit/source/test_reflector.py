@@ -16,7 +16,7 @@ from ipvsagent.model.objects import Kind
 from ipvsagent.source.connection_state import ConnectionState
 from ipvsagent.source.reflector import Reflector, Resource
 from ipvsagent.source.transport import JSON, Answer, NoAnswer, Silence
-from unit.reconciler.node import SilentLogger
+from support.fake_node import SilentLogger
 
 SERVICES = Resource(Kind.SERVICE, "/api/v1/services")
 Line = dict[str, Any] | SourceError | float  # an event, how the watch breaks, or seconds that pass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from builders import address
 from ipvsagent.kernel.netlink.statistics import real_servers_of
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.state import RealServerKey, VirtualServerKey
 from ipvsagent.model.statistics import RealServerStatistics
+from support.builders import address
 
 KEYS = [VirtualServerKey(Protocol.TCP, address(f"10.96.0.{n}"), 80) for n in (3, 1, 4, 2)]
 ONE = RealServerStatistics((1, 1, 1, 1, 1), 0, 0)

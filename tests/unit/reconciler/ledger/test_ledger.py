@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from builders import address
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
@@ -22,6 +21,7 @@ from ipvsagent.model.state import (
     VirtualServerKey,
 )
 from ipvsagent.reconciler.ledger.ledger import UNUSABLE_WEIGHT, Ledger, from_observed
+from support.builders import address
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 WEB_6 = VirtualServerKey(Protocol.TCP, address("fd00::10"), 80)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from builders import address, endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.kernel.fake.rules import FakeRules
@@ -35,7 +34,8 @@ from ipvsagent.reconciler.ledger.verification import (
     VIRTUAL_SERVERS_PER_TICK,
 )
 from ipvsagent.reconciler.mailbox import Reconfigure
-from unit.reconciler.node import FakeNode
+from support.builders import address, endpoint_slice, key, service
+from support.fake_node import FakeNode
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 P1 = address("10.244.0.11")

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import endpoint_slice, service
 from ipvsagent.errors import KernelError
 from ipvsagent.model.events import Changed, Listed
 from ipvsagent.model.objects import Kind, Problem
@@ -14,7 +13,8 @@ from ipvsagent.planner.desired import Origin
 from ipvsagent.reconciler.objects.problems import ProblemTable
 from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.writing.failures import Failures
-from unit.reconciler.node import Clock, FakeNode, SilentLogger
+from support.builders import endpoint_slice, service
+from support.fake_node import Clock, FakeNode, SilentLogger
 
 SHARED = "198.51.100.7"
 

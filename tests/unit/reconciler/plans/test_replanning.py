@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from builders import endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.events import Listed
@@ -14,7 +13,8 @@ from ipvsagent.reconciler.objects.cache import ObjectCache
 from ipvsagent.reconciler.plans.replanning import SERVICES_PER_STEP, Replanning
 from ipvsagent.reconciler.plans.schedulers import Schedulers
 from ipvsagent.reconciler.state import State
-from unit.reconciler.node import Clock, FakeNode, SilentLogger
+from support.builders import endpoint_slice, key, service
+from support.fake_node import Clock, FakeNode, SilentLogger
 
 
 class CountingCache(ObjectCache):

@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from builders import endpoint_slice, key, service
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers, Results
 from ipvsagent.kernel.fake.kernel import FakeKernel
@@ -17,7 +16,8 @@ from ipvsagent.model.objects import Kind, Problem, Scheduling, Service
 from ipvsagent.model.ops import AddVirtualServer, ChangeVirtualServer, IpvsOperation
 from ipvsagent.reconciler.mailbox import Reconfigure
 from ipvsagent.source.event_recorder import describe
-from unit.reconciler.node import FakeNode
+from support.builders import endpoint_slice, key, service
+from support.fake_node import FakeNode
 
 WEB, OTHER = "10.96.0.10:80/TCP", "10.96.0.11:80/TCP"
 FIRST, SECOND = "10.244.0.11:8080", "10.244.0.12:8080"

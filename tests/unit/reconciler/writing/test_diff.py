@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from builders import address
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.ops import (
     AddRealServer,
@@ -18,6 +17,7 @@ from ipvsagent.model.ops import (
 )
 from ipvsagent.model.state import RealServer, VirtualServer, VirtualServerKey
 from ipvsagent.reconciler.writing.diff import ServerChange, diff_virtual_server
+from support.builders import address
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 DNS = VirtualServerKey(Protocol.UDP, address("10.96.0.10"), 53)

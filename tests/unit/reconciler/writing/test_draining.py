@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from builders import addresses, endpoint, endpoint_slice, key, port, service
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, ClusterNodeAddresses, Deleted, NodePresence
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.objects import EndpointPort, Kind, Node
-from unit.reconciler.node import FakeNode
+from support.builders import addresses, endpoint, endpoint_slice, key, port, service
+from support.fake_node import FakeNode
 
 WEB = "10.96.0.10:80/TCP"
 OLD = "10.244.0.11:8080"

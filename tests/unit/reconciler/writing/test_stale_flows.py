@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from builders import address, endpoint_slice, key, port, service
 from ipvsagent.errors import Busy
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.events import Changed, Deleted
 from ipvsagent.model.flows import Flow
 from ipvsagent.model.objects import EndpointPort, EndpointSlice, Kind, Service
-from unit.reconciler.node import FakeNode
+from support.builders import address, endpoint_slice, key, port, service
+from support.fake_node import FakeNode
 
 _CLIENT = address("10.244.0.3")
 _OLD, _NEW = "10.244.0.7", "10.244.0.8"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from builders import address, key
 from ipvsagent.errors import AlreadyExists, NotFound
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.fake.kernel import FakeKernel
@@ -23,6 +22,7 @@ from ipvsagent.planner.sets import set_specs
 from ipvsagent.reconciler.ledger.ledger import Ledger
 from ipvsagent.reconciler.writing.comparison import compare, everything, surplus, unbound_addresses
 from ipvsagent.reconciler.writing.writer import Outcome, Writer
+from support.builders import address, key
 
 VIP = address("10.96.0.10")
 WEB = VirtualServerKey(Protocol.TCP, VIP, 80)

@@ -22,7 +22,6 @@ from lab.speed import scaled
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from builders import address
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
 from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
@@ -44,6 +43,7 @@ from ipvsagent.model.status import Status
 from ipvsagent.serve.metrics import definitions as metric_names
 from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS, Metrics
 from ipvsagent.serve.metrics.inputs import MetricsInputs
+from support.builders import address
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 NODE_PORT = VirtualServerKey(Protocol.TCP, address("192.168.60.1"), 30080)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from builders import address
 from ipvsagent.kernel.netlink.codecs import conntrack as codec
 from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Protocol
 from ipvsagent.model.flows import Flow
+from support.builders import address
 
 
 def _flow(client: str, vip: str, server: str, protocol: Protocol = Protocol.UDP) -> Flow:

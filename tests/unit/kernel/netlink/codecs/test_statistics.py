@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import address
 from ipvsagent.kernel.netlink.codecs import statistics as codec
 from ipvsagent.kernel.netlink.sockets import attribute
 from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.state import RealServer, RealServerKey, VirtualServerKey
 from ipvsagent.model.statistics import Counts, RealServerStatistics
-from statistics_bytes import connections_file, real_server_message, virtual_server_message
+from support.builders import address
+from support.statistics_bytes import connections_file, real_server_message, virtual_server_message
 
 WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
 DNS = VirtualServerKey(Protocol.UDP, address("fd00:96::53"), 53)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from builders import address
 from ipvsagent.config.types import Settings
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.kernel.fake.kernel import FakeKernel
@@ -15,6 +14,7 @@ from ipvsagent.model.status import Status
 from ipvsagent.reconciler.loop import Listeners, Reconciler
 from ipvsagent.reconciler.mailbox import Mailbox, Message
 from ipvsagent.reconciler.published import Published
+from support.builders import address
 
 
 class SilentLogger:
