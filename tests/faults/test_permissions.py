@@ -15,7 +15,6 @@ from support.api_cluster import Cluster, kubeconfig
 from support.fake_node import SilentLogger
 from support.waiting import wait_until
 
-
 Permission = tuple[str, str, str]
 _PATH = re.compile(
     r"(?P<post>POST )?/(?:api/v1|apis/(?P<group>[^/]+)/v1)(?:/namespaces/[^/]+)?/(?P<resource>[a-z]+)(?P<name>/[^?]+)?"
