@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from lab.speed import scaled
 
 from apiserver.objects import endpoint_slice, node, service
 from apiserver.server import ApiServer
 from ipvsagent.source.manifests import ManifestSource
 from support.api_cluster import Cluster, kubeconfig
 from support.fake_node import FakeNode
+from support.waiting import wait_until
 
 Json = dict[str, Any]
 
@@ -44,15 +40,6 @@ def write(folder: Path, item: Json) -> None:
     temporary.rename(path)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + scaled(20)
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.01)
-
-
 def test_both_sources_lead_to_the_same_kernel_after_every_step(tmp_path: Path) -> None:
     """The manifest source and the API source feed the same events."""
     folder = tmp_path / "manifests"
@@ -71,7 +58,7 @@ def test_both_sources_lead_to_the_same_kernel_after_every_step(tmp_path: Path) -
                     (folder / f"{kind}-{name}.json").unlink()
                 manifests.scan()
                 manifests.scan()  # what went is believed at the second look
-                wait_for(lambda: remote.node.kernel.snapshot() == local.kernel.snapshot())
+                wait_until(lambda: remote.node.kernel.snapshot() == local.kernel.snapshot(), "both kernels are equal")
             assert {p.name: p.reason for p in local.status().problems} == {
                 p.name: p.reason for p in remote.node.status().problems
             }
