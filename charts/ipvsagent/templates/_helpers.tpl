@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.serviceAccount.create -}}
 {{ default (include "ipvsagent.fullname" .) .Values.serviceAccount.name }}
 {{- else -}}
-{{ default "default" .Values.serviceAccount.name }}
+{{ .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
@@ -84,13 +84,11 @@ httpGet:
 
 {{/* Environment variables with the address of the API server that is not the cluster IP. */}}
 {{- define "ipvsagent.apiServerEnvironment" -}}
-{{- with .Values.apiServer }}
-{{- if .host }}
+{{- with include "ipvsagent.apiServer" . | fromYaml }}
 - name: KUBERNETES_SERVICE_HOST
   value: {{ .host | quote }}
 - name: KUBERNETES_SERVICE_PORT
   value: {{ .port | quote }}
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -157,31 +155,6 @@ capabilities:
   hostPath:
     path: /proc/sys/net
     type: Directory
-{{- end }}
-{{- end }}
-
-{{- define "ipvsagent.validate" -}}
-{{- $surge := .Values.updateStrategy.maxSurge | toString | trimSuffix "%" }}
-{{- $unavailable := .Values.updateStrategy.maxUnavailable | toString | trimSuffix "%" }}
-{{- if and (eq $surge "0") (eq $unavailable "0") }}
-{{- fail "updateStrategy: maxUnavailable and maxSurge cannot both be 0: no node would ever be updated" }}
-{{- end }}
-{{- if and (ne $surge "0") (ne $unavailable "0") }}
-{{- fail "updateStrategy: maxSurge needs maxUnavailable: 0" }}
-{{- end }}
-{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled }}
-{{- fail "podMonitor and serviceMonitor are both enabled: every metric would be scraped twice" }}
-{{- end }}
-{{- $ports := .Values.networkPolicy.nodePortRange }}
-{{- if lt (int $ports.last) (int $ports.first) }}
-{{- fail "networkPolicy.nodePortRange: last is smaller than first" }}
-{{- end }}
-{{- $detect := .Values.config.detectLocal }}
-{{- if and (eq .Values.config.detectLocalMode "BridgeInterface") (not $detect.bridgeInterface) }}
-{{- fail "config.detectLocal.bridgeInterface must be set with config.detectLocalMode BridgeInterface" }}
-{{- end }}
-{{- if and (eq .Values.config.detectLocalMode "InterfaceNamePrefix") (not $detect.interfaceNamePrefix) }}
-{{- fail "config.detectLocal.interfaceNamePrefix must be set with config.detectLocalMode InterfaceNamePrefix" }}
 {{- end }}
 {{- end }}
 

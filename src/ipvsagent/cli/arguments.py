@@ -139,6 +139,13 @@ def _add_configuration(
             help="AgentConfiguration, KubeProxyConfiguration, a ConfigMap with either, a configuration file of k3s or "
             "RKE2 with `kube-proxy-arg`, or a Pod or DaemonSet of kube-proxy; `-` is standard input",
         )
+    convert.add_argument(
+        "-o",
+        "--output",
+        choices=("configuration", "helm"),
+        default="configuration",
+        help="`helm`: values for the chart, without what belongs to one node (default: %(default)s)",
+    )
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

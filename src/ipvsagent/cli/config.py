@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from ipvsagent.config.documents import Document, find_configuration
+from ipvsagent.config.helm import helm_values
 from ipvsagent.config.load import LoadedConfiguration, read_configuration
+from ipvsagent.config.types import Settings
 from ipvsagent.config.write import configuration_of, default_configuration, json_schema
 from ipvsagent.errors import ConfigurationError
 
@@ -30,8 +32,17 @@ def run(options: argparse.Namespace) -> int:
         case _:
             _, loaded = _load(options.file)
             _warn(loaded)
-            sys.stdout.write(configuration_of(loaded.settings))
+            sys.stdout.write(_converted(loaded.settings, options.output))
     return 0
+
+
+def _converted(settings: Settings, output: str) -> str:
+    if output != "helm":
+        return configuration_of(settings)
+    text, omissions = helm_values(settings)
+    for omission in omissions:
+        print(f"warning: {omission}", file=sys.stderr)
+    return text
 
 
 def _load(path: str) -> tuple[Document, LoadedConfiguration]:

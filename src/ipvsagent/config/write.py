@@ -27,8 +27,13 @@ def default_configuration() -> str:
 
 def configuration_of(settings: Settings) -> str:
     """Write the shortest `AgentConfiguration` that gives these settings: the fields that differ from the defaults."""
+    return _HEAD + fields_that_differ(settings)
+
+
+def fields_that_differ(settings: Settings) -> str:
+    """Write the fields that differ from the defaults, without `apiVersion` and `kind`; empty if none does."""
     defaults = Settings()
-    return _HEAD + "".join(_lines((f for f in FIELDS if f.plain(settings) != f.plain(defaults)), settings))
+    return "".join(_lines((f for f in FIELDS if f.plain(settings) != f.plain(defaults)), settings))
 
 
 def configuration_tree(settings: Settings) -> dict[str, object]:
