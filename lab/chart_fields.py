@@ -1,7 +1,8 @@
-"""`make reference`: give the chart the fields of the configuration that it lacks.
+"""`make reference`: give the chart the fields of the configuration.
 
-Each field of the agent is a value below `config` in the chart's values.yaml and values.schema.json. A new field gets
-its default and its words there; what is there already stays, since the chart has defaults and words of its own.
+Each field of the agent is a value below `config` in the chart's values.yaml and values.schema.json. The schemas come from
+the table of the configuration. A new field gets its default and its words in values.yaml; what is there already stays,
+since the chart has its own defaults and words.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from typing import Any
 import yaml
 
 from ipvsagent.config.fields import Field
+from ipvsagent.config.patterns import ADDRESS_WITH_PORT_SCHEMA
 from ipvsagent.config.types import FIELDS, Settings
 
 CHART = Path(__file__).parents[1] / "charts" / "ipvsagent"
 VALUES = CHART / "values.yaml"
 SCHEMA = CHART / "values.schema.json"
 _WIDTH = 120
+_NARROWER = {  # the templates take the port from these two
+    "healthzBindAddress": ADDRESS_WITH_PORT_SCHEMA,
+    "metricsBindAddress": {"anyOf": [{"const": ""}, ADDRESS_WITH_PORT_SCHEMA]},
+}
 
 
 def with_missing_values(text: str, fields: Sequence[Field]) -> str:
@@ -41,20 +47,17 @@ def with_missing_values(text: str, fields: Sequence[Field]) -> str:
     return text
 
 
-def with_missing_schemas(text: str, fields: Sequence[Field]) -> str:
-    """Return a values.schema.json to which the schemas of the fields that it lacks are added."""
+def with_schemas(text: str, fields: Sequence[Field]) -> str:
+    """Return a values.schema.json whose part for the configuration has the schemas of the fields (DEV-82)."""
     whole = json.loads(text)
-    added = False
     for field in fields:
         section, _, name = field.path.rpartition(".")
         group: dict[str, Any] = whole["properties"]["config"]
         if section:
             new = {"type": "object", "properties": {}, "additionalProperties": False}
             group = group["properties"].setdefault(section, new)
-        if name not in group["properties"]:
-            group["properties"][name] = dict(field.form.schema)
-            added = True
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n" if added else text
+        group["properties"][name] = dict(_NARROWER.get(field.path, field.form.schema))
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def _lines(field: Field, name: str, indent: str) -> Iterator[str]:
@@ -76,8 +79,8 @@ def _last_line(node: yaml.Node | None) -> int:
 
 
 def main() -> None:
-    """Write both files, if a field is missing."""
-    for path, complete in ((VALUES, with_missing_values), (SCHEMA, with_missing_schemas)):
+    """Write both files, where they change."""
+    for path, complete in ((VALUES, with_missing_values), (SCHEMA, with_schemas)):
         text = path.read_text(encoding="utf-8")
         new = complete(text, FIELDS)
         if new != text:

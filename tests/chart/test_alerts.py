@@ -34,6 +34,8 @@ WELL = {
     "ipvsagent_conflicts": _STILL,
     'ipvsagent_invalid_objects{kind="Service"}': _STILL,
     "ipvsagent_refused_addresses": _STILL,
+    "ipvsagent_configuration_refused": _STILL,
+    "ipvsagent_configuration_waiting_fields": _STILL,
     'ipvsagent_ipset_entries{set="KUBE-CLUSTER-IP"}': f"60000x{MINUTES}",
     'ipvsagent_ipset_max_entries{set="KUBE-CLUSTER-IP"}': f"65536x{MINUTES}",
 }
@@ -59,6 +61,8 @@ HAPPENS = {
     "IpvsagentConflicts": {"ipvsagent_conflicts": _ONE},
     "IpvsagentInvalidObjects": {'ipvsagent_invalid_objects{kind="Service"}': _ONE},
     "IpvsagentRefusedAddresses": {"ipvsagent_refused_addresses": _ONE},
+    "IpvsagentConfigurationRefused": {"ipvsagent_configuration_refused": _ONE},
+    "IpvsagentConfigurationWaiting": {"ipvsagent_configuration_waiting_fields": f"2x{MINUTES}"},
     "IpvsagentIpsetFull": {'ipvsagent_ipset_entries{set="KUBE-CLUSTER-IP"}': f"65000x{MINUTES}"},
 }
 """What is different from a node that is well, by the one alert that it leads to."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import ipvsagent
-from chart.rendering import CHART, MATRIX, RELEASE, ROOT, Values, helm
+from chart.rendering import CHART, MATRIX, NAMESPACE, RELEASE, ROOT, Values, helm, only, pod_of, render
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
@@ -40,7 +40,19 @@ def test_the_chart_has_the_version_of_the_agent() -> None:
         ({"config": {"iptables": {"variant": "nftables"}}}, ["/config/iptables/variant", "'nft'"]),
         ({"config": {"nodePortAddresses": ["primary", "10.0.0.0/8"]}}, ["/config/nodePortAddresses"]),
         ({"image": {"digest": "latest"}}, ["/image/digest"]),
-        ({"apiServer": {"host": "https://192.0.2.1"}}, ["/apiServer/host", "https://192.0.2.1"]),
+        (
+            {"apiServer": {"host": "https://192.0.2.1"}},
+            ["apiServer.host", "https://192.0.2.1", "apiServer.port", "443"],
+        ),
+        ({"apiServer": {"host": "http://192.0.2.1:80"}}, ["apiServer.host", "is not a https URL"]),
+        ({"apiServer": {"host": "https://192.0.2.1:443/k8s/clusters/c-1"}}, ["apiServer.host", "has a path"]),
+        ({"apiServer": {"host": "192.0.2.1:99999"}}, ["apiServer.host", "1-65535"]),
+        ({"apiServer": {"host": "192.0.2.1:port"}}, ["apiServer.host", "1-65535"]),
+        ({"apiServer": {"host": "192.0.2.256"}}, ["apiServer.host", "192.0.2.256 is not a host name or an address"]),
+        ({"apiServer": {"host": "fd00:::1"}}, ["apiServer.host", "[2001:db8::10]:6443"]),
+        ({"apiServer": {"host": "[192.0.2.1]:6443"}}, ["apiServer.host", "192.0.2.10:6443"]),
+        ({"apiServer": {"host": "fd00::10:6443"}}, ["apiServer.host", "unclear", "[ADDRESS]:6443"]),
+        ({"apiServer": {"host": "192.0.2.1:443", "port": 8443}}, ["two ports", "apiServer.host=192.0.2.1"]),
         ({"apiServer": {"port": 0}}, ["/apiServer/port", "minimum"]),
         ({"podMonitor": {"enabled": "yes"}}, ["/podMonitor/enabled", "got string, want boolean"]),
         ({"replicas": 3}, ["'replicas' not allowed"]),
@@ -54,6 +66,35 @@ def test_the_chart_has_the_version_of_the_agent() -> None:
             {"config": {"detectLocalMode": "InterfaceNamePrefix"}},
             ["config.detectLocal.interfaceNamePrefix must be set"],
         ),
+        ({"config": {"hostnameOverride": "node1"}}, ["config.hostnameOverride must be empty", "node1"]),
+        ({"extraEnv": [{"name": "NODE_NAME", "value": "node1"}]}, ["extraEnv", "NODE_NAME"]),
+        ({"extraArgs": ["--node-name=node1"]}, ["extraArgs", "--node-name=node1"]),
+        ({"config": {"clusterCIDR": "10.244.0.0/99"}}, ["/config/clusterCIDR", "10.244.0.0/99"]),
+        ({"config": {"nodePortAddresses": ["10.0.0.0/40"]}}, ["/config/nodePortAddresses", "10.0.0.0/40"]),
+        ({"config": {"healthzBindAddress": "0.0.0.0:99999"}}, ["/config/healthzBindAddress", "99999"]),
+        ({"config": {"ipvs": {"minSyncPeriod": "1m", "syncPeriod": "30s"}}}, ["minSyncPeriod 1m", "syncPeriod 30s"]),
+        ({"config": {"ipvs": {"minSyncPeriod": "31s", "syncPeriod": "0s"}}}, ["minSyncPeriod 31s"]),
+        ({"config": {"ipvs": {"drainTimeout": "596524h"}}}, ["config.ipvs.drainTimeout 596524h", "2147483647s"]),
+        ({"config": {"ipvs": {"drainTimeout": "99999999999h"}}}, ["99999999999h"]),
+        ({"config": {"metricsBindAddress": "0.0.0.0:10256"}}, ["use the same port", "0.0.0.0:10256"]),
+        ({"config": {"healthzBindAddress": "0.0.0.0:10249"}}, ["use the same port", "127.0.0.1:10249"]),
+        (
+            {"config": {"healthzBindAddress": "192.0.2.1:9000", "metricsBindAddress": "192.0.2.1:9000"}},
+            ["use the same port", "192.0.2.1:9000"],
+        ),
+        (
+            {"podMonitor": {"enabled": True}, "config": {"metricsBindAddress": "127.0.0.1:10249"}},
+            ["podMonitor.enabled", "127.0.0.1:10249", "0.0.0.0:10249"],
+        ),
+        (
+            {"serviceMonitor": {"enabled": True}, "config": {"metricsBindAddress": "[::1]:10249"}},
+            ["serviceMonitor.enabled", "[::1]:10249"],
+        ),
+        ({"serviceAccount": {"create": False}}, ["serviceAccount.name must be set"]),
+        ({"serviceAccount": {"create": False, "name": "default"}}, ["serviceAccount.name", "default"]),
+        ({"podLabels": {"app.kubernetes.io/component": "x"}}, ["podLabels", "app.kubernetes.io/component"]),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, ["commonLabels", "app.kubernetes.io/name"]),
+        ({"podAnnotations": {"checksum/configuration": "x"}}, ["podAnnotations", "checksum/configuration"]),
     ],
     ids=lambda v: v[0] if isinstance(v, list) else None,
 )
@@ -62,6 +103,44 @@ def test_values_that_cannot_work_are_refused(values: Values, words: list[str]) -
     answer = helm("template", RELEASE, str(CHART), values=values)
     assert answer.status != 0
     assert [w for w in words if w not in answer.errors] == [], answer.errors
+
+
+@pytest.mark.parametrize(
+    ("host", "environment"),
+    [
+        ("192.0.2.1", ("192.0.2.1", "6443")),
+        ("192.0.2.1:8443", ("192.0.2.1", "8443")),
+        ("https://192.0.2.1:6443", ("192.0.2.1", "6443")),
+        ("https://api.example.com:443/", ("api.example.com", "443")),
+        ("localhost:7445", ("localhost", "7445")),
+        ("fd00::10", ("fd00::10", "6443")),
+        ("[fd00::10]", ("fd00::10", "6443")),
+        ("[fd00::10]:443", ("fd00::10", "443")),
+        ("https://[fd00::10]:443", ("fd00::10", "443")),
+        ("1:2:3:4:5:6:7:8", ("1:2:3:4:5:6:7:8", "6443")),
+    ],
+)
+def test_an_address_of_the_api_server_is_taken_as_it_was_copied(host: str, environment: tuple[str, str]) -> None:
+    """With and without scheme, port and brackets."""
+    (agent,) = pod_of(only(render({"apiServer": {"host": host}}), "DaemonSet"))["containers"]
+    values = {e["name"]: e.get("value") for e in agent["env"]}
+    assert (values["KUBERNETES_SERVICE_HOST"], values["KUBERNETES_SERVICE_PORT"]) == environment
+
+
+def test_an_account_that_exists_gets_the_permissions() -> None:
+    """And no account is made."""
+    manifests = render({"serviceAccount": {"create": False, "name": "proxy"}})
+    binding = only(manifests, "ClusterRoleBinding")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "proxy", "namespace": NAMESPACE}]
+    assert pod_of(only(manifests, "DaemonSet"))["serviceAccountName"] == "proxy"
+
+
+def test_the_words_for_users_name_no_file_of_the_repository() -> None:
+    """A user has the chart, perhaps from a registry, and nothing else."""
+    comments = (CHART / "values.yaml").read_text(encoding="utf-8")
+    for text in (_notes({}), _notes({"migration": {"enabled": True}}), comments):
+        assert "charts/" not in text
+        assert "docs/" not in text
 
 
 def test_every_value_is_known_to_the_schema() -> None:

@@ -11,16 +11,23 @@ from chart.rendering import CHART, ROOT
 
 sys.path.insert(0, str(ROOT))  # `lab` is a folder of the repository, not of the package
 
-from lab.chart_fields import with_missing_schemas, with_missing_values
+from lab.chart_fields import with_missing_values, with_schemas
 from lab.chart_reference import chart_values, generated, table
 
 from ipvsagent.config import forms
 from ipvsagent.config.fields import Field
+from ipvsagent.config.types import FIELDS
 
 
 def test_the_readme_is_up_to_date() -> None:
     """`make reference` writes it."""
     assert (CHART / "README.md").read_text(encoding="utf-8") == generated(), "run `make reference`"
+
+
+def test_the_schema_of_the_configuration_is_that_of_the_agent() -> None:
+    """DEV-82: `make reference` writes it."""
+    text = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert text == with_schemas(text, FIELDS), "run `make reference`"
 
 
 def test_a_value_without_a_comment_is_an_error() -> None:
@@ -48,6 +55,6 @@ def test_fields_that_the_chart_lacks_are_added_with_their_words_and_defaults() -
         '  names:\n    # -- A name.\n    first: ""\n\n# -- other\nother: 1\n'
     )
     schema = {"properties": {"config": {"properties": {"ipvs": {"properties": {"scheduler": {"enum": ["rr"]}}}}}}}
-    config = json.loads(with_missing_schemas(json.dumps(schema), fields))["properties"]["config"]["properties"]
-    assert config["ipvs"]["properties"] == {"scheduler": {"enum": ["rr"]}, "odd": {"type": "boolean"}}
+    config = json.loads(with_schemas(json.dumps(schema), fields))["properties"]["config"]["properties"]
+    assert config["ipvs"]["properties"]["odd"] == {"type": "boolean"}
     assert config["names"]["properties"] == {"first": {"type": "string"}}

@@ -25,6 +25,9 @@ Host and port of the API server as YAML, from an address as people copy it: a ho
 {{- if and (not $port) (hasPrefix "https://" $given) }}
 {{- fail (printf "apiServer.host: the port of %s is unclear; set apiServer.host=%s and apiServer.port, which is 443 for a URL without a port" $given $host) }}
 {{- end }}
+{{- if and (contains ":" $rest) (not (hasPrefix "[" $rest)) (hasSuffix (printf ":%s" $separate) $rest) }}
+{{- fail (printf "apiServer.host: whether %s ends with a port is unclear; write [ADDRESS]:%s, or the whole address in brackets" $given $separate) }}
+{{- end }}
 {{- if and $port (ne $port $separate) (ne $separate "6443") }}
 {{- fail (printf "apiServer.host %s and apiServer.port %s name two ports: set apiServer.host=%s, and the right port" $given $separate $host) }}
 {{- end }}

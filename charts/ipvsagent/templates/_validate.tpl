@@ -25,11 +25,27 @@
 {{- include "ipvsagent.validateNode" . }}
 {{- include "ipvsagent.validateAddresses" . }}
 {{- include "ipvsagent.validateNames" . }}
+{{- include "ipvsagent.validateDurations" . }}
+{{- end }}
+
+{{/* What a schema cannot compare; a duration is added to a date to be compared. */}}
+{{- define "ipvsagent.validateDurations" -}}
+{{- $config := .Values.config }}
 {{- $start := toDate "2006-01-02" "2000-01-01" }}
-{{- $least := dateModify (printf "+%s" (trimPrefix "+" $config.ipvs.minSyncPeriod)) $start }}
-{{- $period := dateModify (printf "+%s" (trimPrefix "+" $config.ipvs.syncPeriod)) $start }}
+{{- $longest := dateModify "2147483647s" $start }}
+{{- range $section := list "ipvs" "conntrack" }}
+{{- range $name, $value := index $config $section }}
+{{- if and (kindIs "string" $value) (regexMatch "^[+]?[0-9.]+(h|ms|m|s|us|µs|ns)" $value) }}
+{{- if (mustDateModify $value $start).After $longest }}
+{{- fail (printf "config.%s.%s %s is longer than 2147483647s, which is all that the kernel takes" $section $name $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $least := mustDateModify $config.ipvs.minSyncPeriod $start }}
+{{- $period := mustDateModify $config.ipvs.syncPeriod $start }}
 {{- if $period.Equal $start }}
-{{- $period = dateModify "+30s" $start }}
+{{- $period = dateModify "30s" $start }}
 {{- end }}
 {{- if $least.After $period }}
 {{- fail (printf "config.ipvs.minSyncPeriod %s is longer than config.ipvs.syncPeriod %s: set it to at most this" $config.ipvs.minSyncPeriod $config.ipvs.syncPeriod) }}

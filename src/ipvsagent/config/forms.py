@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ipvsagent.config.durations import format_duration, go_duration, parse_duration
+from ipvsagent.config.patterns import (
+    ADDRESS,
+    CIDR_LIST_SCHEMA,
+    CLUSTER_CIDR_SCHEMA,
+    DURATION_SCHEMA,
+    NODE_PORT_ADDRESSES_SCHEMA,
+    SOCKET_ADDRESS_SCHEMA,
+)
 from ipvsagent.config.values import (
     ESTIMATION_MODES,
     SCHEDULER_FLAGS,
@@ -27,9 +35,7 @@ T = TypeVar("T")
 Schema = Mapping[str, object]
 
 LARGEST = 2**31 - 1
-_DURATION_PATTERN = r"^\+?(0|([0-9]+(\.[0-9]+)?(h|ms|m|s|us|µs|ns))+)$"
 _SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
-_CIDR_LIST: Schema = {"type": "array", "items": {"type": "string"}}
 _STRING: Schema = {"type": "string"}
 
 
@@ -121,7 +127,7 @@ def socket_address(default_port: int) -> Form[SocketAddress]:
             examples = f"`0.0.0.0:{default_port}` or `[::]:{default_port}`"
             raise WrongValue(f"`{text}` is not an address with a port such as {examples}") from error
 
-    return Form("address with or without a port", _STRING, read, str)
+    return Form("address with or without a port", SOCKET_ADDRESS_SCHEMA, read, str)
 
 
 def _words(words: Collection[str]) -> str:
@@ -265,30 +271,32 @@ def _read_local_mode(value: object) -> LocalDetectionMode | None:
 TEXT: Form[str] = Form("text", _STRING, as_text, str)
 BOOLEAN: Form[bool] = Form("true, false", {"type": "boolean"}, _read_boolean, bool)
 BIND_ADDRESS: Form[Address | None] = Form(
-    "address", _STRING, _read_bind_address, lambda address: "0.0.0.0" if address is None else str(address)
+    "address",
+    {"type": "string", "pattern": f"^({ADDRESS})?$"},
+    _read_bind_address,
+    lambda address: "0.0.0.0" if address is None else str(address),
 )
 _DURATION = "duration such as `1m30s`"
-_DURATION_SCHEMA: Schema = {"type": "string", "pattern": _DURATION_PATTERN}
-DURATION: Form[float] = Form(_DURATION, _DURATION_SCHEMA, _read_seconds, format_duration, go_duration, "seconds")
+DURATION: Form[float] = Form(_DURATION, DURATION_SCHEMA, _read_seconds, format_duration, go_duration, "seconds")
 PERIOD: Form[float] = Form(
-    _DURATION, _DURATION_SCHEMA, lambda value: _read_seconds(value) or None, format_duration, go_duration, "seconds"
+    _DURATION, DURATION_SCHEMA, lambda value: _read_seconds(value) or None, format_duration, go_duration, "seconds"
 )
 """A duration of which 0 means the default."""
 WHOLE_SECONDS: Form[int] = Form(
-    _DURATION, _DURATION_SCHEMA, _read_whole_seconds, format_duration, go_duration, "seconds"
+    _DURATION, DURATION_SCHEMA, _read_whole_seconds, format_duration, go_duration, "seconds"
 )
 CIDRS: Form[tuple[Network, ...]] = Form(
-    "list of CIDRs", _CIDR_LIST, lambda value: _networks(as_texts(value)), _network_texts
+    "list of CIDRs", CIDR_LIST_SCHEMA, lambda value: _networks(as_texts(value)), _network_texts
 )
 CLUSTER_CIDR: Form[tuple[Network, ...]] = Form(
     "one CIDR a family, comma-separated without blanks, or a list of them",
-    {"anyOf": [_STRING, _CIDR_LIST]},
+    CLUSTER_CIDR_SCHEMA,
     _read_cluster_cidr,
     lambda networks: ",".join(_network_texts(networks)),
 )
 NODE_PORT_ADDRESSES: Form[NodePortAddresses] = Form(
     "list of CIDRs, or exactly `[primary]`",
-    _CIDR_LIST,
+    NODE_PORT_ADDRESSES_SCHEMA,
     _read_node_port_addresses,
     lambda setting: ["primary"] if setting.primary else _network_texts(setting.networks),
 )

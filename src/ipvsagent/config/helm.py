@@ -68,7 +68,9 @@ def _shared_by_all_nodes(settings: Settings) -> tuple[Settings, tuple[Omission, 
 def _left_out(settings: Settings) -> Iterator[Omission]:
     name, file, address = settings.hostname_override, settings.kubeconfig, settings.bind_address
     if name:
-        yield Omission("hostnameOverride", f"left out: `{name}` is one node; the chart gives each agent its node's name")
+        yield Omission(
+            "hostnameOverride", f"left out: `{name}` is one node; the chart gives each agent its node's name"
+        )
     if file:
         words = f"left out: `{file}` is kube-proxy's file; the agent uses its service account"
         yield Omission("clientConnection.kubeconfig", words)
@@ -80,9 +82,7 @@ def _left_out(settings: Settings) -> Iterator[Omission]:
         yield Omission("oomScoreAdj", words)
 
 
-def _on_every_node(
-    path: str, listen: SocketAddress, defaults: tuple[str, str], found: list[Omission]
-) -> SocketAddress:
+def _on_every_node(path: str, listen: SocketAddress, defaults: tuple[str, str], found: list[Omission]) -> SocketAddress:
     """Return an address that every node has; the port stays."""
     address = listen.address
     if address.is_unspecified or address.is_loopback:
