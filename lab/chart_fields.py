@@ -1,8 +1,8 @@
 """`make reference`: give the chart the fields of the configuration.
 
-Each field of the agent is a value below `config` in the chart's values.yaml and values.schema.json. The schemas come from
-the table of the configuration. A new field gets its default and its words in values.yaml; what is there already stays,
-since the chart has its own defaults and words.
+Each field of the agent is a value below `config` in the chart's values.yaml and values.schema.json. Its schema comes
+from the table of the configuration. A new field gets its default and its words in values.yaml; what is there already
+stays, since the chart has its own defaults and words.
 """
 
 from __future__ import annotations

@@ -1,42 +1,58 @@
-"""An API server that knows DaemonSets and one EndpointSlice, as far as the cleanup asks for them."""
+"""An API server with a few nodes, as far as the cleanup asks for them: DaemonSets, their pods, and owners."""
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
+Node = Literal["clean", "dead", "failing", "unpullable", "slow"]
 
-_FOLDER = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+_DAEMON_SETS = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+_PODS = "/api/v1/namespaces/kube-system/pods"
 _SLICE = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+_GONE: Object = {"kind": "Status", "code": 404, "status": "Failure"}
 
 
 class ApiServer:
     """Serves plain HTTP on the loopback address until `close`.
 
     Args:
-        nodes: where the pods of a new DaemonSet should run; each reading makes one more of them ready.
-        stuck: pods never become ready.
+        nodes: what becomes of a pod of the cleanup on each node. The kubelet of a dead node never sees its pods.
+
+    Attributes:
+        asked: the requests that change something, and the first look for the servers.
+        owners: the kinds whose object got an owner, with its kind and identity.
+        answers: statuses of the next answers, which refuse the requests.
+        denied: every request is answered with this status; 0: none is.
     """
 
-    def __init__(self, nodes: int = 2, *, stuck: bool = False) -> None:
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self.nodes = dict(nodes)
         self.daemon_sets: dict[str, Object] = {}
         self.asked: list[str] = []
-        self.nodes = nodes
-        self.stuck = stuck
+        self.owners: dict[str, tuple[str, str]] = {}
+        self.answers: list[int] = []
+        self.denied = 0
+        self._looks = 0
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(*owner.read(self.path))
+                self._answer(*owner.answer("GET", self.path, {}))
 
             def do_DELETE(self) -> None:
-                self._answer(*owner.delete(self.path, self._body()))
+                self._answer(*owner.answer("DELETE", self.path, self._body()))
 
             def do_POST(self) -> None:
-                self._answer(*owner.create(self.path, self._body()))
+                self._answer(*owner.answer("POST", self.path, self._body()))
+
+            def do_PATCH(self) -> None:
+                self._answer(*owner.answer("PATCH", self.path, self._body()))
 
             def log_message(self, *_: object) -> None:
                 """Says nothing."""
@@ -63,48 +79,99 @@ class ApiServer:
         self._server.server_close()
         self._thread.join()
 
-    def read(self, path: str) -> tuple[int, Object]:
-        """GET."""
-        if path == _SLICE:
-            self.asked.append("find API server")
-            return 200, {
-                "metadata": {"name": "kubernetes"},
-                "addressType": "IPv4",
-                "endpoints": [{"addresses": ["127.0.0.1"]}],
-                "ports": [{"port": self.port}],
-            }
-        found = self.daemon_sets.get(path.rpartition("/")[2])
-        if found is None:
-            return 404, {"kind": "Status", "code": 404}
-        status = found["status"]
-        if not self.stuck and status.setdefault("observedGeneration", 0) == 1:
-            status["numberReady"] = min(status["numberReady"] + 1, self.nodes)
-        status["observedGeneration"] = 1
-        return 200, found
-
-    def delete(self, path: str, body: Object) -> tuple[int, Object]:
-        """DELETE; the pods go at once."""
-        name = path.partition("?")[0].rpartition("/")[2]
-        if self.daemon_sets.pop(name, None) is None:
-            return 404, {"kind": "Status", "code": 404}
-        policy = body.get("propagationPolicy") or path.partition("propagationPolicy=")[2]
-        self.asked.append(f"delete {name} {policy}")
-        return 200, {"kind": "Status", "status": "Success"}
-
-    def create(self, path: str, body: Object) -> tuple[int, Object]:
-        """POST; the controller has not looked at it yet."""
-        assert path.partition("?")[0] == _FOLDER, path
-        self.add(body)
-        self.asked.append(f"create {body['metadata']['name']}")
-        return 201, body
+    def answer(self, method: str, path: str, body: Object) -> tuple[int, Object]:
+        """Answer one request."""
+        if self.denied or self.answers:
+            status = self.denied or self.answers.pop(0)
+            return status, {"kind": "Status", "code": status, "status": "Failure"}
+        where, query = urlsplit(path).path, parse_qs(urlsplit(path).query)
+        match method:
+            case "GET":
+                return self._read(where, query)
+            case "DELETE":
+                return self._delete(where.rpartition("/")[2], query.get("propagationPolicy", [""])[0])
+            case "POST":
+                assert where == _DAEMON_SETS, where
+                self.add(body)
+                self.asked.append(f"create {body['metadata']['name']}")
+                return 201, body
+            case _:
+                (reference,) = body["metadata"]["ownerReferences"]
+                self.owners[where.split("/")[-2]] = (reference["kind"], reference["uid"])
+                role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "x"}
+                return 200, {"metadata": {"name": where.rpartition("/")[2]}, "roleRef": role}
 
     def add(self, manifest: Object) -> None:
         """Hold a DaemonSet as if it had just been made."""
         manifest["metadata"]["generation"] = 1
-        manifest["status"] = {
-            "desiredNumberScheduled": self.nodes,
-            "currentNumberScheduled": 0,
-            "numberMisscheduled": 0,
-            "numberReady": 0,
-        }
+        manifest["status"] = {"desiredNumberScheduled": 0, "currentNumberScheduled": 0}
+        manifest["status"] |= {"numberMisscheduled": 0, "numberReady": 0}
         self.daemon_sets[manifest["metadata"]["name"]] = manifest
+
+    def _read(self, where: str, query: dict[str, list[str]]) -> tuple[int, Object]:
+        if where == _SLICE:
+            self.asked.append("find API server")
+            endpoints = [{"addresses": ["127.0.0.1"]}]
+            return 200, {"addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": self.port}]}
+        if where == _PODS:
+            return 200, {"items": self._pods(query["labelSelector"][0])}
+        assert where.startswith(_DAEMON_SETS), where
+        found = self.daemon_sets.get(where.rpartition("/")[2])
+        if found is None:
+            return 404, _GONE
+        if "observedGeneration" in found["status"]:
+            found["status"]["desiredNumberScheduled"] = len(self.nodes)
+        found["status"]["observedGeneration"] = 1
+        return 200, found
+
+    def _delete(self, name: str, policy: str) -> tuple[int, Object]:
+        """Delete a DaemonSet; its pods go at once, but for those on dead nodes."""
+        if self.daemon_sets.pop(name, None) is None:
+            return 404, _GONE
+        self.asked.append(f"delete {name} {policy}")
+        return 200, {"kind": "Status", "status": "Success"}
+
+    def _pods(self, selector: str) -> list[Object]:
+        if "component=agent" in selector:
+            exists = any(not name.endswith("-cleanup") for name in self.daemon_sets)
+            return [_pod(node, {}) for node, state in self.nodes.items() if exists or state == "dead"]
+        assert "component=cleanup" in selector, selector
+        if not any(name.endswith("-cleanup") for name in self.daemon_sets):
+            return []
+        self._looks += 1
+        return [_pod(node, self._status(state)) for node, state in self.nodes.items()]
+
+    def _status(self, state: Node) -> Object:
+        if state == "dead":
+            return {"phase": "Pending"}
+        status: Object = {"startTime": "2026-01-01T00:00:00Z", "conditions": [{"type": "Ready", "status": "False"}]}
+        if state == "clean" and self._looks > 1:
+            status["conditions"][0]["status"] = "True"
+        elif state == "failing":
+            ended = {"exitCode": 1, "message": "error: chain KUBE-SERVICES: busy\n"}
+            waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
+            status["initContainerStatuses"] = [_container(waiting=waiting) | {"lastState": {"terminated": ended}}]
+        elif state == "unpullable":
+            waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+            status["initContainerStatuses"] = [_container(waiting=waiting)]
+        return status
+
+
+def _container(**state: Object) -> Object:
+    return {
+        "name": "cleanup",
+        "image": "x",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 1,
+        "state": state,
+        "lastState": {},
+    }
+
+
+def _pod(node: str, status: Object) -> Object:
+    """A pod of a DaemonSet, which is bound to its node by affinity before it is scheduled."""
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    spec = {"containers": [{"name": "x"}], "affinity": {"nodeAffinity": required}}
+    return {"metadata": {"name": f"pod-{node}"}, "spec": spec, "status": status}

@@ -130,7 +130,7 @@ def configuration(manifests: list[Manifest]) -> str:
     (text,) = [
         m["data"]["configuration.yaml"]
         for m in manifests
-        if m["kind"] == "ConfigMap" and "configuration.yaml" in m["data"]
+        if m["kind"] == "ConfigMap" and list(m["data"]) == ["configuration.yaml"]
     ]
     return str(text)
 

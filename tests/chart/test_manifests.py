@@ -167,14 +167,7 @@ def test_the_roles_of_the_cleanup_are_exactly_what_the_documentation_lists() -> 
     assert {p for role in roles for p in _granted(role)} == set(_documented("## Uninstalling"))
     for manifest in manifests:
         if manifest["kind"] in {"Role", "RoleBinding"}:
-            assert manifest["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
-            assert "hook-succeeded" in manifest["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
-
-
-def test_a_known_api_server_saves_the_cleanup_a_role() -> None:
-    """It need not be looked for in another namespace."""
-    namespaces = {m["metadata"]["namespace"] for m in render({"apiServer": {"host": "x"}}) if m["kind"] == "Role"}
-    assert namespaces == {"kube-system"}
+            assert manifest["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
 
 
 def _granted(role: Manifest) -> Iterator[Permission]:
@@ -270,16 +263,17 @@ def test_migration_concerns_labelled_nodes_alone() -> None:
 
 @ROWS
 def test_the_api_server_is_asked_where_the_values_say(values: Values) -> None:
-    """By the agent, and by the Job of the cleanup, which looks for it otherwise."""
+    """By the agent; the Job of the cleanup tries the cluster IP first, since this address may be wrong."""
     manifests = render(values)
     host = values.get("apiServer", {}).get("host")
     for manifest in manifests:
         if manifest["kind"] in {"DaemonSet", "Job"}:
             container = pod_of(manifest)["containers"][0]
             environment = {e["name"]: e.get("value") for e in container.get("env", [])}
-            assert environment.get("KUBERNETES_SERVICE_HOST") == host
-            if manifest["kind"] == "Job":
-                assert ("--find-api-server" in container["command"]) is (host is None)
+            is_job = manifest["kind"] == "Job"
+            assert environment.get("KUBERNETES_SERVICE_HOST") == (None if is_job else host)
+            if is_job:
+                assert any(w.startswith("--api-server=") for w in container["command"]) is (host is not None)
 
 
 @ROWS

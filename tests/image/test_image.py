@@ -109,7 +109,7 @@ def test_the_hook_of_the_chart_runs_in_it(folder: Path, started_with: dict[str, 
     program = (ROOT / "charts/ipvsagent/files/cleanup.py").read_text(encoding="utf-8")
     done = _run(folder, started_with, "python3", "-c", program, "--help")
     assert done.returncode == 0, done.stderr
-    assert "--find-api-server" in done.stdout
+    assert "--api-server" in done.stdout
 
 
 @pytest.mark.parametrize("program", ["gcc", "pip", "pip3", "make", "git", "curl"])

@@ -135,9 +135,6 @@ capabilities:
 {{- end }}
 
 {{- define "ipvsagent.agentVolumes" -}}
-- name: configuration
-  configMap:
-    name: {{ include "ipvsagent.fullname" . }}
 - name: modules
   hostPath:
     path: {{ .Values.modules.hostPath }}
@@ -179,86 +176,18 @@ capabilities:
                 fieldPath: metadata.namespace
 {{- end }}
 
+{{/*
+Hooks after the release is deleted: Helm forgets the release even if they fail. What the Job needs stays until the Job
+is deleted, which owns it; Helm would delete it while the Job still runs, if Helm's time is up.
+*/}}
 {{- define "ipvsagent.hookAnnotations" -}}
-helm.sh/hook: pre-delete
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+helm.sh/hook: post-delete
+helm.sh/hook-delete-policy: before-hook-creation
 {{- end }}
 
-{{/* Runs `ipvsagent cleanup` on the nodes where the agent ran; a pod is ready when its node is clean. */}}
-{{- define "ipvsagent.cleanupDaemonSet" -}}
-{{- $name := printf "%s-cleanup" (include "ipvsagent.fullname" .) -}}
-apiVersion: apps/v1
-kind: DaemonSet
-metadata:
-  name: {{ $name }}
-  namespace: {{ .Release.Namespace }}
-  labels:
-    {{- include "ipvsagent.labels" . | nindent 4 }}
-    app.kubernetes.io/component: cleanup
-spec:
-  selector:
-    matchLabels:
-      app.kubernetes.io/name: {{ include "ipvsagent.name" . }}
-      app.kubernetes.io/instance: {{ .Release.Name }}
-      app.kubernetes.io/component: cleanup
-  template:
-    metadata:
-      labels:
-        {{- include "ipvsagent.labels" . | nindent 8 }}
-        app.kubernetes.io/component: cleanup
-    spec:
-      hostNetwork: true
-      dnsPolicy: Default
-      priorityClassName: {{ .Values.priorityClassName }}
-      automountServiceAccountToken: false
-      enableServiceLinks: false
-      terminationGracePeriodSeconds: 0
-      securityContext:
-        seccompProfile:
-          type: RuntimeDefault
-      {{- with .Values.imagePullSecrets }}
-      imagePullSecrets:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      nodeSelector:
-        {{- include "ipvsagent.nodeSelector" . | nindent 8 }}
-      {{- with .Values.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      tolerations:
-        {{- toYaml .Values.tolerations | nindent 8 }}
-      initContainers:
-        - name: cleanup
-          image: {{ include "ipvsagent.image" . }}
-          imagePullPolicy: {{ .Values.image.pullPolicy }}
-          command: [ipvsagent, cleanup, --config=/etc/ipvsagent/configuration.yaml]
-          {{- if .Values.sysctls.mount }}
-          env:
-            - name: IPVSAGENT_NETWORK_SETTINGS
-              value: /host/proc/sys/net
-          {{- end }}
-          resources:
-            {{- toYaml .Values.resources | nindent 12 }}
-          securityContext:
-            {{- include "ipvsagent.securityContext" . | nindent 12 }}
-          volumeMounts:
-            {{- include "ipvsagent.agentVolumeMounts" . | nindent 12 }}
-      containers:
-        - name: done
-          image: {{ include "ipvsagent.image" . }}
-          imagePullPolicy: {{ .Values.image.pullPolicy }}
-          command: [sleep, infinity]
-          resources:
-            requests:
-              cpu: 1m
-              memory: 4Mi
-            limits:
-              memory: 16Mi
-          securityContext:
-            {{- include "ipvsagent.noPrivileges" . | nindent 12 }}
-      volumes:
-        {{- include "ipvsagent.agentVolumes" . | nindent 8 }}
+{{- define "ipvsagent.briefHookAnnotations" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{- define "ipvsagent.noPrivileges" -}}

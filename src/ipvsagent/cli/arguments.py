@@ -109,6 +109,9 @@ def _add_cleanup(
     )
     cleanup.add_argument("--dry-run", action="store_true", help="print what would be removed; change nothing")
     cleanup.add_argument(
+        "--if-agent-ran", action="store_true", help="do nothing on a node where this agent has never written its sets"
+    )
+    cleanup.add_argument(
         "--all", action="store_true", dest="all_virtual_servers", help="also remove virtual servers of other programs"
     )
     _add_config(cleanup)
