@@ -29,7 +29,6 @@ from ipvsagent.model.address import Family
 from ipvsagent.model.events import Event, Stop
 from ipvsagent.model.objects import Announced, NodeNotice, ObjectKey
 from ipvsagent.planner.plan import plan_rule_sets
-from ipvsagent.planner.sets import NOTES
 from ipvsagent.reconciler.cleanup import Cleanup
 from ipvsagent.reconciler.loop import Listeners, Reconciler
 from ipvsagent.reconciler.mailbox import ConfigurationRefused, Mailbox, Reconfigure
@@ -275,17 +274,7 @@ class Agent:
         self._mailbox.put(ConfigurationRefused(reason))
 
 
-def agent_ran() -> bool:
-    """Whether this agent has written its sets on this node: kube-proxy has no set of these names (DEV-83).
-
-    Raises:
-        NodeUnusable: the process lacks a capability.
-    """
-    require_net_admin()
-    return any(found.name in NOTES for found in IpSetDriver().list_sets())
-
-
-def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:
+def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool, if_agent_ran: bool = False) -> Cleanup:
     """Remove our state from this node, in whichever iptables variant it stands.
 
     Raises:
@@ -302,5 +291,6 @@ def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) 
         all_virtual_servers=all_virtual_servers,
         dry_run=dry_run,
     )
-    cleanup.run()
+    if not if_agent_ran or cleanup.agent_ran():
+        cleanup.run()
     return cleanup

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -302,3 +304,17 @@ def test_memory_is_what_was_measured_and_more() -> None:
     assert 4 * largest["programmed_mebibytes"] < limit
     page = (ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
     assert f"The chart requests {request} MiB and limits memory to {limit} MiB." in page
+
+
+def test_the_init_container_tries_every_module_and_creates_no_interface(tmp_path: Path) -> None:
+    """The module `dummy` would create `dummy0`; a module that is missing does not stop the others."""
+    (container,) = pod_of(only(render({}), "DaemonSet"))["initContainers"]
+    program = tmp_path / "modprobe"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/loaded\nexit 1\n', encoding="ascii")
+    program.chmod(0o755)
+    done = subprocess.run(container["command"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert done.returncode == 0
+    lines = (tmp_path / "loaded").read_text(encoding="ascii").splitlines()
+    assert lines[:2] == ["-- ip_vs", "-- ip_vs_dh"]
+    assert lines[-1] == "-- dummy numdummies=0"
+    assert len(lines) == 20

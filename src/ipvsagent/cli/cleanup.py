@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ipvsagent.agent import agent_ran, clean_node
+from ipvsagent.agent import clean_node
 from ipvsagent.cli.settings import load_settings
 
 
 def run(options: argparse.Namespace) -> int:
     """Remove the agent's state, or print what would be removed; return 1 if something could not be removed."""
     settings = load_settings(options.config)
-    if options.if_agent_ran and not agent_ran():
-        print("nothing to remove: this agent has not written anything on this node")
-        return 0
-    result = clean_node(settings, all_virtual_servers=options.all_virtual_servers, dry_run=options.dry_run)
+    result = clean_node(
+        settings,
+        all_virtual_servers=options.all_virtual_servers,
+        dry_run=options.dry_run,
+        if_agent_ran=options.if_agent_ran,
+    )
     verb = "would remove" if options.dry_run else "removed"
     failed = set(result.failed)
     for line in result.found:

@@ -7,7 +7,6 @@ are not asked.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.kernel.netlink.addresses import AddressDriver
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
+from ipvsagent.kernel.netlink.nftables_tables import nftables_tables
 from ipvsagent.model.address import Family
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adoption import list_entries, read_kernel
@@ -127,11 +127,7 @@ class _Reader:
     def _read_nft_tables(self) -> None:
         if not self._modules.is_loaded("nf_tables"):
             return
-        program = shutil.which("nft")
-        if program is None:
-            raise ToolMissing("list nftables tables", "nftables", detail="`nft` is not installed")
-        lines = run([program, "list", "tables"], operation="list nftables tables with").splitlines()
-        self._fields["nft_tables"] = tuple(line.removeprefix("table ").strip() for line in lines)
+        self._fields["nft_tables"] = nftables_tables()
 
     def _read_links(self) -> None:
         driver = AddressDriver()

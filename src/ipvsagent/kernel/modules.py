@@ -15,6 +15,7 @@ _SCHEDULER_MODULE = re.compile(r"(?:^|/)ip_vs_([a-z]+)\.ko")
 _LOADED_SCHEDULER = re.compile(r"^ip_vs_([a-z]+) ", re.MULTILINE)
 _SCHEDULER_FUNCTION = re.compile(r" ip_vs_([a-z]+)_schedule$")  # built in: a module's name would follow in brackets
 _UNKNOWN_MODULE = re.compile(r"[Mm]odule \S+ not found")  # kmod's words, and busybox's
+_PARAMETERS = {"dummy": ("numdummies=0",)}  # without it, the module creates the interface dummy0
 _NO_SCHEDULERS = {"ftp"}  # a protocol helper; the persistence engine ip_vs_pe_sip does not fit the pattern
 
 
@@ -49,7 +50,7 @@ class ModuleDriver:
         program = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:{self._program_folders}")
         if program is None:
             raise ToolMissing("load module", name, detail="`modprobe` is not installed (package `kmod`)")
-        words = [program, "--", name]
+        words = [program, "--", name, *_PARAMETERS.get(name, ())]
         try:
             done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         except OSError as error:

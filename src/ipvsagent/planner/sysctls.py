@@ -12,7 +12,9 @@ from ipvsagent.model.state import IpvsTimeouts
 MAX_CONNTRACK = 1048576  # CFG-41
 IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
 
+_TABLE_SIZE = "nf_conntrack_max"
 _HASH_SIZE = "nf_conntrack_buckets"  # the sysctl of /sys/module/nf_conntrack/parameters/hashsize
+_SIZES = {_TABLE_SIZE, _HASH_SIZE}  # larger ones are left alone (DEV-84)
 
 
 class Sysctl(Struct, frozen=True):
@@ -98,7 +100,7 @@ def _conntrack_limits(settings: Settings, cpus: int) -> list[Sysctl]:
     if limits.max_per_core:
         scaled = limits.max_per_core * cpus
         most = MAX_CONNTRACK if scaled > MAX_CONNTRACK else max(scaled, limits.min)
-        values += [("nf_conntrack_max", most)]
+        values += [(_TABLE_SIZE, most)]
         values += [(_HASH_SIZE, most // 4)]  # SYS-09
     values += [
         ("nf_conntrack_tcp_timeout_established", limits.tcp_established_seconds),
@@ -108,7 +110,7 @@ def _conntrack_limits(settings: Settings, cpus: int) -> list[Sysctl]:
         ("nf_conntrack_tcp_be_liberal", int(limits.tcp_be_liberal)),
     ]
     return [
-        Sysctl(f"net/netfilter/{name}", value, required=False, at_least=name == _HASH_SIZE)
+        Sysctl(f"net/netfilter/{name}", value, required=False, at_least=name in _SIZES)
         for name, value in values
         if value
     ]

@@ -15,7 +15,7 @@ from ipvsagent.model.address import Family, Network
 from ipvsagent.model.ops import RemoveAddress, RemoveVirtualServer
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE
-from ipvsagent.planner.sets import set_specs
+from ipvsagent.planner.sets import NOTES, set_specs
 from ipvsagent.reconciler.adoption import read_kernel
 from ipvsagent.reconciler.ledger.ledger import Ledger
 from ipvsagent.transient_errors import retry_transient
@@ -59,6 +59,10 @@ class Cleanup:
         self._dry_run = dry_run
         self.found: list[str] = []
         self.failed: list[str] = []
+
+    def agent_ran(self) -> bool:
+        """Return whether this agent has written its sets on this node; kube-proxy has none of these names (DEV-83)."""
+        return any(found.name in NOTES for found in self._ip_sets.list_sets())
 
     def run(self) -> None:
         """Remove everything of ours; what fails is noted in `failed` and does not stop the rest (DEV-30)."""

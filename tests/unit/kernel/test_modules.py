@@ -83,6 +83,13 @@ def test_what_is_not_loaded_goes_through_modprobe(machine: Path, name: str) -> N
     assert (machine / "started").read_text(encoding="ascii") == f"-- {name}\n"
 
 
+def test_the_module_of_dummy_interfaces_creates_none(machine: Path) -> None:
+    """Its default is to create `dummy0`."""
+    _install_modprobe(machine / "programs", f'echo "$@" > {machine}/started')
+    _driver(machine).load("dummy")
+    assert (machine / "started").read_text() == "-- dummy numdummies=0\n"
+
+
 def test_modprobe_is_found_outside_the_path(machine: Path) -> None:
     """A service's PATH often lacks the folders of the administrator's programs."""
     _install_modprobe(machine / "sbin", f": > {machine}/started")

@@ -73,12 +73,18 @@ def test_the_table_of_connections_grows_with_the_cpus(
 
 @pytest.mark.parametrize(("present", "right"), [("32767", False), ("32768", True), ("65536", True)])
 def test_the_hash_table_of_connections_has_a_bucket_for_four_at_least(present: str, right: bool) -> None:
-    """SYS-09, SYS-14: a larger one is left alone; the size of the table itself is set exactly."""
+    """SYS-09, SYS-14: a larger one is left alone."""
     planned = {s.key: s for s in plan_sysctls(Settings(), kernel_release="6.1.0", cpus=1)}
     most, buckets = planned["net/netfilter/nf_conntrack_max"], planned["net/netfilter/nf_conntrack_buckets"]
     assert (most.value, buckets.value) == (131072, 32768)
     assert buckets.is_met_by(present) is right
-    assert not most.is_met_by("131073")
+
+
+@pytest.mark.parametrize(("present", "right"), [("65536", False), ("131072", True), ("131073", True), ("x", False)])
+def test_the_table_of_connections_is_never_made_smaller(present: str, right: bool) -> None:
+    """DEV-84: an administrator or the kernel of a large machine had a reason for a larger one."""
+    planned = {s.key: s for s in plan_sysctls(Settings(), kernel_release="6.1.0", cpus=1)}
+    assert planned["net/netfilter/nf_conntrack_max"].is_met_by(present) is right
 
 
 @pytest.mark.parametrize(("wanted", "served", "expected"), [(True, True, ["1"]), (True, False, []), (False, True, [])])

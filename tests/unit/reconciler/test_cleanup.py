@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ipvsagent.config.types import Settings
+from ipvsagent.kernel.api import Drivers
+from ipvsagent.kernel.fake.kernel import FakeKernel
 from ipvsagent.model.address import Family
 from ipvsagent.planner.rules import plan_rules
+from ipvsagent.planner.sets import set_specs
 from ipvsagent.reconciler.cleanup import Cleanup
 from support.builders import endpoint_slice, port, service
 from support.fake_node import FakeNode
@@ -36,3 +39,29 @@ def test_cleanup_is_complete_also_without_ipvs_and_leaves_kernel_settings(*, ipv
     ]
     assert bool(drivers.ipvs.list_keys()) is not ipvs_is_loaded
     assert dict(node.kernel.sysctls.values) == settings_before
+
+
+def test_the_sets_of_kube_proxy_alone_do_not_mean_that_the_agent_ran() -> None:
+    """DEV-83: so an installation that never worked removes nothing of kube-proxy's state."""
+    kernel = FakeKernel()
+    kube_proxy = [spec for spec in set_specs(Family.IPV4) if spec.name.startswith("KUBE-")]
+    assert len(kube_proxy) > 10
+    for spec in kube_proxy:
+        kernel.ip_sets.create(spec)
+    assert not _cleanup(kernel.drivers()).agent_ran()
+
+
+def test_the_agent_ran_where_its_own_sets_are() -> None:
+    """DEV-83: from its first pass until the node is clean."""
+    node = FakeNode()
+    node.hear_all([service()], [endpoint_slice("10.244.0.11")])
+    cleanup = _cleanup(node.kernel.drivers())
+    assert cleanup.agent_ran()
+    cleanup.run()
+    assert not cleanup.agent_ran()
+
+
+def _cleanup(drivers: Drivers) -> Cleanup:
+    rule_sets = {family: plan_rules(Settings(), family, None) for family in Family}
+    rules = list(drivers.rules.values())
+    return Cleanup(drivers.ipvs, drivers.addresses, drivers.ip_sets, rules=rules, rule_sets=rule_sets)
