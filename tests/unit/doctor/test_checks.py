@@ -127,6 +127,7 @@ BAD = (
     ),
     case("processes-visible", WARN, "not visible", "hostPID: true", host_processes_visible=False),
     case("kube-proxy", FAIL, "kube-proxy runs (pid 7)", "delete daemonset", **running("/usr/bin/kube-proxy", "--v=2")),
+    case("kube-proxy", FAIL, "kube-proxy runs (pid 7)", "stops it on all nodes", **running("/usr/bin/kube-proxy")),
     case("kube-proxy", WARN, "k3s (pid 7) has a kube-proxy inside", "disable-kube-proxy", **running("/bin/k3s server")),
     case(
         "ipvs-owner",

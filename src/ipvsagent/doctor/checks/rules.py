@@ -71,8 +71,9 @@ def kube_proxy(node: NodeSnapshot) -> Iterator[Trouble]:
     for process in node.running("kube-proxy"):
         yield fail(
             f"kube-proxy runs (pid {process.pid}) and undoes what the agent does",
-            "remove it: `kubectl -n kube-system delete daemonset kube-proxy` (kubeadm: "
-            "`kubeadm init --skip-phases=addon/kube-proxy` for new clusters); connections stay open meanwhile",
+            "keep it away from the agent's nodes with an affinity in its DaemonSet, as the migration guide shows. Only when "
+            "no node needs it: `kubectl -n kube-system delete daemonset kube-proxy`, which stops it on all nodes (new "
+            "clusters: `kubeadm init --skip-phases=addon/kube-proxy`). Connections stay open meanwhile",
         )
     for process in node.running("k3s", "rke2"):
         words = " ".join(process.words)
