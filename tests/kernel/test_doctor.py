@@ -228,7 +228,7 @@ def test_a_scheduler_that_a_service_asks_for_and_this_kernel_lacks_is_found(
     found = diagnose(node, root, access=kubeconfig(root / "kubeconfig", api.url))
     (finding,) = troubles(found, "service-schedulers")
     assert finding.level is Level.WARN
-    assert "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: " in finding.what
+    assert "scheduler `nq` is not known to this kernel; Services that request it get `rr`: " in finding.what
     assert "asking" in finding.what
     assert "wlc" in finding.remedy
 
