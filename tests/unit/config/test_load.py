@@ -194,7 +194,7 @@ bindAddress: node-1
         ("ipvs: {udpTimeout: 1e9s}", "ipvs.udpTimeout: must be a duration such as `1m30s` or `0s`, not `1e9s`"),
         (
             "ipvs: {udpTimeout: 9999999999s}",
-            "ipvs.udpTimeout: `9999999999s` is longer than 2147483647s, which is all that the kernel takes",
+            "ipvs.udpTimeout: `9999999999s` is longer than 2147483647s, the kernel's maximum",
         ),
         ("ipvs: {minSyncPeriod: 1m}", "ipvs.minSyncPeriod: 60s is longer than syncPeriod (30s)"),
         ("ipvs: {excludeCIDRs: 10.0.0.0/8}", "ipvs.excludeCIDRs: must be a list of strings, not `10.0.0.0/8`"),
@@ -278,8 +278,8 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
     """CFG-01."""
     text = THEIRS.replace("mode: ipvs", f"mode: {mode}")
     assert problems(text) == [
-        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
-        "takes the node's Services over from kube-proxy with connections open"
+        f"mode: {shown} is not supported: this agent serves Services only through IPVS; allowed: ipvs, which "
+        "takes over the node's Services from kube-proxy and keeps connections open"
     ]
 
 
@@ -289,7 +289,7 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ("- 1", "the file: must be a mapping, not a list"),
         (
             "--proxy-mode=ipvs --ipvs-scheduler=wlc",
-            "the file: holds flags of kube-proxy; `ipvsagent config convert` makes a configuration of them",
+            "the file: holds flags of kube-proxy; `ipvsagent config convert` converts them to a configuration",
         ),
         (
             "apiVersion: v1\nkind: Service\n",
@@ -298,9 +298,9 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ),
         (
             "mode: ipvs\n",
-            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy's, add "
+            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy, add "
             "`apiVersion: kubeproxy.config.k8s.io/v1alpha1` and `kind: KubeProxyConfiguration`; if they are values of "
-            "the EKS add-on kube-proxy, give the ConfigMap: "
+            "the EKS add-on kube-proxy, pass the ConfigMap: "
             "`kubectl -n kube-system get configmap kube-proxy-config -o yaml`; "
             "allowed: AgentConfiguration of ipvsagent.io/v1alpha1, "
             "KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
