@@ -448,7 +448,7 @@ def test_other_credentials_count_more_than_a_plugin(
 
 
 WRONG_ANSWERS = [
-    ("", "printed something else than an ExecCredential in JSON"),
+    ("", "did not print an ExecCredential in JSON"),
     ("{}", "did not print an ExecCredential of apiVersion client.authentication.k8s.io/v1"),
     ('{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1beta1"}', "did not print an ExecCred"),
     ('{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1"}', "neither a token nor a client"),

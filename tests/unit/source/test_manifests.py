@@ -212,7 +212,7 @@ def test_first_file_by_path_wins_and_the_other_takes_over(following: Following) 
     second = following.write("b.yaml", service("web", "10.96.0.2"))
     (event,) = following.look()
     assert isinstance(event, Changed)
-    assert [str(p) for p in event.problems] == [f"Service shop/web: stands in {first}, which counts, and in {second}"]
+    assert [str(p) for p in event.problems] == [f"Service shop/web: is in {first}, which counts, and also in {second}"]
     assert addresses([event]) == {"web": "10.96.0.1"}
     first.unlink()
     (event,) = following.look(times=2)
@@ -226,7 +226,7 @@ def test_object_twice_in_one_file_is_reported_and_the_first_counts(following: Fo
     following.look()
     path = following.write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("web", "10.96.0.2"))
     problem, changed = following.look()
-    assert reasons([problem]) == [f"file {path}: holds Service shop/web twice; the first one counts"]
+    assert reasons([problem]) == [f"file {path}: contains Service shop/web twice; the first one counts"]
     assert addresses([changed]) == {"web": "10.96.0.1"}
 
 
@@ -272,13 +272,13 @@ def test_kind_of_another_api_is_passed_over(following: Following, api_version: s
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("just text\n", "holds something that is no Kubernetes object; it is ignored"),
-        ("metadata: {name: x}\n", "holds something that is no Kubernetes object; it is ignored"),
+        ("just text\n", "contains something that is not a Kubernetes object; it is ignored"),
+        ("metadata: {name: x}\n", "contains something that is not a Kubernetes object; it is ignored"),
         (b"a: \xff\n", "does not parse: 'utf-8' codec can't decode byte 0xff in position 3: invalid start byte"),
         ("[" * 200_000, "does not parse: line 1: is nested more than 100 levels deep"),
         (
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\n",
-            "holds EndpointSlice of apiVersion `discovery.k8s.io/v1beta1`, which is not read; "
+            "contains EndpointSlice of apiVersion `discovery.k8s.io/v1beta1`, which is not read; "
             "allowed: discovery.k8s.io/v1",
         ),
         (
@@ -382,7 +382,7 @@ def test_files_and_folders_are_read_once_in_the_order_given(following: Following
     objects, problems = read_objects([b, tmp_path, b])
     found = {o.key.name: str(o.cluster_ips[0]) for o in objects if isinstance(o, Service)}
     assert found == {"web": "10.96.0.2", "db": "10.96.0.9"}
-    assert [str(p) for p in problems] == [f"Service shop/web: stands in {b}, which counts, and in {a}"]
+    assert [str(p) for p in problems] == [f"Service shop/web: is in {b}, which counts, and also in {a}"]
 
 
 def test_reading_reports_bad_files_and_objects_and_goes_on(following: Following, tmp_path: Path) -> None:
