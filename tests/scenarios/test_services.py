@@ -155,7 +155,7 @@ def test_external_ip_that_is_a_node_address_is_served_but_not_bound() -> None:
     [
         ("192.168.60.3", "is an address of another node"),
         ("192.168.60.4", "is an address of the API server"),
-        ("10.244.7.7", "lies in the cluster CIDR 10.244.0.0/16"),
+        ("10.244.7.7", "is in the cluster CIDR 10.244.0.0/16"),
     ],
 )
 @pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
@@ -198,7 +198,7 @@ def test_in_a_flat_network_an_address_in_the_cluster_cidr_is_served_and_reported
         ("AddressRefused", "10.0.0.2 is an address of the API server; it is not served here"),
         (
             "DoubtfulAddress",
-            "10.1.2.3 lies in the cluster CIDR 10.0.0.0/8, which holds nodes too, so it may be a pod's or nobody's;"
+            "10.1.2.3 is in the cluster CIDR 10.0.0.0/8, which also contains nodes; it may belong to a pod;"
             " it is served",
         ),
     ]
@@ -270,7 +270,7 @@ def test_a_range_that_holds_the_loopback_placeholder_lets_no_node_in_that_has_no
     ("address", "words"),
     [
         ("10.96.0.53", "is the cluster IP of the API server or the cluster DNS"),
-        ("10.96.7.7", "lies in the Service CIDR 10.96.0.0/16"),
+        ("10.96.7.7", "is in the Service CIDR 10.96.0.0/16"),
     ],
 )
 @pytest.mark.parametrize("field", ["spec.externalIPs", "status.loadBalancer.ingress"])
@@ -307,7 +307,7 @@ def test_external_addresses_can_be_limited_to_ranges_each_kind_to_its_own() -> N
         "203.0.113.6:80/TCP",
         "[fd00:96::10]:80/TCP",
     ]
-    words = "lies in none of the ranges allowed"
+    words = "is in none of the allowed ranges"
     assert problems(state) == [
         f"Service shop/web: spec.externalIPs 192.168.60.1 {words}: 198.51.100.0/24; it is not served here",
         f"Service shop/web: spec.externalIPs 2001:db8::7 {words}: 198.51.100.0/24; it is not served here",
@@ -412,7 +412,7 @@ def test_of_two_services_on_one_address_and_port_the_older_one_wins() -> None:
     assert entries(state, "KUBE-EXTERNAL-IP-LOCAL") == []
     assert problems(state) == [
         "Service shop/new: 198.51.100.7:80/TCP belongs to Service shop/old, which has precedence; "
-        "it moves here when that one leaves"
+        "it moves here when that one is removed"
     ]
 
 
