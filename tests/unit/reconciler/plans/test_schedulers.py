@@ -110,7 +110,7 @@ def test_a_scheduler_that_the_kernel_lacks_costs_its_service_nothing_but_the_wis
     assert [p.name for p in node.status().problems] == ["shop/web"]
     node.hear(Changed(asking("nq", "shop/other", "10.96.0.11")))
     assert [p.name for p in node.status().problems] == ["shop/other", "shop/web"]
-    assert len([line for line in node.log.lines if "scheduler that a Service asks for is unavailable" in line]) == 1
+    assert len([line for line in node.log.lines if "scheduler requested by a Service is unavailable" in line]) == 1
 
 
 def test_what_an_operator_must_see_is_told_once_as_an_event_of_the_object() -> None:
