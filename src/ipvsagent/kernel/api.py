@@ -1,4 +1,4 @@
-"""The kernel as the reconciler sees it: one protocol a kernel table, real and fake side by side.
+"""The kernel as the reconciler sees it: one protocol for each kernel table, for the real and the fake kernel.
 
 Common rules:
 
@@ -6,8 +6,8 @@ Common rules:
 - ``apply`` sends a batch of operations. It returns one item for each operation (for `AddRealServers`, one for each real
   server), in order: None if the kernel acknowledged it, else the error. After a failed operation the next ones are
   still sent. An operation without an answer gets `AcknowledgementsLost`: the kernel may or may not have applied it.
-- ``list`` methods return complete answers or raise (`DumpInterrupted` where the table changed meanwhile).
-- A driver object belongs to one thread and to the network namespace of the thread that made it.
+- ``list`` methods return complete answers or raise (`DumpInterrupted` if the table changed meanwhile).
+- A driver object belongs to one thread and to the network namespace of the thread that created it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Ipvs(Protocol):
         """The keys of all virtual servers by address."""
 
     def count_virtual_servers(self) -> int:
-        """The number of IPv4 virtual servers, those by firewall mark included, at a cost of O(1).
+        """The number of IPv4 virtual servers, including those by firewall mark, in O(1).
 
-        The kernel keeps no count of IPv6 ones.
+        The kernel does not count IPv6 virtual servers.
         """
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
@@ -136,7 +136,7 @@ class IpSets(Protocol):
     def apply(self, operations: Sequence[EntryOperation]) -> Results:
         """Add and remove entries, many in one message.
 
-        It is no error to add an entry that exists or to remove one that does not (so the kernel answers without
+        Adding an entry that exists, or removing one that does not, is not an error (as in the kernel without
         NLM_F_EXCL). A missing set is `NotFound`; a full one is `SetFull`.
         """
 
@@ -169,7 +169,7 @@ class Rules(Protocol):
         """Chains and jumps of this rule set that exist now, one line each, such as ``nat KUBE-SERVICES``."""
 
     def remove(self, rules: RuleSet) -> None:
-        """Remove the jumps and chains named in this rule set, whatever the chains hold; skip missing ones."""
+        """Remove the jumps and chains named in this rule set, whatever the chains contain; skip missing ones."""
 
 
 class Sysctls(Protocol):

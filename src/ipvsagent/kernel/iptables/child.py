@@ -4,8 +4,8 @@
 commit for each table, and exits with status 0, or with 1 and the reason on standard error. Its parent holds the xtables
 lock. The module imports little else of the package, so that the process starts quickly.
 
-A plain import of python-iptables starts ldconfig four times, and a compiler. `import_iptc` prevents this: it tells the
-library beforehand where its shared libraries and their extensions are.
+A plain import of python-iptables starts ldconfig four times, and a compiler. `import_iptc` prevents this: it
+passes the paths of its shared libraries and their extensions to the library.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Request(Struct, frozen=True):
 
 
 def main() -> None:
-    """Carry out the request on standard input.
+    """Apply the request on standard input.
 
     Any exception (the library raises its own errors, ValueError, AttributeError and plain Exception) ends the process
     with status 1, and `_report` prints the reason.

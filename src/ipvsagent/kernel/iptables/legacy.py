@@ -146,7 +146,7 @@ class LegacyRules:
                 kept += [f"{table.table} {chain}" for chain in needed]
             self._write(changes)
         if kept:
-            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours lead there")
+            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours jump to it")
 
     def _in_use(self, rules: RuleSet) -> bool:
         return any(t.table in tables_in_use(self._family) for t in rules.tables)

@@ -1,4 +1,4 @@
-"""Finding and running the iptables programs, and the meaning of their failures."""
+"""Find and run the iptables programs, and interpret their failures."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
 
 
 def _first_line(stderr: str) -> str:
-    """The first line that is not empty, without the program's name and version."""
+    """Return the first line that is not empty, without the program's name and version."""
     lines = (_PROGRAM_PREFIX.sub("", line.strip()) for line in stderr.splitlines())
     return next(filter(None, lines), "")
 
 
 def _version_text(path: str) -> str:
     try:
-        return run([path, "--version"], operation="ask for the version of")
+        return run([path, "--version"], operation="read the version of")
     except KernelError:
         return ""  # a program that cannot print its version will fail with a reason when it is used

@@ -74,7 +74,7 @@ class IpvsDriver:
         """As in `api.Ipvs`."""
         request = Message(self._family, codec.get_virtual_server(key))
         try:
-            server = codec.decode_virtual_server(self._netlink.ask(request, operation="look at", subject=str(key)))
+            server = codec.decode_virtual_server(self._netlink.ask(request, operation="read", subject=str(key)))
         except NotFound:
             return None
         return server and structs.replace(server, real_servers=tuple(self.list_real_servers(key)))
@@ -135,9 +135,7 @@ class IpvsDriver:
 
     def _exists(self, key: VirtualServerKey) -> bool:
         try:
-            self._netlink.ask(
-                Message(self._family, codec.get_virtual_server(key)), operation="look at", subject=str(key)
-            )
+            self._netlink.ask(Message(self._family, codec.get_virtual_server(key)), operation="read", subject=str(key))
         except NotFound:
             return False
         return True
