@@ -103,7 +103,7 @@ class Connection:
         return bool(chunk)
 
     def _go_on(self) -> bool:
-        """Send responses and answer complete requests until the client has to act."""
+        """Send responses and answer complete requests until the client must act."""
         while True:
             if not self._send():
                 return True

@@ -1,6 +1,6 @@
 """HTTP/1 messages: parse a request's head, write a response's head. No sockets.
 
-Supported is what probes, scrapers and curl send: HTTP/1.0 and 1.1, without bodies. A request with a body gets its
+It supports what probes, scrapers and curl send: HTTP/1.0 and 1.1, without bodies. A request with a body gets its
 response, and then the connection is closed instead of reading the body.
 """
 

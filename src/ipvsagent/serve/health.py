@@ -20,7 +20,7 @@ from ipvsagent.model.objects import ObjectKey
 from ipvsagent.serve.inputs import ServingInputs
 
 STALE_SECONDS = 600.0
-"""What the API server has not confirmed for so long counts as old."""
+"""Data that the API server has not confirmed for longer than this counts as old."""
 
 _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 

@@ -76,7 +76,7 @@ class Serving:
         for name, server in ((HEALTH, self.health_server), (METRICS, self.metrics_server)):
             if name in server.failures:
                 reason = f"the {name} does not listen: {server.failures[name]}"
-                raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
+                raise NodeUnusable(reason, "free the port, choose another one, or remove `bindAddressHardFail`")
 
     def stop(self) -> None:
         """Stop both servers and close their connections."""
@@ -108,7 +108,7 @@ class Serving:
         if key in _NOTICES:
             self._report(NodeNotice(_NOTICES[key], f"the {key} does not listen: {reason}"))
         if isinstance(key, HealthCheckKey):
-            words = f"the health check is not served: {reason}; it is tried again every 5 s"
+            words = f"the health check is not served: {reason}; it is retried every 5 s"
             name, field = str(key.service), "spec.healthCheckNodePort"
             self._report(Problem("Service", name, field, words, "FailedToStartServiceHealthcheck"))
 

@@ -148,7 +148,7 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
                 "Service",
                 "shop/web",
                 "spec.healthCheckNodePort",
-                f"the health check is not served: {reason}; it is tried again every 5 s",
+                f"the health check is not served: {reason}; it is retried every 5 s",
                 "FailedToStartServiceHealthcheck",
             ),
         ]

@@ -33,7 +33,7 @@ _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": 
 
 
 class Metrics:
-    """Makes the response of `/metrics`; any number of threads may use it.
+    """Creates the response of `/metrics`; any number of threads may use it.
 
     Args:
         clock: monotonic seconds.
