@@ -59,7 +59,7 @@ class TruthWord(str):
 
     @property
     def truth(self) -> bool:
-        """The boolean that YAML 1.1 reads."""
+        """Return the boolean that YAML 1.1 reads."""
         return _TRUTH_WORDS[self.lower()]
 
 

@@ -330,7 +330,7 @@ class Settings:
 
     @property
     def effective_flags(self) -> int:
-        """The scheduler flags that virtual servers get (VS-03)."""
+        """Return the scheduler flags of virtual servers (VS-03)."""
         return self.flags_of(self.scheduler)
 
     def flags_of(self, scheduler: str) -> int:
@@ -349,7 +349,7 @@ class Settings:
 
     @property
     def masquerade_mark(self) -> int:
-        """The packet mark that asks for masquerade (IPT-04)."""
+        """Return the packet mark that asks for masquerade (IPT-04)."""
         return 1 << self.masquerade_bit
 
     def cluster_network(self, family: Family) -> Network | None:

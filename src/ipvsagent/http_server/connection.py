@@ -80,7 +80,7 @@ class Connection:
 
     @property
     def interest(self) -> int:
-        """The selector events that the connection waits for."""
+        """Return the selector events that the connection waits for."""
         return selectors.EVENT_WRITE if self._state is State.WRITING else selectors.EVENT_READ
 
     def step(self) -> bool:

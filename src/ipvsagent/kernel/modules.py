@@ -58,16 +58,16 @@ class ModuleDriver:
             raise _load_error(name, done.stderr)
 
     def is_loaded(self, name: str) -> bool:
-        """Whether a module is loaded or built in."""
+        """Return whether a module is loaded or built in."""
         return self._is_present(name)
 
     def is_loadable(self, name: str) -> bool:
-        """Whether the module can be loaded into the running kernel."""
+        """Return whether the module can be loaded into the running kernel."""
         pattern = re.escape(name).replace("_", "[_-]")
         return bool(re.search(rf"(?:^|/){pattern}\.ko[^/]*:", _text(self._modules / "modules.dep"), re.MULTILINE))
 
     def has_listing(self) -> bool:
-        """Whether the running kernel's list of modules is readable: a container may lack the host's folder."""
+        """Return whether the running kernel's list of modules is readable: a container may lack the host's folder."""
         return (self._modules / "modules.dep").exists() or (self._modules / "modules.builtin").exists()
 
     def available_schedulers(self) -> list[str]:

@@ -158,7 +158,7 @@ class Network(Struct, frozen=True, gc=False):
 
     @property
     def family(self) -> Family:
-        """The family of its addresses."""
+        """Return the family of its addresses."""
         return self.address.family
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 
 
 class Listed(Struct, frozen=True):
-    """A complete list of all objects of one kind; objects that are not in it or in `rejected` are gone.
+    """A complete list of all objects of one kind; objects that are not in it or in `rejected` were deleted.
 
     Args:
         rejected: keys of objects that exist but are not usable; their last usable version stays in use.

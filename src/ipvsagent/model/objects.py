@@ -148,7 +148,7 @@ class Node(Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> ObjectKey:
-        """The key under which a Node is stored; Nodes have no namespace."""
+        """Return the key under which a Node is stored; Nodes have no namespace."""
         return ObjectKey("", self.name)
 
 

@@ -70,7 +70,7 @@ class VirtualServer(Struct, frozen=True, gc=False):
 
     @property
     def settings(self) -> tuple[str, int, int]:
-        """The settings that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
+        """Return the settings that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
         return self.scheduler, self.flags, self.persistence_timeout_seconds
 
 
@@ -175,7 +175,7 @@ class SetEntry(Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The entry as `ipset save` prints it (SET-30, SET-33)."""
+        """Return the entry as `ipset save` prints it (SET-30, SET-33)."""
         if self.address is None:
             return str(self.port)
         words = str(self.address)

@@ -73,7 +73,7 @@ class Listeners(Struct, frozen=True):
 
 
 class Reconciler:
-    """Keeps one node's kernel in step with the objects of the cluster.
+    """Keeps one node's kernel in sync with the objects of the cluster.
 
     Args:
         mailbox: where messages come from.

@@ -76,7 +76,7 @@ class Pages:
         return []
 
     def _reasons(self, check_type: str) -> list[str]:
-        """The reasons why a check fails; `/healthz` never fails, since it says that the process is alive (HC-22)."""
+        """Return the reasons why a check fails; `/healthz` never fails: it shows that the process is alive (HC-22)."""
         match check_type:
             case "livez":
                 return self._not_live()

@@ -114,12 +114,12 @@ class Serving:
 
 
 def metrics_endpoint(settings: Settings, pages: Pages) -> Endpoint:
-    """The metrics server."""
+    """Return the metrics server's endpoint."""
     return Endpoint(METRICS, (_listen(settings.metrics_listen),), pages.handle)
 
 
 def health_endpoints(settings: Settings, status: Status, health: Health) -> dict[Hashable, Endpoint]:
-    """The health server's endpoint, and one for each health check node port of a Service and family (HC-10, HC-11)."""
+    """Return the health server's endpoint, and one for each health check node port and family (HC-10, HC-11)."""
     endpoints: dict[Hashable, Endpoint] = {HEALTH: Endpoint(HEALTH, (_listen(settings.health_listen),), health.handle)}
     for service, checks in status.health_checks.items():
         for check in checks:

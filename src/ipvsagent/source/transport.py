@@ -65,7 +65,7 @@ class Answer(Protocol):
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """The server's Retry-After in seconds, if it is set."""
+        """Return the server's Retry-After in seconds, if it is set."""
 
     def read(self) -> bytes:
         """Return the whole body.

@@ -100,12 +100,12 @@ class FakeKernel:
 
     @property
     def log(self) -> list[LogEntry]:
-        """Every modifying message that succeeded, in order; text for changes that have no operation."""
+        """Return every modifying message that succeeded, in order; text for changes that have no operation."""
         return self._journal.entries
 
     @property
     def sends(self) -> int:
-        """Number of batches sent."""
+        """Return number of batches sent."""
         return self._journal.sends
 
     def clear_log(self) -> None:
@@ -125,7 +125,7 @@ class FakeKernel:
 
     @property
     def has_ipvs(self) -> bool:
-        """Whether module ip_vs is loaded."""
+        """Return whether module ip_vs is loaded."""
         return "ip_vs" in self.modules_loaded
 
     # -- changes by other programs -------------------------------------------------------------------------------

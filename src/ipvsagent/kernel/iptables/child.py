@@ -101,7 +101,7 @@ def _loads(soname: str) -> bool:
 
 
 def _extension_directory() -> str | None:
-    """The folder of iptables' extensions: below the folder of the loaded libxtables, or below a usual one."""
+    """Return the folder of iptables' extensions: below the folder of the loaded libxtables, or below a usual one."""
     _find_library("xtables")
     places = [*_loaded_folders("libxtables."), "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib"]
     folders = (Path(place) / "xtables" for place in places)
@@ -109,7 +109,7 @@ def _extension_directory() -> str | None:
 
 
 def _loaded_folders(prefix: str) -> Iterator[str]:
-    """The folders of this process's shared libraries whose names have a prefix."""
+    """Yield the folders of this process's shared libraries whose names have a prefix."""
     for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         folder, _, name = line.rpartition("/")
         if name.startswith(prefix):

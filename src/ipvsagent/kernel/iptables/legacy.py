@@ -40,7 +40,7 @@ _LOCK_RETRY_SECONDS = 0.05
 
 
 def tables_in_use(family: Family) -> frozenset[str]:
-    """The legacy tables that are in use in this network namespace; reading them loads no module.
+    """Return the legacy tables that are in use in this network namespace; reading them loads no module.
 
     Raises:
         NotPermitted: only root may read the file.
@@ -100,7 +100,7 @@ class LegacyRules:
 
     @property
     def family(self) -> Family:
-        """The family this driver serves."""
+        """Return the family this driver serves."""
         return self._family
 
     def matches(self, rules: RuleSet) -> bool:

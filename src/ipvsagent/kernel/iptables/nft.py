@@ -33,7 +33,7 @@ class NftRules:
 
     @property
     def family(self) -> Family:
-        """The family this driver serves."""
+        """Return the family this driver serves."""
         return self._family
 
     def matches(self, rules: RuleSet) -> bool:

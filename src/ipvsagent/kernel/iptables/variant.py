@@ -106,7 +106,7 @@ def _has_hint(families: Iterable[dict[str, ObservedTable]]) -> bool:
 
 
 def _count(families: Iterable[dict[str, ObservedTable]]) -> int:
-    """The number of rules in all tables."""
+    """Return the number of rules in all tables."""
     return sum(
         len(rules)
         for tables in families
