@@ -101,7 +101,7 @@ def weight_of(found: api_types.SliceAnnotations | None, problems: Problems) -> i
         return DEFAULT_WEIGHT
     if text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST_WEIGHT)) and int(text) <= HIGHEST_WEIGHT:
         return int(text)
-    problems.add(field, f"`{_short(text)}` is outside 0-{HIGHEST_WEIGHT}; the weight is {DEFAULT_WEIGHT}")
+    problems.add(field, f"`{_short(text)}` is not a number in 0-{HIGHEST_WEIGHT}; the weight is {DEFAULT_WEIGHT}")
     return DEFAULT_WEIGHT
 
 

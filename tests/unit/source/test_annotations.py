@@ -127,7 +127,7 @@ def test_weights_of_0_to_65535_count(text: str, wanted: int) -> None:
 def test_other_weights_are_1_with_a_problem(text: str | None) -> None:
     """DEV-15: a slice with a bad weight is served like all others."""
     shown = text or ""
-    problem = f"metadata.annotations[ipvsagent.io/weight] `{shown}` is outside 0-65535; the weight is 1"
+    problem = f"metadata.annotations[ipvsagent.io/weight] `{shown}` is not a number in 0-65535; the weight is 1"
     assert weight(text) == (1, [problem])
 
 
