@@ -284,7 +284,7 @@ def test_missing_permissions_and_a_vip_of_another_node_are_found(node: Node, roo
         ("rbac", Level.WARN),
     ]
     assert f"Service address {VIP} is the address of node node-2" in found[0].what
-    assert f"take {VIP} out of `externalIPs`" in found[0].remedy
+    assert f"remove {VIP} from `externalIPs`" in found[0].remedy
     assert "watch endpointslices.discovery.k8s.io" in found[1].what
     assert "ClusterRole" in found[1].remedy
 

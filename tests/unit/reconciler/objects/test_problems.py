@@ -26,7 +26,7 @@ change = st.tuples(st.sampled_from("pqrs"), st.lists(problem, max_size=4).map(tu
 def test_what_is_reported_is_what_all_origins_have_and_each_is_new_once(
     changes: list[tuple[str, tuple[Problem, ...], bool]], many_first: bool
 ) -> None:
-    """Invariant: `every` is what all origins have now, sorted, each problem once."""
+    """Invariant: `every` returns the problems of all origins, sorted, each problem once."""
     reports = ProblemTable()
     origins: dict[str, tuple[Problem, ...]] = {}
     if many_first:
