@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,9 @@ class Runner:
     ) -> None:
         self._display = display
         self._silence_seconds = silence_seconds
-        self._progress = {k.name: _new_progress(k, folder / k.name, seconds.get(k.name, {})) for k in kinds}
+        with ThreadPoolExecutor() as pool:  # each waits for a program that collects tests
+            made = pool.map(lambda kind: _new_progress(kind, folder / kind.name, seconds.get(kind.name, {})), kinds)
+            self._progress = {progress.kind.name: progress for progress in made}
         self._workers: list[Worker] = []
         self.outcomes: list[Outcome] = []
 

@@ -139,3 +139,17 @@ def test_the_junit_file_has_outcomes_texts_and_properties(tmp_path: Path) -> Non
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert failure.text == "E   assert?[0m"
+
+
+@pytest.mark.parametrize(
+    ("b", "files"),
+    [
+        ("ANSWER = 42\n", ["test_a.py"]),
+        (DOES_NOT_IMPORT, ["test_a.py", "test_b.py"]),
+    ],
+)
+def test_a_guest_gets_only_files_with_tests_unless_that_is_unknown(suite: Suite, b: str, files: list[str]) -> None:
+    """It takes many times longer than this machine to read a file; a file that cannot be read fails in the guest."""
+    for name, content in {"a": PASSES, "b": b}.items():
+        (suite.folder / f"test_{name}.py").write_text(content, encoding="utf-8")
+    assert Kind("own", "qemu", 1, ("test_*.py",), root=suite.folder).files() == files
