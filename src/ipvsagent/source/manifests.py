@@ -3,7 +3,7 @@
 A change costs work in proportion to the files that changed. A file that stops parsing keeps its last good objects;
 a file that goes takes its objects with it.
 
-Files are often written in place: emptied first, then filled, or moved away and written anew. So nothing is believed
+Files are often written in place: emptied first, then filled, or moved away and replaced. So nothing is believed
 to be gone before two looks in a row have found it gone; what came or changed counts at once.
 """
 

@@ -54,7 +54,7 @@ def test_endpoints_come_and_go_and_what_stays_is_not_disturbed(served: Served) -
         assert status_of(sock.recv(4096)) == 200
 
 
-def test_a_connection_to_what_is_gone_is_told_so(served: Served) -> None:
+def test_a_connection_to_a_closed_endpoint_gets_an_error(served: Served) -> None:
     """HC-10: no answer of a Service that does not exist any more."""
     served.server.serve({"a": endpoint("a", at(0))})
     with connect(port_of(served.server, "a")) as sock:

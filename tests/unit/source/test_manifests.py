@@ -116,7 +116,7 @@ def test_nothing_is_said_while_nothing_changes(following: Following) -> None:
     assert following.look() == []
 
 
-def test_only_objects_that_changed_are_told(following: Following) -> None:
+def test_only_changed_objects_are_reported(following: Following) -> None:
     """Cost follows the change."""
     following.write("a.yaml", service("web") + "---\n" + service("db"))
     following.look()
@@ -124,7 +124,7 @@ def test_only_objects_that_changed_are_told(following: Following) -> None:
     assert addresses(following.look()) == {"db": "10.96.0.12"}
 
 
-def test_new_file_is_told_at_once(following: Following) -> None:
+def test_a_new_file_is_reported_at_once(following: Following) -> None:
     """What came counts at the first look."""
     following.look()
     following.write("below/deeper/a.yml", service("web"))
@@ -132,7 +132,7 @@ def test_new_file_is_told_at_once(following: Following) -> None:
 
 
 def test_file_that_goes_takes_its_objects_with_it_at_the_second_look(following: Following) -> None:
-    """An editor may move a file away and write it anew."""
+    """An editor may move a file away and write a new one."""
     path = following.write("a.yaml", service("web"))
     following.look()
     path.unlink()

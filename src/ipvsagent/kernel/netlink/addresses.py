@@ -77,7 +77,7 @@ class AddressDriver:
         return results
 
     def _index(self, link_name: str) -> int:
-        # Asked for each time: the index changes when the interface is made anew.
+        # Asked for each time: the index changes when the interface is created again.
         request = Message(RTM_GETLINK, codec.encode_link(link_name))
         return codec.decode_link(self._netlink.ask(request, operation="find interface", subject=link_name)).index
 

@@ -98,7 +98,7 @@ def test_definite_errors_count_although_other_answers_were_dropped(route: Netlin
     assert route.execute(requests(5)) == [errno.EEXIST, LOST, errno.ENOENT, LOST, LOST]
 
 
-def test_nothing_is_taken_for_done_once_an_answer_was_dropped(route: NetlinkSocket) -> None:
+def test_no_operation_counts_as_done_after_a_lost_acknowledgement(route: NetlinkSocket) -> None:
     """The last acknowledgement says nothing about a dropped error before it."""
     script(route, OSError(errno.ENOBUFS, "full"), answer(3))
     assert route.execute(requests(3)) == [LOST, LOST, 0]

@@ -264,7 +264,7 @@ def test_rules_that_are_changed_without_end_are_compared_twice_a_second_at_most(
     assert not flushed(node, Family.IPV4)
 
 
-def test_what_is_told_of_rules_before_the_first_synchronisation_waits_for_it() -> None:
+def test_a_change_of_rules_reported_before_the_first_synchronisation_waits_for_it() -> None:
     """SYN-04: the agent's own first rules are told, too; there is nothing to wake up for."""
     node = FakeNode()
     flush(node, Family.IPV4)

@@ -101,7 +101,7 @@ def test_the_texts_of_failures_are_made_when_one_changes() -> None:
     assert failures.texts() == ()
 
 
-def test_a_relist_tells_what_is_new_and_forgets_what_is_well_again() -> None:
+def test_a_relist_reports_new_problems_and_forgets_solved_ones() -> None:
     """Each problem is logged once, however often all objects are listed."""
     node = FakeNode()
     node.hear_all([service()])
