@@ -39,7 +39,9 @@ def test_prometheus_scrapes_it(busy: Scene, tmp_path: Path) -> None:
             lambda: f"the target is up; it is {ask('targets')}",
             limit_seconds=PROMETHEUS_SECONDS,
         )
-        found = ask('query?query=ipvsagent_service_connections_total{service="web"}')["data"]["result"]
+        query = 'query?query=ipvsagent_service_connections_total{service="web"}'
+        wait_until(lambda: ask(query)["data"]["result"], "the scrape can be queried", limit_seconds=PROMETHEUS_SECONDS)
+        found = ask(query)["data"]["result"]
         assert [(r["metric"]["namespace"], r["value"][1]) for r in found] == [("shop", "4")]
         buckets = ask("query?query=kubeproxy_network_programming_duration_seconds_count")["data"]["result"]
         assert {r["metric"]["ip_family"] for r in buckets} == {"IPv4", "IPv6"}
