@@ -98,7 +98,7 @@ def test_a_node_that_stays_dirty_is_a_failure(
 
 
 def test_the_hook_is_one_of_uninstalling_alone() -> None:
-    """What it needs is made before it, and goes with it."""
+    """What the hook needs is created before it and deleted with it."""
     weights: dict[str, int] = {}
     for manifest in render({}):
         annotations = manifest["metadata"].get("annotations", {})

@@ -203,7 +203,7 @@ def _documented(heading: str) -> Iterator[Permission]:
 
 @ROWS
 def test_the_agent_runs_on_every_node_and_stays(values: Values) -> None:
-    """In the host's network, whatever the taints, evicted for nobody."""
+    """In the host's network, with every taint tolerated, and never evicted for another pod."""
     pod = pod_of(only(render(values), "DaemonSet"))
     assert pod["hostNetwork"] is True
     assert pod["dnsPolicy"] == "Default"

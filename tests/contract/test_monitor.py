@@ -39,7 +39,7 @@ def test_the_link_local_addresses_of_pods_are_no_news(host: Host) -> None:
 
 
 def test_additions_to_the_dummy_interface_are_no_news(host: Host) -> None:
-    """The agent makes them itself; what leaves it is told, by address and in order."""
+    """The agent makes them itself; removals are reported by address and in order."""
     host.make_interface(DUMMY)
     monitor = host.monitor(DUMMY)
     host.addresses.apply(DUMMY, [AddAddress(V4), AddAddress(V6)])

@@ -42,7 +42,7 @@ def test_a_virtual_server_that_could_not_be_removed_keeps_its_traces_until_it_ca
 
 
 def test_a_configuration_that_cannot_be_applied_just_now_is_applied_later() -> None:
-    """DEV-35: a scheduler that the kernel lacks is refused for good, a module that is busy is not."""
+    """DEV-35: a scheduler that the kernel lacks is refused; a busy module is retried."""
     node, faults = _node()
     _fail(faults, "modules: load ip_vs_wlc", Fault.BUSY)
     node.hear(Reconfigure(Settings(scheduler="wlc")))

@@ -243,7 +243,7 @@ def test_a_scheduler_that_this_kernel_lacks_is_found(node: Node, root: Path) -> 
 
 
 def test_without_privileges_everything_that_can_be_looked_at_still_is(node: Node) -> None:
-    """What cannot be read is a finding, not a traceback; the exit code tells of the missing capability."""
+    """What cannot be read is a finding, not a traceback; the exit code reports the missing capability."""
     words = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", PROGRAM, "doctor", "-o", "json")
     done = node.topology.node.attempt(*words)
     assert done.returncode == 1, done.stderr

@@ -109,7 +109,7 @@ def test_a_missing_interface_is_reported(driver: AddressDriver) -> None:
 
 
 def test_the_monitor_tells_changes_of_other_interfaces(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
-    """Many at once are told once; the agent's own additions are not news."""
+    """Many changes at once are reported once; the agent's own additions are not reported."""
     driver.apply(DUMMY, [AddAddress(V4)])
     driver.apply("other", [AddAddress(_numbered(n)) for n in range(1, 100)])
     assert monitor.read() == [NodeAddressesChanged()]

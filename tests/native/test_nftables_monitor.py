@@ -50,7 +50,7 @@ def _sh(command: str, text: str = "") -> str:
     ids=["flushed chain", "flushed table", "rule before ours", "jump removed", "built-in chain", "rule removed"],
 )
 def test_changes_of_our_chains_are_reported_by_family(monitor: NftablesMonitor, change: str) -> None:
-    """DEV-01: one event a transaction, whatever number of rules it is about."""
+    """DEV-01: one event for each transaction, however many rules it changes."""
     for program, event in zip(("iptables-nft", "ip6tables-nft"), BOTH, strict=True):
         _sh(f"{program} {change}")
         assert monitor.read() == [event]

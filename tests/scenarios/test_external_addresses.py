@@ -261,7 +261,7 @@ def test_load_balancer_addresses_that_let_nobody_in_are_reported() -> None:
 
 
 def test_ranges_of_the_other_family_alone_are_reported() -> None:
-    """SVC-10, DEV-26: the VIP stays open, as with kube-proxy, but somebody is told."""
+    """SVC-10, DEV-26: the VIP stays open, as with kube-proxy, but a problem is reported."""
     web = service(type="LoadBalancer", load_balancer_ips=["203.0.113.5"], source_ranges=["fd00::/8"])
     (problem,) = plan(web).problems
     assert str(problem) == (

@@ -49,7 +49,7 @@ def test_loopback_servers_and_all_proxy(server: ApiServer, authority: Authority,
 
 
 def test_a_proxy_that_refuses(server: ApiServer, authority: Authority, tmp_path: Path) -> None:
-    """Its status is told, its words are not."""
+    """The message has its status, not its text."""
     with Proxy(server.port, refuse_with="407 marker-of-the-proxy") as proxy:
         cluster = trusting(server, authority, **{"proxy-url": f"http://ada:secret@127.0.0.1:{proxy.port}"})
         text = reason(server, write(tmp_path / "k", cluster))

@@ -66,7 +66,7 @@ def test_user_and_password(server: ApiServer, authority: Authority, tmp_path: Pa
 
 
 def test_client_certificates_as_files_and_data(server: ApiServer, authority: Authority, tmp_path: Path) -> None:
-    """No file of theirs has to stay."""
+    """The kubeconfig may name files or hold their content."""
     pair = authority.issue("ada")
     user = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
     assert Client(server, write(tmp_path / "k", trusting(server, authority), user)).name() == "ada"
@@ -170,7 +170,7 @@ def test_a_service_account_without_the_servers_address(
 def test_a_service_account_without_authority_trusts_those_of_the_system(
     server: ApiServer, authority: Authority, tmp_path: Path
 ) -> None:
-    """And says so."""
+    """The agent warns about it."""
     account = service_account(tmp_path, authority, "t")
     (account / "ca.crt").unlink()
     environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}

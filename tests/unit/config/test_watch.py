@@ -89,7 +89,7 @@ def test_new_times_without_new_content_are_no_change(mounted: Path) -> None:
 
 
 def test_bad_content_is_refused_with_every_problem_and_good_content_follows_again(mounted: Path) -> None:
-    """CFG-50: the old one stays in force meanwhile; the same bad content is told once."""
+    """CFG-50: the old one stays in force meanwhile; the same bad content is reported once."""
     listener = Listener(mounted)
     publish(mounted.parent, "2", OURS + "foo: 1\nipvs: {scheduler: lcc}\n")
     (said,) = listener.check()

@@ -94,7 +94,7 @@ def test_one_socket_that_fails_closes_all_of_its_endpoint(served: Served) -> Non
 
 
 def test_an_endpoint_that_fails_and_goes_is_forgotten(served: Served) -> None:
-    """HC-12: nothing is tried again that nobody wants."""
+    """HC-12: an endpoint that is not wanted any more is not retried."""
     sock, port = taken_port()
     with sock:
         served.server.serve({"a": endpoint("a", at(port))})

@@ -29,7 +29,7 @@ def health_of(status: Status = WELL, progress: Progress | None = None) -> Health
 
 @pytest.mark.parametrize(("path", "progress", "code"), [("/healthz", None, 200), ("/livez", STUCK, 503)])
 def test_a_refused_configuration_is_a_detail_of_the_answer(path: str, progress: Progress | None, code: int) -> None:
-    """HC-05, CFG-50: the old one is in force, so the node is as well or ill as before."""
+    """HC-05, CFG-50: the old one is in force, so the node's health does not change."""
     response = health_of(replace(WELL, configuration_refused="foo: is not known"), progress).handle(
         Request("GET", path)
     )

@@ -86,7 +86,7 @@ def test_only_changed_objects_are_reported(following: Following) -> None:
 
 
 def test_a_new_file_is_reported_at_once(following: Following) -> None:
-    """What came counts at the first look."""
+    """New objects count at the first check."""
     following.look()
     following.write("below/deeper/a.yml", service("web"))
     assert addresses(following.look()) == {"web": "10.96.0.10"}
@@ -318,7 +318,7 @@ def test_missing_folder_at_start_is_an_error(tmp_path: Path) -> None:
 
 
 def test_started_source_follows_until_it_is_stopped(following: Following) -> None:
-    """The thread looks by itself."""
+    """The thread checks the folder without being called."""
     seen = threading.Event()
     events: list[Event] = []
 

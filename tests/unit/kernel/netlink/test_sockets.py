@@ -126,7 +126,7 @@ def test_large_batches_travel_in_several_sends(route: NetlinkSocket) -> None:
 
 
 def test_requests_that_are_alike_are_sent_as_if_each_stood_for_itself(route: NetlinkSocket) -> None:
-    """Their lengths, payloads and numbers are their own; failures are told by place, across sends."""
+    """Each has its own length, payload and number; failures are reported by position, across sends."""
     batch = Batch()
     batch.add(ITEM, b"one.", flags=0x400)
     batch.add_alike(ITEM + 1, (b"<<<<", [b"%04d" % n for n in range(300)], b">>>>"), flags=0x200)

@@ -92,7 +92,7 @@ def test_counts_that_are_asked_for_take_one_round_at_a_time() -> None:
 
 
 def test_counts_are_known_when_estimation_ran_until_now_or_a_round_is_over() -> None:
-    """Before that they stand still since nobody knows when."""
+    """Before that, it is unknown since when they were not updated."""
     scene = Scene(present="1")
     scene.tick("off")
     assert scene.counters.estimation_rounds
@@ -143,7 +143,7 @@ class _ReadOnly(FakeSysctls):
 
 
 def test_a_setting_that_cannot_be_written_is_reported_once_and_its_counts_are_not_used() -> None:
-    """A side matter: Services are served all the same."""
+    """Services are served without it."""
     log, counters = SilentLogger(), Counters()
     sysctls = _ReadOnly(Journal())
     sysctls.values[RUN_ESTIMATION] = "0"

@@ -191,7 +191,7 @@ def test_a_real_server_that_returns_from_draining_gets_the_weight_that_was_asked
 
 
 def test_weight_0_is_no_draining() -> None:
-    """DEV-15, GT-03: it stays, idle as it is, for as long as it is asked for; and goes like any other."""
+    """DEV-15, GT-03: it stays although it is idle, as long as it has this weight, and is removed like any other."""
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11", weight=0)])
     node.clock.now += 2000

@@ -100,7 +100,7 @@ def test_counts_that_the_kernel_does_not_update_are_left_out_until_it_does(scene
 
 
 def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene) -> None:
-    """Where estimation is off, the kernel counts up to date for whoever asks; an answer that stands asks nobody."""
+    """While estimation is off, a scrape makes the kernel update its counts; a cached answer does not."""
     asked: list[float] = []
     scene.inputs.ask_for_counts = lambda: asked.append(scene.now)
     scene.reading = replace(READING, estimation=False)
