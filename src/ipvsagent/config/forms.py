@@ -294,7 +294,7 @@ NODE_PORT_ADDRESSES: Form[NodePortAddresses] = Form(
 )
 SCHEDULER: Form[str] = Form(_words(("", *SCHEDULERS)), _enum(("", *SCHEDULERS)), _read_scheduler, str)
 SCHEDULER_FLAG_WORDS: Form[int | None] = Form(
-    "list of `flag-1`, `flag-2`, `flag-3`",
+    "list of " + ", ".join(f"`{word}`" for word in SCHEDULER_FLAGS),
     {"type": ["array", "null"], "items": _enum(SCHEDULER_FLAGS)},
     _read_flags,
     _write_flags,

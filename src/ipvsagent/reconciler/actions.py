@@ -22,6 +22,7 @@ from ipvsagent.reconciler.node.maintenance import NodeMaintenance
 from ipvsagent.reconciler.node.preparation import ensure_dummy
 from ipvsagent.reconciler.node.rate_estimation import RateEstimation
 from ipvsagent.reconciler.plans.replanning import Replanning
+from ipvsagent.reconciler.published import Published
 from ipvsagent.reconciler.state import State
 from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.writing.apply import Applier, items_touched
@@ -63,7 +64,8 @@ class Actions:
 
     Args:
         clock: monotonic seconds.
-        applied: called with new settings once they are in force.
+        published: receives settings that come into force.
+        applied: called with the settings after that.
 
     Attributes:
         pending: what the tasks left for the next pass.
@@ -74,6 +76,7 @@ class Actions:
         drivers: Drivers,
         state: State,
         rooms: Rooms,
+        published: Published,
         *,
         counters: Counters,
         log: Logger,
@@ -83,6 +86,7 @@ class Actions:
         self._drivers = drivers
         self._state = state
         self._rooms = rooms
+        self._published = published
         self._counters = counters
         self._log = log
         self._clock = clock
@@ -216,7 +220,7 @@ class Actions:
         self._rooms.replanning.plan_all_next()
         for task in (Task.WRITE_SYSCTLS, Task.WRITE_RULES, Task.READ_ADDRESSES, Task.CHECK_FAMILIES):
             self.attempt(task)
-        settings = self._state.settings
+        self._published.settings = settings = self._state.settings
         self._applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 

@@ -132,7 +132,14 @@ class Reconciler:
             estimation=RateEstimation(drivers.sysctls, counters, log),
         )
         self.actions = Actions(
-            drivers, state, self._rooms, counters=counters, log=log, clock=clock, applied=self._settings_applied
+            drivers,
+            state,
+            self._rooms,
+            published,
+            counters=counters,
+            log=log,
+            clock=clock,
+            applied=listeners.settings_applied,
         )
         self._first_sync_done = False
 
@@ -297,10 +304,6 @@ class Reconciler:
         if lost > 0:  # otherwise the agent removed them itself, and the ledger no longer has them
             self._log.warning("addresses were removed by another program", interface=DUMMY_INTERFACE, count=lost)
             self.actions.pending.drifted.update(self.actions.unbound_addresses())
-
-    def _settings_applied(self, settings: Settings) -> None:
-        self._published.settings = settings
-        self._listeners.settings_applied(settings)
 
     def _publish(self) -> None:
         state, rooms, problems = self.state, self._rooms, self.state.objects.problems

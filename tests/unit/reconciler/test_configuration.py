@@ -51,7 +51,7 @@ def test_the_fallback_takes_the_place_of_a_scheduler_that_the_kernel_lacks() -> 
     )
 
 
-def test_a_fallback_that_the_kernel_lacks_as_well_is_refused() -> None:
+def test_a_fallback_that_the_kernel_lacks_too_is_refused() -> None:
     """DEV-35: the one that was asked for last is named."""
     with pytest.raises(NodeUnusable, match="scheduler `sh` is not known to this kernel"):
         FakeNode(kernel_with_schedulers("rr"), Settings(scheduler="mh", scheduler_fallback="sh"))
@@ -114,7 +114,7 @@ def test_fields_that_need_a_restart_are_named_and_the_others_of_the_same_change_
     assert node.status().waiting_for_restart == ()
 
 
-def test_whoever_asked_hears_of_settings_that_came_into_force_and_of_no_refused_ones() -> None:
+def test_listeners_get_settings_in_force_and_no_refused_ones() -> None:
     """CFG-12: the form of log lines follows the configuration in force."""
     node = FakeNode(kernel_with_schedulers("rr"))
     node.hear_all()

@@ -109,7 +109,7 @@ def test_what_cannot_be_used_is_named_and_costs_only_itself(
     assert problems == [problem]
 
 
-def test_yaml_that_is_not_quoted_is_no_text() -> None:
+def test_an_unquoted_truth_value_is_not_text() -> None:
     """An API server would refuse `true` without quotes; a file is read as far as it can be."""
     made, problems = service({"ipvsagent.io/local": True, "kube-router.io/service.local": "true"}, from_yaml=True)
     assert made.external_policy == "Local"
@@ -131,7 +131,7 @@ def test_other_weights_are_1_with_a_problem(text: str | None) -> None:
     assert weight(text) == (1, [problem])
 
 
-def test_an_unquoted_weight_is_no_text() -> None:
+def test_an_unquoted_weight_is_not_text() -> None:
     """As for every annotation."""
     what = "metadata.annotations[ipvsagent.io/weight] is not a string (quote the value); it is ignored"
     assert weight(3) == (1, [what])

@@ -204,7 +204,7 @@ def test_an_object_without_a_name_cannot_be_used() -> None:
     ]
 
 
-def test_text_that_is_no_json_cannot_be_used() -> None:
+def test_text_that_is_not_json_cannot_be_used() -> None:
     """Half a line of a watch."""
     assert isinstance(decode_json(Kind.SERVICE, b'{"metadata": {"na'), Unusable)
     assert isinstance(decode_json(Kind.SERVICE, b"\xff\xfe"), Unusable)

@@ -311,7 +311,7 @@ def test_creation_time_is_written_in_utc(text: str | None, expected: str) -> Non
     assert service({}, metadata={"creationTimestamp": text}).created_at == expected
 
 
-def test_creation_time_that_is_none_is_ignored() -> None:
+def test_an_invalid_creation_time_is_ignored() -> None:
     """DEV-14."""
     made, problems = troubled({}, metadata={"creationTimestamp": "yesterday"})
     assert made.created_at == ""
