@@ -90,7 +90,7 @@ class Answer(NamedTuple):
 
 
 def helm(*words: str, values: Values | None = None) -> Answer:
-    """Run Helm on the chart, with values in the place of, or above, the chart's own."""
+    """Run Helm on the chart, with values instead of, or in addition to, the chart's own."""
     beside_python = ROOT / ".venv" / "bin" / "helm"
     program = str(beside_python) if beside_python.exists() else shutil.which("helm")
     assert program, "there is no helm: run `make setup`, or install it"

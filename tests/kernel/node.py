@@ -88,7 +88,7 @@ class Node:
     Args:
         folder: for manifests, configuration and output.
         variant: the iptables variant that the agent is to use.
-        confined: the agent gets nothing but what the chart's container has, in the place of all rights of root.
+        confined: the agent gets nothing but what the chart's container has, instead of all rights of root.
 
     Attributes:
         volume: the folder that stands for the ConfigMap's volume in the container.

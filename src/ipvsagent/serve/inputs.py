@@ -20,7 +20,7 @@ class ServingInputs(Struct, frozen=True):
 
     Args:
         silence_seconds: time since the API server last confirmed what is served; None without an API server.
-        source_faults: what is not followed at the moment.
+        source_faults: the resources that are not followed now.
         started_at: when the agent started, with its zone.
         families: the address families that the node serves.
         flags: the command line's options in force.

@@ -23,6 +23,7 @@ from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirt
 
 _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2  # include/uapi/linux/genetlink.h
 _IP_VS_SO_GET_INFO = 64 + 1024 + 64 + 1  # include/uapi/linux/ip_vs.h
+_READ = "read virtual server"
 _GET_INFO = struct.Struct("=III")  # version, connection table size, number of virtual servers
 
 
@@ -74,7 +75,7 @@ class IpvsDriver:
         """As in `api.Ipvs`."""
         request = Message(self._family, codec.get_virtual_server(key))
         try:
-            server = codec.decode_virtual_server(self._netlink.ask(request, operation="look at", subject=str(key)))
+            server = codec.decode_virtual_server(self._netlink.ask(request, operation=_READ, subject=str(key)))
         except NotFound:
             return None
         return server and structs.replace(server, real_servers=tuple(self.list_real_servers(key)))
@@ -135,9 +136,7 @@ class IpvsDriver:
 
     def _exists(self, key: VirtualServerKey) -> bool:
         try:
-            self._netlink.ask(
-                Message(self._family, codec.get_virtual_server(key)), operation="look at", subject=str(key)
-            )
+            self._netlink.ask(Message(self._family, codec.get_virtual_server(key)), operation=_READ, subject=str(key))
         except NotFound:
             return False
         return True

@@ -1,7 +1,7 @@
-"""Preparing a node before its first Service: modules, kernel settings, dummy interface, ipsets, rules.
+"""Prepare a node before its first Service: modules, kernel settings, dummy interface, ipsets, rules.
 
-What is right already is left untouched, so a restart writes nothing. A required part that is unavailable ends the
-start with one sentence and a remedy (`NodeUnusable`).
+What is already correct is not written, so a restart writes nothing. If a required part is unavailable, the start fails
+with one sentence and a remedy (`NodeUnusable`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
     """Prepare the node: modules, settings, dummy interface, then the ipsets and rules of each family.
 
     Raises:
-        NodeUnusable: the node lacks something that nothing can be done without.
+        NodeUnusable: the node lacks something that the agent cannot work without.
     """
     with needed_from_node():
         load_modules(drivers, log)
@@ -46,7 +46,7 @@ def load_modules(drivers: Drivers, log: Logger) -> None:
 
 
 def ensure_dummy(drivers: Drivers) -> bool:
-    """Create the dummy interface if it is missing; answer whether it was.
+    """Create the dummy interface if it is missing; return whether it was.
 
     Raises:
         NodeUnusable: the name belongs to an interface of another kind.
@@ -67,7 +67,7 @@ def ensure_dummy(drivers: Drivers) -> bool:
 
 
 def ensure_rules(drivers: Drivers, rules: RuleSet) -> bool:
-    """Write the constant rules of a family if the kernel's differ; answer whether they did."""
+    """Write the constant rules of a family if the kernel's differ; return whether they did."""
     driver = drivers.rules[rules.family]
     if driver.matches(rules):
         return False
