@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.netlink.codecs import statistics as codec
-from ipvsagent.model.address import Address, Family, Protocol
+from ipvsagent.model.address import Address, Protocol
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, ServicePortName
 from ipvsagent.model.status import Status
@@ -66,7 +66,7 @@ def main(services: int, real_servers: int) -> None:
     print(f"  copy the names of virtual servers {milliseconds(names.copy):8.1f}")
     clock = count(step=10)
     metrics = Metrics(
-        MetricsInputs(Counters(), "0", tuple(Family), read, names.copy, Status), clock=lambda: float(next(clock))
+        MetricsInputs(Counters(), "0", read, names.copy, Status), clock=lambda: float(next(clock))
     )
     text = metrics.render()[1]
     whole = milliseconds(metrics.render)

@@ -22,6 +22,7 @@ import msgspec
 
 from ipvsagent.errors import Busy, NotPermitted, kernel_error
 from ipvsagent.kernel.iptables.child import Request
+from ipvsagent.kernel.iptables.probe import missing_extensions
 from ipvsagent.kernel.iptables.programs import find_program, run
 from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
@@ -33,6 +34,7 @@ from ipvsagent.kernel.iptables.text import (
     replacement,
 )
 from ipvsagent.model.address import Family
+from ipvsagent.model.kernel_parts import Extension
 from ipvsagent.model.rules import RuleSet
 
 _LOCK_WAIT_SECONDS = 5.0
@@ -117,6 +119,10 @@ class LegacyRules:
                 for t in rules.tables
             ]
             self._write(changes)
+
+    def missing(self, rules: RuleSet) -> tuple[Extension, ...]:
+        """See `api.Rules.missing`."""
+        return missing_extensions(self.variant, rules)
 
     def list_ours(self, rules: RuleSet) -> list[str]:
         """See `api.Rules.list_ours`."""
