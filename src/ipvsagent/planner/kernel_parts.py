@@ -17,7 +17,7 @@ from ipvsagent.model.kernel_parts import Extension, ExtensionKind, MissingPart
 from ipvsagent.model.rules import Chain, FromBridgePort, Jump, Reject, Rule, RuleSet
 from ipvsagent.model.state import SetType
 
-_FULL_KERNEL = "or install the full kernel package of the distribution"
+FULL_KERNEL = "install the full kernel package of the distribution"
 
 
 class PartRow(Struct, frozen=True):
@@ -105,7 +105,7 @@ def missing_extension(extension: Extension, family: Family, variant: str) -> Mis
         module, option = modules[index], options[index]
     what = f"the kernel has no {extension} (module `{module}`, `{option}`)"
     through = "" if variant == "legacy" or extension.kind is ExtensionKind.TABLE else f", also {_COMPATIBILITY}"
-    remedy = f"`modprobe {module}` on the host{through}, {_FULL_KERNEL}"
+    remedy = f"`modprobe {module}` on the host{through}, or {FULL_KERNEL}"
     loss = row.loss or not_served(family)
     return MissingPart(family, what, remedy, loss, extension, is_vital=not row.loss)
 

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import socket
 import struct
+from pathlib import Path
 
 from ipvsagent.errors import Busy, KernelError, NotPermitted, NotSupported, ToolMissing
 from ipvsagent.kernel.iptables.programs import find_program, run
@@ -49,6 +50,20 @@ def missing_extensions(variant: str, rules: RuleSet) -> tuple[Extension, ...]:
     else:
         others = [e for e, _table, _rule in trials if not _legacy_has(family, e)]
     return (*tables.values(), *others)
+
+
+def registered_extensions(kind: ExtensionKind, family: Family, folder: Path) -> frozenset[str]:
+    """Return the names of the tables, matches or targets that are loaded; nothing is tried.
+
+    Args:
+        folder: ``net`` in the process file system.
+    """
+    prefix = "ip" if family is Family.IPV4 else "ip6"
+    kinds = {ExtensionKind.TABLE: "names", ExtensionKind.MATCH: "matches", ExtensionKind.TARGET: "targets"}
+    try:
+        return frozenset((folder / f"{prefix}_tables_{kinds[kind]}").read_text(encoding="ascii").split())
+    except OSError:
+        return frozenset()
 
 
 def check_tables(family: Family, variant: str) -> None:

@@ -14,12 +14,11 @@ from ipvsagent.model.address import Address, Family, Protocol
 from ipvsagent.model.kernel_parts import MissingPart
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import VirtualServerKey
-from ipvsagent.planner.kernel_parts import missing_extension, not_served, without
+from ipvsagent.planner.kernel_parts import FULL_KERNEL, missing_extension, not_served, without
 from ipvsagent.reconciler.node.sets import ensure_sets
 from ipvsagent.transient_errors import retry_transient
 
 _IPV6_SWITCH = "net/ipv6/conf/all/disable_ipv6"
-_FULL_KERNEL = "install the full kernel package of the distribution"
 _ANY_KEY = VirtualServerKey(Protocol.TCP, Address.parse("::1"), 1)
 
 
@@ -83,7 +82,7 @@ class ServedFamily:
         try:
             retry_transient(partial(ensure_sets, self._drivers, rules))
         except NotSupported as error:
-            return (self._vital(error.detail or str(error), _FULL_KERNEL),)
+            return (self._vital(error.detail or str(error), FULL_KERNEL),)
         try:
             missing = retry_transient(partial(self._rules.missing, rules))
         except ToolMissing as error:
@@ -104,7 +103,7 @@ class ServedFamily:
         try:
             self._drivers.ipvs.find_virtual_server(_ANY_KEY)
         except NotSupported:
-            return (self._vital("IPVS of this kernel has no IPv6 (`CONFIG_IP_VS_IPV6`)", _FULL_KERNEL),)
+            return (self._vital("IPVS of this kernel has no IPv6 (`CONFIG_IP_VS_IPV6`)", FULL_KERNEL),)
         return ()
 
     def _vital(self, what: str, remedy: str, *, is_chosen: bool = False) -> MissingPart:
