@@ -72,7 +72,8 @@ def xtables_lock(
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise kernel_error("open", path, error.errno or 0) from error
+        detail = f"{error.strerror}; in a container, mount the host's file, or name it in XTABLES_LOCKFILE"
+        raise kernel_error("open", path, error.errno or 0, detail) from error
     try:
         deadline = clock() + wait_seconds
         while not _try_lock(descriptor):
