@@ -218,6 +218,8 @@ boot_uml() {
     elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
         rc=124
         echo "${0##*/}: the guest was ended after $limit s" >&2
+    else
+        echo "${0##*/}: the guest died after $SECONDS s; the program that ran it ended with $status" >&2
     fi
     exit "$rc"
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 MODULE_LINES, FUNCTION_LINES = 400, 60
 ROOT = Path(__file__).parent.parent
-CHECKED = ("src", "lab")
+CHECKED = ("src", "lab", "tests", "charts")
 IMPORTS_CHECKED = ("tests", "lab", "bench")
 
 PRODUCT = "ipvsagent"

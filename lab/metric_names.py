@@ -1,12 +1,7 @@
-"""Write ``docs/metrics.md`` from the code.
-
-python -m lab.metric_names            # prints it
-python -m lab.metric_names --write
-"""
+"""The page ``docs/metrics.md``, which `make reference` writes from the definitions of all metrics."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +13,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 _HEAD = """\
 # Metrics
 
-`python -m lab.metric_names --write` generates this page; a test compares it with the code.
+`make reference` generates this page.
 
 `/metrics` uses Prometheus' text format, version 0.0.4. Answers are cached for two seconds.
 
@@ -68,15 +63,3 @@ def _table(title: str, group: tuple[Definition, ...]) -> Iterator[str]:
         labels = ", ".join(f"`{label}`" for label in definition.labels)
         words = (f"`{definition.name}`", definition.kind, labels, definition.documentation, definition.rule)
         yield f"| {' | '.join(words)} |\n"
-
-
-def main() -> None:
-    """Print or write the page."""
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        sys.stdout.write(page())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`make reference`: write all generated files: the schema, tables of the reference, copies of the version.
+"""`make reference`: write all generated files: the schema, tables of the reference, metrics, the version.
 
 This includes the figures of the last `make bench`: a page, its plots, and a table of the comparison.
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import comparison, report
+from lab import metric_names
 
 from ipvsagent import __version__
 from ipvsagent.config.documents import find_configuration
@@ -48,6 +49,7 @@ def generated() -> dict[Path, str]:
     return {
         SCHEMA: json_schema(),
         CONFIGURATION: configuration,
+        metric_names.PAGE.relative_to(ROOT): metric_names.page(),
         KUBE_PROXY: _with_distributions((ROOT / KUBE_PROXY).read_text(encoding="utf-8")),
         **{path: _with_version((ROOT / path).read_text(encoding="utf-8"), place) for path, place in VERSIONS.items()},
         **_figures(),

@@ -18,12 +18,15 @@ addresses all belong to a namespace, so for the agent each topology is a separat
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from lab.namespaces import Namespace
 from lab.traffic import Servers
+from pyroute2 import IPRoute
 
 NODE_NAME = "node-1"
 NODE_ADDRESS, NODE_ADDRESS_6 = "192.168.60.1", "fd00:60::1"
@@ -35,6 +38,7 @@ POD_ADDRESSES = {"p1": "10.244.0.11", "p2": "10.244.0.12", "p3": "10.244.0.13", 
 POD_ADDRESSES_6 = {"p1": "fd00:244::11", "p2": "fd00:244::12", "p3": "fd00:244::13", "remote": "fd00:244:1::11"}
 
 _HOST_NUMBERS = {"p1": 11, "p2": 12, "p3": 13, "client": 2, "node2": 3}
+_NO_DUPLICATE_DETECTION = 0x02  # IFA_F_NODAD
 _LOCAL_PODS = ("p1", "p2", "p3")
 _MODULES = ("br_netfilter", "dummy", "veth", "bridge", "nf_conntrack", "sctp")
 # What a network plugin and the distribution set up on a real node; the agent's own settings are left to it.
@@ -91,54 +95,84 @@ class Topology:
         with self.node.inside():
             for key, value in _NODE_SYSCTLS.items():
                 Path("/proc/sys", key).write_text(value, encoding="ascii")
-        others = self._others()
-        _ip(self._switch, _switch_links(self.node, {"client": self.client, "node2": self.node2}))
-        _ip(self.node, _node_links(self.pods))
-        for name, where in others.items():
-            _ip(where, _host_addresses(name))
+        with _links(self._switch) as links:
+            switch = links.add_bridge("lan0")
+            links.add_pair("vnode", switch, self.node, "ext0")
+            for name, where in (("client", self.client), ("node2", self.node2)):
+                links.add_pair(f"v{name}", switch, where, "eth0")
+        with _links(self.node) as links:
+            self._configure_node(links)
+        for name, where in self._others().items():
+            with _links(where) as links:
+                _configure_host(links, name)
+
+    def _configure_node(self, links: _Links) -> None:
+        links.up("lo")
+        bridge = links.add_bridge("br0")
+        links.add_address("br0", BRIDGE_ADDRESS, 24)
+        links.add_address("br0", BRIDGE_ADDRESS_6, 64)
+        links.add_address("ext0", NODE_ADDRESS, 24)
+        links.add_address("ext0", NODE_ADDRESS_6, 64)
+        links.up("ext0")
+        for name, where in self.pods.items():
+            links.add_pair(f"v{name}", bridge, where, "eth0", hairpin=True)  # or a pod cannot reach itself
+        links.add_route("10.244.1.0/24", "192.168.60.3")
+        links.add_route("fd00:244:1::/64", "fd00:60::3")
 
 
-def _ip(where: Namespace, commands: Iterator[str]) -> None:
-    where.run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
+class _Links:
+    """Interfaces, addresses and routes of the namespace in which the thread is; over netlink, as `ip` would set them.
+
+    The programs for one topology would take several times longer, half a second in user-mode Linux.
+    """
+
+    def __init__(self, netlink: IPRoute) -> None:
+        self._netlink = netlink
+
+    def up(self, name: str) -> None:
+        self._netlink.link("set", index=socket.if_nametoindex(name), state="up")
+
+    def add_bridge(self, name: str) -> int:
+        """Return the index of the interface, which is up."""
+        self._netlink.link("add", ifname=name, kind="bridge", br_forward_delay=0)
+        self.up(name)
+        return socket.if_nametoindex(name)
+
+    def add_pair(self, name: str, bridge: int, where: Namespace, far_name: str, *, hairpin: bool = False) -> None:
+        """Wire a bridge to another namespace; the far end stays down."""
+        peer = {"ifname": far_name, "net_ns_fd": where.descriptor}
+        self._netlink.link("add", ifname=name, kind="veth", peer=peer)
+        index = socket.if_nametoindex(name)
+        self._netlink.link("set", index=index, master=bridge, state="up")
+        if hairpin:
+            self._netlink.brport("set", index=index, mode=1)
+
+    def add_address(self, name: str, address: str, length: int) -> None:
+        flags = _NO_DUPLICATE_DETECTION if ":" in address else 0
+        index = socket.if_nametoindex(name)
+        self._netlink.addr("add", index=index, address=address, prefixlen=length, flags=flags)
+
+    def add_route(self, destination: str, gateway: str) -> None:
+        family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+        self._netlink.route("add", dst=destination, gateway=gateway, family=family)
 
 
-def _switch_links(node: Namespace, machines: dict[str, Namespace]) -> Iterator[str]:
-    yield "link add lan0 type bridge forward_delay 0"
-    yield "link set lan0 up"
-    yield f"link add vnode type veth peer name ext0 netns {node.path}"
-    yield "link set vnode master lan0 up"
-    for name, where in machines.items():
-        yield f"link add v{name} type veth peer name eth0 netns {where.path}"
-        yield f"link set v{name} master lan0 up"
+@contextlib.contextmanager
+def _links(where: Namespace) -> Iterator[_Links]:
+    with where.inside(), IPRoute() as netlink:
+        yield _Links(netlink)
 
 
-def _node_links(pods: dict[str, Namespace]) -> Iterator[str]:
-    yield "link set lo up"
-    yield "link add br0 type bridge forward_delay 0"
-    yield f"addr add {BRIDGE_ADDRESS}/24 dev br0"
-    yield f"addr add {BRIDGE_ADDRESS_6}/64 dev br0 nodad"
-    yield f"addr add {NODE_ADDRESS}/24 dev ext0"
-    yield f"addr add {NODE_ADDRESS_6}/64 dev ext0 nodad"
-    yield "link set br0 up"
-    yield "link set ext0 up"
-    for name, where in pods.items():
-        yield f"link add v{name} type veth peer name eth0 netns {where.path}"
-        yield f"link set v{name} master br0 up"
-        yield f"link set v{name} type bridge_slave hairpin on"  # or a pod cannot reach itself
-    yield "route add 10.244.1.0/24 via 192.168.60.3"
-    yield "route add fd00:244:1::/64 via fd00:60::3"
-
-
-def _host_addresses(name: str) -> Iterator[str]:
+def _configure_host(links: _Links, name: str) -> None:
     number = _HOST_NUMBERS[name]
     pod = name in _LOCAL_PODS
     net, net_6 = ("10.244.0", "fd00:244:") if pod else ("192.168.60", "fd00:60:")
-    yield "link set lo up"
-    yield f"addr add {net}.{number}/24 dev eth0"
-    yield f"addr add {net_6}:{number}/64 dev eth0 nodad"
-    yield "link set eth0 up"
-    yield f"route add default via {net}.1"
-    yield f"route add default via {net_6}:1"
+    links.up("lo")
+    links.add_address("eth0", f"{net}.{number}", 24)
+    links.add_address("eth0", f"{net_6}:{number}", 64)
+    links.up("eth0")
+    links.add_route("default", f"{net}.1")
+    links.add_route("default", f"{net_6}:1")
     if name == "node2":
-        yield f"addr add {POD_ADDRESSES['remote']}/32 dev lo"
-        yield f"addr add {POD_ADDRESSES_6['remote']}/128 dev lo nodad"
+        links.add_address("lo", POD_ADDRESSES["remote"], 32)
+        links.add_address("lo", POD_ADDRESSES_6["remote"], 128)

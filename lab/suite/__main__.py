@@ -10,6 +10,7 @@ in ``suite`` and the full text of failures in ``failures``.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import shutil
 import signal
 import sys
@@ -90,13 +91,25 @@ def main(words: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    with (OUT / "suite.lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"error: another run of the tests writes to {OUT}; use a second clone", file=sys.stderr)
+            return 2
+        return _run(chosen, available, arguments.silence)
+
+
+def _run(chosen: list[Kind], available: int, silence: float) -> int:
+    """Run kinds of workers and write what came of it."""
     for name in ("suite", "failures"):
         shutil.rmtree(OUT / name, ignore_errors=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     seconds = {kind.name: load(kind.guest) for kind in chosen}
     display = Display(OUT / "failures")
-    runner = Runner(fitting(chosen, available), OUT / "suite", display, seconds, silence_seconds=arguments.silence)
+    runner = Runner(fitting(chosen, available), OUT / "suite", display, seconds, silence_seconds=silence)
     try:
         runner.run()
     except KeyboardInterrupt:

@@ -59,11 +59,11 @@ class Kind:
 
         A mistake in a file is left to the guest's worker to report.
         """
-        variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", FOLDER_VARIABLE)}
         done = subprocess.run(
             [*_PYTEST, *self.options, "--collect-only", *files],
             cwd=self.root,
-            env={**variables, **dict(self.environment), "IN_GUEST": self.guest},
+            env={**kept, **dict(self.environment), "IN_GUEST": self.guest},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""Wiring: drivers, sources, servers and the owner thread put together. No Service semantic is decided here."""
+"""Wiring: connects drivers, sources, servers and the owner thread. It decides no Service semantics."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from ipvsagent.source.event_recorder import EventRecorder
 from ipvsagent.source.manifests import ManifestSource
 from ipvsagent.source.transport import KubernetesTransport
 
-_LAST_EVENTS_SECONDS = 3.0  # which an agent that cannot go on has for reporting why
+_LAST_EVENTS_SECONDS = 3.0  # for an agent that cannot start to report the reason
 
 
 def own_pod(environment: Mapping[str, str]) -> ObjectKey | None:
-    """The agent's pod, if the variables `POD_NAMESPACE` and `POD_NAME` name it."""
+    """Return the agent's pod from the variables `POD_NAMESPACE` and `POD_NAME`; None if they are not set."""
     namespace, name = environment.get("POD_NAMESPACE", ""), environment.get("POD_NAME", "")
     return ObjectKey(namespace, name) if namespace and name else None
 
@@ -56,14 +56,14 @@ class Agent:
     """A running agent: everything between the command line and the owner thread.
 
     Args:
-        node_name: the command line's; empty to choose it as `choose_node_name` says.
+        node_name: from the command line; empty to choose it with `choose_node_name`.
         manifests: folder that objects come from; None to follow an API server.
-        kubeconfig: instead of the configuration's.
-        server: URL of the API server, instead of the kubeconfig's.
+        kubeconfig: replaces the configuration's.
+        server: URL of the API server; replaces the kubeconfig's.
         configuration_file: followed while the agent runs; None if there is none.
-        configuration_text: what the file held when the settings were read from it.
-        flags: the command line's options, for `/flagz`.
-        settings_applied: called, in the owner thread, when new settings have come into force.
+        configuration_text: the content of the file when the settings were read from it.
+        flags: options of the command line, for `/flagz`.
+        settings_applied: called, in the owner thread, once new settings are in force.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Agent:
         self._settings = settings
         name = choose_node_name(node_name, settings, os.environ)
         drivers = open_drivers(settings, log)
-        self._closing = [drivers.close]  # what is left when all threads have ended
+        self._closing = [drivers.close]  # to call after all threads have ended
         with needed_from_node():
             self._monitors = open_monitors(settings, drivers)
         self._monitor_threads = [threading.Thread(target=self._follow, args=(m,), daemon=True) for m in self._monitors]
@@ -154,12 +154,12 @@ class Agent:
         return self._source.silence_seconds if isinstance(self._source, ApiSource) else None
 
     def _report(self, item: Announced) -> None:
-        """Make a Kubernetes event of what an operator should see, where there is an API server."""
+        """Create a Kubernetes event, if there is an API server."""
         if self._event_recorder:
             self._event_recorder.record(item)
 
     def stop_on_signals(self) -> None:
-        """Let SIGTERM and SIGINT end `run`; to be called in the main thread."""
+        """Make SIGTERM and SIGINT end `run`; call this in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: self.stop())
 
@@ -171,18 +171,18 @@ class Agent:
         self._log.warning("access to the API server not renewed", reason=reason)
 
     def _answer_metrics(self) -> tuple[str, bytes]:
-        """Answer a scrape; the metrics server is one thread, so the first one prepares it without a race."""
+        """Answer a scrape. The metrics server has one thread, so the first scrape prepares it without a lock."""
         if self._metrics is None:
             self._metrics = self.metrics()
         return self._metrics()
 
     def metrics(self) -> Callable[[], tuple[str, bytes]]:
-        """What answers `/metrics`, from any thread of this network namespace: content type and text.
+        """Return the function that answers `/metrics` in any thread of this network namespace: content type and text.
 
         Raises:
-            KernelError: the sockets for the kernel's counts could not be opened.
+            KernelError: the sockets for the kernel's counters could not be opened.
         """
-        from ipvsagent.serve.metrics.exposition import Metrics  # takes 0.1 s, for those who serve metrics
+        from ipvsagent.serve.metrics.exposition import Metrics  # takes 0.1 s, so only if metrics are served
 
         reader = StatisticsReader(real_servers=self._settings.real_server_metrics)
         self._closing.append(reader.close)
@@ -202,16 +202,16 @@ class Agent:
         return Metrics(inputs).render
 
     def run(self) -> None:
-        """Prepare the node, follow the objects and keep the kernel in step until `stop`.
+        """Prepare the node, follow the objects and keep the kernel up to date until `stop`.
 
         Raises:
-            NodeUnusable: the node lacks something that nothing can be done without.
+            NodeUnusable: the node lacks something that the agent cannot work without.
             SourceError: the folder of manifests cannot be read, or there is no access to an API server.
         """
         self._protect_from_oom()
         try:
-            # Before any connection is made: the first rules switch connection tracking on, and a connection that is
-            # open then may be taken for another one and hang.
+            # Before any connection is made: the first rules switch on connection tracking, and a connection that is
+            # already open may then be mistaken for another one and hang.
             self._reconciler.start()
             self._serving.start()
             for thread in self._monitor_threads:
@@ -255,7 +255,7 @@ class Agent:
         try:
             Path("/proc/self/oom_score_adj").write_text(str(self._settings.oom_score_adjust), encoding="ascii")
         except OSError as error:
-            self._log.warning("oom_score_adj not set", error=error)  # SYS-13: goes on
+            self._log.warning("oom_score_adj not set", error=error)  # SYS-13: continue
 
     def _follow(self, monitor: Monitor[Event]) -> None:
         while events := monitor.read():
@@ -272,7 +272,7 @@ class Agent:
 
 
 def clean_node(settings: Settings, *, all_virtual_servers: bool, dry_run: bool) -> Cleanup:
-    """Remove our state from this node, in whichever iptables variant it stands.
+    """Remove our state from this node, in both iptables variants.
 
     Raises:
         NodeUnusable: the process lacks a capability.

@@ -1,4 +1,4 @@
-"""Opening the real drivers and monitors of this node, in the iptables variant that it uses."""
+"""Open the real drivers and monitors of this node, for the iptables variant that it uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
     """Open every driver in this thread's network namespace.
 
     Raises:
-        NodeUnusable: the process lacks a capability, the node iptables, or the kernel IPVS.
+        NodeUnusable: the process lacks a capability, iptables is not installed, or the kernel lacks IPVS.
     """
     require_net_admin()
     modules = ModuleDriver()
@@ -57,7 +57,7 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
 
 
 def _mounted(variable: str) -> Path | None:
-    """The folder that an environment variable names; None if it is unset or empty."""
+    """Return the folder in an environment variable; None if it is not set or empty."""
     value = os.environ.get(variable, "")
     return Path(value) if value else None
 
@@ -87,7 +87,7 @@ def ipvs_if_any() -> IpvsDriver | None:
 
 
 def installed_rules() -> list[Rules]:
-    """Drivers of every variant whose program is installed; looking through them changes and loads nothing."""
+    """Return the drivers of every variant; listing rules with them changes and loads nothing."""
     drivers: list[Rules] = []
     for family in Family:
         drivers += [LegacyRules(family), NftRules(family)]

@@ -5,17 +5,17 @@ calls the library, with ``from``.
 
     AgentError
     ├── ConfigurationError      settings that cannot be used: every problem at once (exit code 2)
-    ├── SourceError             the place where objects come from cannot be read
+    ├── SourceError             the API server or folder that objects come from cannot be read
     ├── NodeUnusable            this node lacks what the agent cannot work without (exit code 1)
-    └── KernelError             the kernel, or a tool that talks to it, refused
-        ├── AlreadyExists       EEXIST: what was to be added is there
-        ├── NotFound            ESRCH, ENOENT, ENODEV, EADDRNOTAVAIL: what was to be changed or removed is not there
+    └── KernelError             the kernel, or a tool that talks to it, rejected an operation
+        ├── AlreadyExists       EEXIST: the object to add exists
+        ├── NotFound            ESRCH, ENOENT, ENODEV, EADDRNOTAVAIL: the object to change or remove does not exist
         ├── NotPermitted        EPERM, EACCES: the process lacks a capability
         ├── NotSupported        the kernel lacks the module or the feature
-        ├── InvalidRequest      EINVAL, ERANGE: asking again changes nothing
+        ├── InvalidRequest      EINVAL, ERANGE: a retry cannot succeed
         ├── SetFull             an ipset has reached its `maxelem`
-        ├── Busy                EBUSY, EAGAIN, EINTR, or an object that is in use: ask again later
-        ├── AcknowledgementsLost   the kernel's answers are missing: the state has to be read again
+        ├── Busy                EBUSY, EAGAIN, EINTR, or an object that is in use: retry later
+        ├── AcknowledgementsLost   the kernel's answers are missing: the state must be read again
         ├── DumpInterrupted     the table changed while it was listed: list it again
         ├── ToolMissing         a program (iptables, say) is not installed
         └── ToolFailed          a program ended with an error
@@ -48,7 +48,7 @@ class SourceError(AgentError):
 
 
 class NodeUnusable(AgentError):
-    """This node lacks something that nothing can be done without.
+    """This node lacks something that the agent cannot work without.
 
     Args:
         fact: what is wrong.
@@ -67,8 +67,8 @@ class KernelError(AgentError):
     Args:
         operation: what was tried, as a verb phrase such as ``add virtual server``.
         subject: the object it was tried on, as text.
-        errno: the kernel's errno, or 0 where there is none.
-        detail: further words, a tool's output for instance.
+        errno: the kernel's errno, or 0 if there is none.
+        detail: further text, such as a tool's output.
     """
 
     def __init__(self, operation: str, subject: str = "", errno: int = 0, detail: str = "") -> None:
@@ -98,7 +98,7 @@ class NotSupported(KernelError):
 
 
 class InvalidRequest(KernelError):
-    """EINVAL or ERANGE; repeating the request is pointless."""
+    """EINVAL or ERANGE; a retry cannot succeed."""
 
 
 class SetFull(KernelError):
@@ -110,7 +110,7 @@ class Busy(KernelError):
 
 
 class AcknowledgementsLost(KernelError):
-    """Answers are missing (ENOBUFS, or a batch that the kernel cut short)."""
+    """The kernel's answers are missing (ENOBUFS, or a batch that the kernel cut short)."""
 
 
 class DumpInterrupted(KernelError):
@@ -146,5 +146,5 @@ _BY_ERRNO: dict[int, type[KernelError]] = {
 
 
 def kernel_error(operation: str, subject: str, errno: int, detail: str = "") -> KernelError:
-    """Make the error class that belongs to an errno (positive); plain `KernelError` for the others."""
+    """Return an error of the class that belongs to an errno (positive); plain `KernelError` if there is none."""
     return _BY_ERRNO.get(errno, KernelError)(operation, subject, errno, detail)

@@ -1,6 +1,6 @@
-"""Disabling Python's garbage collector during bulk work.
+"""Disable Python's garbage collector during bulk work.
 
-Values are flat and frozen, so bulk work creates no cycles, and the collector would scan all of them again and again.
+Values are flat and frozen, so bulk work creates no cycles, but the collector would scan all of them again and again.
 """
 
 from __future__ import annotations

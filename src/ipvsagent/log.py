@@ -1,11 +1,12 @@
 """Structured log lines on stderr: a fixed message, then fields; one line an event, as text or JSON.
 
-``info`` is what an operator would miss, ``debug`` is work on single objects. Rooms that decide (planner) or mirror
+Level ``info`` is for what an operator would miss,
+``debug`` for work on single objects. Rooms that decide (planner) or mirror
 the kernel (kernel) do not log.
 
-A message that comes over and over is limited: of one with the same fields three lines a minute are written, of one
-with different fields twenty. How many were left out is told once the minute is over. Lines of level ``debug`` are not
-limited, and of level ``info`` only those with different fields.
+Repeated messages are limited: three lines a minute with the same fields, twenty lines a minute with different fields.
+After the minute, one line reports how many lines were left out. Lines of level ``debug`` are not limited; for level
+``info`` only the limit of twenty counts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ WINDOW_SECONDS = 60.0
 
 
 class Logger(Protocol):
-    """What the other rooms use of a logger."""
+    """The logger interface that the other rooms use."""
 
     def debug(self, message: str, **fields: object) -> None:
         """Log work on a single object."""
@@ -35,15 +36,15 @@ class Logger(Protocol):
         """Log what an operator would miss."""
 
     def warning(self, message: str, **fields: object) -> None:
-        """Log what an operator has to look at."""
+        """Log what an operator must look at."""
 
     def error(self, message: str, **fields: object) -> None:
-        """Log what keeps the agent from its work."""
+        """Log what prevents the agent from working."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was written and left out of one message since a moment."""
+    """How often one message was written and left out since the window began."""
 
     begun: float
     written: int = 0
@@ -64,10 +65,10 @@ class RepeatLimit:
         self._lock = threading.Lock()
 
     def admits(self, message: str, fields: Mapping[str, object], *, identical: bool = True) -> bool:
-        """Whether a line is to be written.
+        """Return whether to write a line, and count it.
 
         Args:
-            identical: whether lines with the same fields are limited more than others.
+            identical: whether the stricter limit for the same fields applies.
         """
         with self._lock:
             window = self._windows.setdefault(message, _Window(self._clock()))
@@ -81,7 +82,7 @@ class RepeatLimit:
             return True
 
     def take_left_out(self) -> dict[str, int]:
-        """End the windows whose time is over; answer the messages of which lines were left out, with their number."""
+        """End the windows whose time is over; return the number of lines left out, by message."""
         with self._lock:
             over = self._clock() - WINDOW_SECONDS
             ended = []
@@ -98,7 +99,7 @@ class StructuredLogger:
     """Writes lines through Python's logging, in the form that `configure` chose.
 
     Args:
-        limit: of repeated lines; None makes one of its own.
+        limit: limits repeated lines; None creates a new one.
     """
 
     def __init__(self, name: str = "ipvsagent", limit: RepeatLimit | None = None) -> None:
@@ -114,11 +115,11 @@ class StructuredLogger:
         self._log(logging.INFO, message, fields)
 
     def warning(self, message: str, **fields: object) -> None:
-        """Log what an operator has to look at."""
+        """Log what an operator must look at."""
         self._log(logging.WARNING, message, fields)
 
     def error(self, message: str, **fields: object) -> None:
-        """Log what keeps the agent from its work."""
+        """Log what prevents the agent from working."""
         self._log(logging.ERROR, message, fields)
 
     def _log(self, level: int, message: str, fields: dict[str, object]) -> None:
@@ -134,7 +135,7 @@ class StructuredLogger:
 
 
 def configure(*, log_format: str = "text", level: str = "info") -> None:
-    """Choose how log lines look and which are written; may be called again while running.
+    """Set the format and level of log lines; may be called again while running.
 
     Args:
         log_format: ``text`` or ``json``.
@@ -153,23 +154,23 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class _TextFormatter(logging.Formatter):
-    """``time level: message key=value …``; values that hold blanks are quoted."""
+    """``time level: message key=value …``; values that contain blanks are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line."""
+        """Return the line."""
         when = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
         words = [record.getMessage(), *(f"{key}={_quoted(str(value))}" for key, value in _fields(record).items())]
         return f"{when} {record.levelname.lower()}: {' '.join(words)}"
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object a line; times are UTC, values that are neither text, number nor truth value become text."""
+    """One JSON object per line; times are UTC; values other than strings, numbers and booleans become strings."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line."""
+        """Return the line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         head = {"time": when.replace("+00:00", "Z"), "level": record.levelname.lower(), "message": record.getMessage()}
-        # A field never takes the place of what every line has.
+        # A field never replaces the fields that every line has.
         fields = {f"field_{k}" if k in head else k: _plain(v) for k, v in _fields(record).items()}
         return json.dumps(head | fields, ensure_ascii=False)
 

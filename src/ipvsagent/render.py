@@ -1,6 +1,6 @@
-"""State as text, in the syntax of the tools that a network engineer knows.
+"""State as text, in the syntax of tools that network engineers know.
 
-Everything here works from `model.state` alone and sorts nothing: the state is sorted already. The formats are a
+The functions use only `model.state` and sort nothing: the state is already sorted. The formats are a
 stable contract (CLI-02).
 """
 

@@ -1,6 +1,6 @@
-"""What a node must have before anything else is tried: a capability, IPVS, a working iptables.
+"""What a node must have before the agent starts: a capability, IPVS, a working iptables.
 
-Whatever is missing ends the start with one sentence and a remedy (`NodeUnusable`).
+If something is missing, the start fails with one sentence and a remedy (`NodeUnusable`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
 
 
 def require_net_admin() -> None:
-    """Report a missing capability at once, instead of letting every operation fail.
+    """Report a missing capability immediately, instead of letting every operation fail.
 
     Raises:
         NodeUnusable: the process lacks the capability NET_ADMIN.
@@ -31,7 +31,7 @@ def require_net_admin() -> None:
 
 @contextlib.contextmanager
 def needed_from_node() -> Iterator[None]:
-    """Turn the kernel's refusal of something indispensable into one sentence with a remedy.
+    """Convert the failure of a required operation to one sentence with a remedy.
 
     Raises:
         NodeUnusable: instead of any `KernelError`.
@@ -41,8 +41,7 @@ def needed_from_node() -> Iterator[None]:
     except NotPermitted as error:
         raise NodeUnusable(
             f"not permitted: {error}",
-            "run as root, or with the capabilities NET_ADMIN and NET_RAW, and SYS_MODULE where modules are not loaded"
-            " yet",
+            "run as root, or with the capabilities NET_ADMIN and NET_RAW, and SYS_MODULE if modules are not loaded yet",
         ) from error
     except ToolMissing as error:
         raise NodeUnusable(str(error), "install the package `iptables`") from error
@@ -68,6 +67,6 @@ def load_ipvs(modules: Modules) -> None:
             modules.load("ip_vs")
         except NotFound as error:
             raise NodeUnusable(
-                "this kernel has no module `ip_vs`, without which nothing can be balanced",
-                "install the full kernel package of the distribution (its modules hold `ip_vs`)",
+                "this kernel has no module `ip_vs`, which the agent needs",
+                "install the full kernel package of the distribution (which contains `ip_vs`)",
             ) from error

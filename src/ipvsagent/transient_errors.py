@@ -1,4 +1,4 @@
-"""Retrying kernel calls that fail for a moment, where no owner thread runs that would retry them."""
+"""Retry kernel calls that fail temporarily, outside of the owner thread, which has its own retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 def retry_transient(action: Callable[[], T], *, sleep: Callable[[float], object] = time.sleep) -> T:
     """Call an action that may be repeated; retry it after an interrupted listing, a busy object or a lost answer.
 
-    Other errors are raised at once, and these after the last attempt.
+    Other errors are raised immediately; these errors are raised after the last attempt.
     """
     for delay in DELAYS_SECONDS:
         try:

@@ -39,7 +39,7 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
 
 
 class YamlError(Exception):
-    """The text is not YAML, or not of the kind that is read here.
+    """The text is not YAML, or uses YAML that this reader rejects.
 
     Args:
         line: counted from 1; 0 if unknown.
@@ -59,7 +59,7 @@ class TruthWord(str):
 
     @property
     def truth(self) -> bool:
-        """The boolean that YAML 1.1 reads."""
+        """Return the boolean that YAML 1.1 reads."""
         return _TRUTH_WORDS[self.lower()]
 
 
@@ -71,10 +71,10 @@ def parse_yaml(text: str, *, mark_truth_words: bool = False) -> list[tuple[int, 
             booleans. Otherwise they are ordinary text.
 
     Returns:
-        For each the line where it begins, counted from 1, and its value. Keys are text whatever they look like.
+        For each document the line where it begins, counted from 1, and its value. Keys are always text.
 
     Raises:
-        YamlError: at the first fault.
+        YamlError: the first error.
     """
     loader = None
     try:
@@ -95,7 +95,7 @@ def parse_yaml(text: str, *, mark_truth_words: bool = False) -> list[tuple[int, 
 
 
 class _Builder:
-    """Values from a parser's events."""
+    """Builds values from a parser's events."""
 
     def __init__(self, parser: yaml.SafeLoader, mark_truth_words: bool) -> None:
         self._parser = parser
@@ -117,7 +117,7 @@ class _Builder:
     def _value(self, event: Event, depth: int) -> object:
         self._nodes += 1
         if self._nodes > MOST_NODES:
-            raise YamlError(_line(event), f"has more than {MOST_NODES} values, those that aliases repeat included")
+            raise YamlError(_line(event), f"has more than {MOST_NODES} values, including those that aliases repeat")
         if isinstance(event, ScalarEvent):
             value = self._scalar(event)
             if event.anchor:
@@ -169,7 +169,7 @@ class _Builder:
         return merged | own if merged else own
 
     def _scalar(self, event: ScalarEvent) -> object:
-        """The value of a scalar: plain ones as YAML 1.2 reads them, octal numbers also as in YAML 1.1; no dates."""
+        """Return the value of a scalar, as in YAML 1.2; octal numbers also as in YAML 1.1; no dates."""
         text: str = event.value
         tag: str | None = event.tag
         if tag is None or tag == "!":
@@ -206,7 +206,7 @@ def _plain(text: str) -> object:
 
 
 def _integer(text: str, digits: str, base: int) -> object:
-    """The number; underscores between digits are left out, as Kubernetes' own YAML reader does."""
+    """Return the number; underscores between digits are ignored, as in Kubernetes' own YAML reader."""
     bare = digits.replace("_", "")
     if not bare:
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,7 @@ class Answer(NamedTuple):
 
 
 def helm(*words: str, values: Values | None = None) -> Answer:
-    """Run Helm on the chart, with values in the place of, or above, the chart's own."""
+    """Run Helm on the chart, with values instead of, or in addition to, the chart's own."""
     beside_python = ROOT / ".venv" / "bin" / "helm"
     program = str(beside_python) if beside_python.exists() else shutil.which("helm")
     assert program, "there is no helm: run `make setup`, or install it"
@@ -107,14 +108,15 @@ def helm(*words: str, values: Values | None = None) -> Answer:
 
 def render(values: Values) -> list[Manifest]:
     """All manifests, hooks included."""
-    return list(yaml.safe_load_all(_rendered(json.dumps(values, sort_keys=True))))
+    return list(pickle.loads(_rendered(json.dumps(values, sort_keys=True))))
 
 
 @functools.cache
-def _rendered(values: str) -> str:
+def _rendered(values: str) -> bytes:
+    """Render once: in QEMU it takes seconds, and so does YAML without the C library; each caller gets its own copy."""
     answer = helm("template", RELEASE, str(CHART), values=json.loads(values))
     assert answer.status == 0, answer.errors
-    return answer.output
+    return pickle.dumps(list(yaml.load_all(answer.output, yaml.CSafeLoader)))
 
 
 def only(manifests: list[Manifest], kind: str, ending: str = "") -> Manifest:

@@ -115,13 +115,13 @@ def test_an_alert_fires_for_what_it_is_for_and_no_other_does(alert: str, tmp_pat
     _firing(_node(HAPPENS[alert]), tmp_path, {alert})
 
 
-def test_an_agent_that_does_not_answer_is_told_of(tmp_path: Path) -> None:
+def test_an_agent_that_does_not_answer_raises_an_alert(tmp_path: Path) -> None:
     """One of two; the other one goes on."""
     down = {_labelled("up", "10.0.0.2:10249"): _STILL}
     _firing({**_node({}), **down}, tmp_path, {"IpvsagentDown"})
 
 
-def test_no_agent_at_all_is_told_of(tmp_path: Path) -> None:
+def test_a_cluster_without_agents_raises_an_alert(tmp_path: Path) -> None:
     """Without any series there is nothing to compare."""
     _firing({"up": _ONE}, tmp_path, {"IpvsagentAbsent"})
 

@@ -91,7 +91,7 @@ def test_names_of_any_release_fit() -> None:
 
 
 def test_the_notes_warn_of_an_api_server_behind_the_cluster_ip() -> None:
-    """A node that starts anew would wait for itself."""
+    """A node that boots would wait for itself."""
     assert "WARNING: `apiServer.host` is not set" in _notes({})
     assert "WARNING" not in _notes({"apiServer": {"host": "192.0.2.1"}})
 

@@ -68,7 +68,7 @@ def test_the_state_goes_from_every_node_and_then_the_cleanup_does(
     assert "2 of 2 nodes are clean" in capsys.readouterr().out
 
 
-def test_a_second_try_begins_anew(hook: ModuleType, server: ApiServer, words: list[str]) -> None:
+def test_a_second_try_starts_from_the_beginning(hook: ModuleType, server: ApiServer, words: list[str]) -> None:
     """The agents are gone by then, and what the first try made may be there."""
     server.daemon_sets.clear()
     server.add({**_daemon_set(), "metadata": {"name": "proxy-ipvsagent-cleanup"}})
@@ -98,7 +98,7 @@ def test_a_node_that_stays_dirty_is_a_failure(
 
 
 def test_the_hook_is_one_of_uninstalling_alone() -> None:
-    """What it needs is made before it, and goes with it."""
+    """What the hook needs is created before it and deleted with it."""
     weights: dict[str, int] = {}
     for manifest in render({}):
         annotations = manifest["metadata"].get("annotations", {})

@@ -101,7 +101,7 @@ def test_metrics_are_open_to_others_only_where_they_are_scraped(values: Values, 
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_another_scheduler_changes_the_configuration_alone(name: str) -> None:
-    """No pod starts anew: the agent follows the file. Of the settings, the scheduler alone changes."""
+    """No pod restarts: the agent follows the file. Of the settings, the scheduler alone changes."""
     values = {k: v for k, v in MATRIX[name].items() if k != "restartOnConfigChange"}
     before = render(values)
     config = values.get("config", {})
@@ -113,7 +113,7 @@ def test_another_scheduler_changes_the_configuration_alone(name: str) -> None:
     assert new_settings["scheduler"] == "wlc"
 
 
-def test_pods_start_anew_with_a_changed_configuration_where_that_is_wanted() -> None:
+def test_pods_restart_with_a_changed_configuration_if_that_is_configured() -> None:
     """For the fields that count at start only."""
     annotations = [
         only(render({"restartOnConfigChange": True, "config": {"oomScoreAdj": score}}), "DaemonSet")["spec"][

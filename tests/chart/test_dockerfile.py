@@ -65,7 +65,7 @@ def test_what_is_in_the_image_is_written_down_after_all_of_it_is_there() -> None
 
 @pytest.mark.parametrize("name", ["src", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "lab/sbom.py"])
 def test_the_build_is_given_what_it_copies(name: str) -> None:
-    """And .dockerignore keeps all else out, so that no change elsewhere builds anew."""
+    """And .dockerignore keeps all else out, so that no other change causes a new build."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
     assert f"!{name}" in lines

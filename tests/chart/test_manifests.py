@@ -203,7 +203,7 @@ def _documented(heading: str) -> Iterator[Permission]:
 
 @ROWS
 def test_the_agent_runs_on_every_node_and_stays(values: Values) -> None:
-    """In the host's network, whatever the taints, evicted for nobody."""
+    """In the host's network, with every taint tolerated, and never evicted for another pod."""
     pod = pod_of(only(render(values), "DaemonSet"))
     assert pod["hostNetwork"] is True
     assert pod["dnsPolicy"] == "Default"
@@ -214,7 +214,7 @@ def test_the_agent_runs_on_every_node_and_stays(values: Values) -> None:
 
 @ROWS
 def test_probes_ask_where_the_agent_answers(values: Values) -> None:
-    """HC-01: `/livez` for starting anew, `/healthz` for being ready."""
+    """HC-01: `/livez` decides about a restart, `/healthz` about readiness."""
     manifests = render(values)
     (agent,) = pod_of(only(manifests, "DaemonSet"))["containers"]
     text = next(m["data"]["configuration.yaml"] for m in manifests if "configuration.yaml" in m.get("data", {}))

@@ -54,7 +54,7 @@ def test_metrics_and_labels_exist(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", list(_expressions()))
 def test_counters_are_not_read_as_they_are(expression: str) -> None:
-    """They start anew with the agent: only their growth says something, or two of them side by side."""
+    """They start at 0 with the agent: only their growth says something, or two of them side by side."""
     for name in set(_NAME.findall(expression)) - OF_PROMETHEUS:
         if DEFINITIONS[name].kind == "counter" and "repaired" not in expression:
             assert re.search(rf"(rate|increase|changes)\({name}\b", expression)

@@ -30,7 +30,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 # The new root is built here, over whatever the host has in this folder.
 _ROOT = "/mnt"
-# What a runtime makes anew, or the image has empty.
+# What a runtime creates, or the image has empty.
 _EMPTY = ("dev", "media", "mnt", "proc", "run", "sys", "tmp")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # Of /proc, as container runtimes have it.

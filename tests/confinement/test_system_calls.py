@@ -30,7 +30,7 @@ print("clone3", os.strerror(ctypes.get_errno()))
 
 
 def test_programs_and_threads_start_and_namespaces_do_not() -> None:
-    """As a pod with the agent's capabilities has it; `clone3` is said to be missing, so that `clone` is tried."""
+    """As in a pod with the agent's capabilities; `clone3` fails with ENOSYS, so that `clone` is tried."""
     words = [sys.executable, "-c", PROGRAM, filter_for(["NET_ADMIN", "NET_RAW"])]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [

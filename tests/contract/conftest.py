@@ -38,7 +38,7 @@ _PLACES = _places()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test everywhere where what it asks for can be had."""
+    """Run a test on each host that has what it needs."""
     for fixture, places in _PLACES.items():
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, places, indirect=True)

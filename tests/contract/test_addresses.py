@@ -96,7 +96,7 @@ def test_a_thousand_addresses_go_in_one_call(host: Host) -> None:
     assert _held(host, DUMMY) == set()
 
 
-def test_an_interface_that_is_missing_is_told(host: Host) -> None:
+def test_an_interface_that_is_missing_is_reported(host: Host) -> None:
     """For the batch as a whole, and for removing it."""
     with pytest.raises(NotFound):
         host.addresses.apply(DUMMY, [AddAddress(V4)])
@@ -116,7 +116,7 @@ def test_a_new_namespace_has_a_loopback_interface_only(host: Host) -> None:
 
 
 def test_a_dummy_interface_is_made_and_removed_with_its_addresses(ipvs_host: Host) -> None:
-    """ADR-01: made anew it is another interface, without addresses."""
+    """ADR-01: an interface that is created again has no addresses."""
     ipvs_host.addresses.add_dummy(DUMMY)
     first = {link.name: link for link in ipvs_host.addresses.list_links()}[DUMMY]
     assert first.kind == "dummy"

@@ -201,7 +201,7 @@ def test_only_sets_of_one_type_and_family_are_exchanged(
             host.ip_sets.swap(*names)
 
 
-def test_a_name_is_taken_by_whatever_bears_it(host: Host) -> None:
+def test_a_set_cannot_be_created_under_the_name_of_another(host: Host) -> None:
     """The same set, or another: creating is strict."""
     host.ip_sets.create(SMALL)
     for taken in (SMALL, SetSpec(SMALL.name, SetType.BITMAP_PORT, None)):
@@ -209,7 +209,7 @@ def test_a_name_is_taken_by_whatever_bears_it(host: Host) -> None:
             host.ip_sets.create(taken)
 
 
-def test_a_set_that_is_missing_is_told(host: Host) -> None:
+def test_a_missing_set_is_reported(host: Host) -> None:
     """When it is destroyed or listed."""
     host.ip_sets.create(SMALL)
     host.ip_sets.destroy(SMALL.name)
@@ -220,7 +220,7 @@ def test_a_set_that_is_missing_is_told(host: Host) -> None:
 
 
 def test_a_set_that_holds_entries_can_be_destroyed(host: Host) -> None:
-    """Made anew it is empty."""
+    """A set that is created again is empty."""
     host.ip_sets.create(SMALL)
     host.ip_sets.apply([AddEntry(_address(1))])
     host.ip_sets.destroy(SMALL.name)

@@ -201,7 +201,7 @@ def test_the_kernel_is_strict(ipvs_host: Host, operation: IpvsOperation, error: 
 
 
 def test_a_removed_virtual_server_takes_its_real_servers_along(ipvs_host: Host) -> None:
-    """One that is made anew has none."""
+    """A virtual server that is created again has none."""
     _prepare(ipvs_host)
     assert ipvs_host.ipvs.apply([RemoveVirtualServer(KEY)]) == [None]
     assert list(_listed(ipvs_host)) == [str(KEY_6)]
@@ -275,7 +275,7 @@ def test_timeouts_that_are_not_given_stay(ipvs_host: Host) -> None:
     assert ipvs_host.ipvs.timeouts() == IpvsTimeouts(7200, 60, 30)
 
 
-def test_every_scheduler_that_is_said_to_be_there_can_be_used(ipvs_host: Host) -> None:
+def test_every_scheduler_listed_as_available_can_be_used(ipvs_host: Host) -> None:
     """The modules driver names schedulers, loaded or not, and nothing else."""
     names = ipvs_host.modules.available_schedulers()
     assert {"rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh"} <= set(names)

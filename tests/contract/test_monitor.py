@@ -17,7 +17,7 @@ DUMMY, OTHER = "kube-ipvs0", "eth7"
 V4, V6 = Address.parse("10.96.0.10"), Address.parse("fd00:96::10")
 
 
-def test_changes_of_other_interfaces_are_told_once(host: Host) -> None:
+def test_changes_of_other_interfaces_are_reported_once(host: Host) -> None:
     """Both coming and going, whichever family; many at once are one event."""
     host.make_interface(OTHER)
     monitor = host.monitor(DUMMY)
@@ -39,7 +39,7 @@ def test_the_link_local_addresses_of_pods_are_no_news(host: Host) -> None:
 
 
 def test_additions_to_the_dummy_interface_are_no_news(host: Host) -> None:
-    """The agent makes them itself; what leaves it is told, by address and in order."""
+    """The agent makes them itself; removals are reported by address and in order."""
     host.make_interface(DUMMY)
     monitor = host.monitor(DUMMY)
     host.addresses.apply(DUMMY, [AddAddress(V4), AddAddress(V6)])
@@ -57,8 +57,8 @@ def test_both_kinds_of_news_come_together(host: Host) -> None:
     assert monitor.read() == [NodeAddressesChanged(), DummyInterfaceChanged(removed=(V4,))]
 
 
-def test_a_removed_dummy_interface_is_told_with_its_addresses(host: Host) -> None:
-    """One that is made anew under the name is followed."""
+def test_a_removed_dummy_interface_is_reported_with_its_addresses(host: Host) -> None:
+    """An interface that is created again under the name is followed."""
     host.make_interface(DUMMY)
     host.addresses.apply(DUMMY, [AddAddress(V4)])
     monitor = host.monitor(DUMMY)

@@ -57,7 +57,7 @@ def test_writing_again_doubles_nothing(firewall: Firewall) -> None:
 
 
 def test_a_jump_that_stands_below_others_is_left_there(firewall: Firewall) -> None:
-    """Whoever put a rule above it had a reason."""
+    """A rule above it was put there on purpose."""
     firewall.driver.replace(firewall.rules)
     firewall.delete(TO_SECOND)
     firewall.append(FOREIGN_RULE)

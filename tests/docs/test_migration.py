@@ -108,7 +108,7 @@ def test_no_node_ever_runs_both_and_none_is_without_after_a_step() -> None:
 
 
 def test_the_label_is_the_one_of_the_chart() -> None:
-    """Where nobody sets another one."""
+    """Unless the values set another one."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["migration"]
     assert (values["label"], values["value"]) == (LABEL, "ipvsagent")
     text = PAGE.read_text(encoding="utf-8")

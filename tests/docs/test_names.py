@@ -95,7 +95,7 @@ def test_fields_values_and_modules_exist(page: Path) -> None:
 
 @EACH_PAGE
 def test_metrics_exist(page: Path) -> None:
-    """A histogram's parts as well."""
+    """Also the parts of a histogram."""
     known = {d.name for d in EVERY} | {f"{d.name}_{part}" for d in EVERY for part in ("bucket", "count", "sum")}
     for quoted in _quoted(page):
         for name in re.findall(r"\b(?:ipvsagent|kubeproxy|process|rest_client)_[a-z0-9_]+", quoted):

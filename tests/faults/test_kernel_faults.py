@@ -76,7 +76,8 @@ class Change:
         after: the world then.
         events: how the agent hears of it; a start of a new agent if there are none.
         alter: what happens to the kernel at that moment.
-        looks: how often, a minute apart, the agent looks around before all has to be well; for what it is not told of.
+        looks: how many checks, a minute apart, the agent makes before all must be right; for changes that cause no
+            notification.
     """
 
     after: World
@@ -167,7 +168,7 @@ class Trial:
             self.node.reconciler.reconcile()
 
     def recover(self) -> list[str]:
-        """End the fault, start the agent anew if it is dead, wait; answer what is wrong then or was wrong before."""
+        """End the fault, start the agent again if it is dead, wait; return what is wrong then or was wrong before."""
         self.faults.end()
         if self.node is None:
             self.node = self._start(self.change.after)

@@ -42,7 +42,7 @@ def test_a_virtual_server_that_could_not_be_removed_keeps_its_traces_until_it_ca
 
 
 def test_a_configuration_that_cannot_be_applied_just_now_is_applied_later() -> None:
-    """DEV-35: a scheduler that the kernel lacks is refused for good, a module that is busy is not."""
+    """DEV-35: a scheduler that the kernel lacks is refused; a busy module is retried."""
     node, faults = _node()
     _fail(faults, "modules: load ip_vs_wlc", Fault.BUSY)
     node.hear(Reconfigure(Settings(scheduler="wlc")))
@@ -69,7 +69,7 @@ def test_a_services_scheduler_that_cannot_be_loaded_just_now_is_used_later() -> 
     assert node.status().synchronised
 
 
-def test_a_scheduler_that_cannot_be_loaded_is_not_tried_for_ever_for_nobody() -> None:
+def test_a_scheduler_that_cannot_be_loaded_is_retried_only_while_a_service_needs_it() -> None:
     """DEV-15: once no Service asks for it, all is well."""
     node, faults = _node()
     _fail(faults, "modules: load ip_vs_nq", Fault.NO_MEMORY)

@@ -123,7 +123,7 @@ def _path_of(folder: Path, started_with: dict[str, Any]) -> str:
 
 
 def test_modules_are_compiled_for_a_file_system_that_cannot_be_written(folder: Path) -> None:
-    """Compiling them anew at each start would take seconds; no time of a file decides whether they count."""
+    """Compiling them again at each start would take seconds; no time of a file decides whether they count."""
     package = folder / "image/opt/ipvsagent/lib/python3.11/site-packages/ipvsagent"
     sources = sorted(package.rglob("*.py"))
     assert len(sources) > 50

@@ -8,9 +8,10 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lab.namespaces import Namespace
@@ -87,7 +88,7 @@ class Node:
     Args:
         folder: for manifests, configuration and output.
         variant: the iptables variant that the agent is to use.
-        confined: the agent gets nothing but what the chart's container has, in the place of all rights of root.
+        confined: the agent gets nothing but what the chart's container has, instead of all rights of root.
 
     Attributes:
         volume: the folder that stands for the ConfigMap's volume in the container.
@@ -179,16 +180,23 @@ class Node:
             return NOTHING
 
     def outcomes(
-        self, protocol: Protocol, address: str, *ports: int, patience: float = TIMEOUT_SECONDS
+        self,
+        protocol: Protocol,
+        address: str,
+        *ports: int,
+        places: Sequence[str] = ("p1", "node", "client"),
+        patience: float = TIMEOUT_SECONDS,
+        source_address: str = "",
     ) -> dict[str, str]:
-        """As `outcome`, from a pod, from the node and from outside, all at once.
+        """As `outcome`, from several places at once: unless given a pod, the node and a machine outside.
 
         Returns:
             By place; where the ports differ, what came of each.
         """
-        asked = [(where, number) for where in ("p1", "node", "client") for number in ports]
+        asked = [(where, number) for where in places for number in ports]
         with ThreadPoolExecutor(len(asked)) as pool:
-            answers = pool.map(lambda a: self.outcome(a[0], protocol, address, a[1], patience=patience), asked)
+            ask = partial(self.outcome, protocol=protocol, address=address, patience=patience)
+            answers = pool.map(lambda a: ask(a[0], port=a[1], source_address=source_address), asked)
             found: dict[str, dict[int, str]] = {}
             for (where, number), answer in zip(asked, answers, strict=True):
                 found.setdefault(where, {})[number] = answer

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,22 +17,20 @@ from lab.namespaces import Namespace
 from lab.speed import scaled
 
 from confinement.confine import Container
+from support.waiting import wait_until
 
 SLOW_GUEST = os.environ.get("IN_GUEST") == "qemu"
 PATIENCE_SECONDS = scaled(100.0 if SLOW_GUEST else 60.0)
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = PATIENCE_SECONDS) -> None:
-    """Look at a condition until it holds.
+    """Check a condition until it holds: `wait_until` with the patience that a guest needs.
 
     Args:
         what: the condition in words, for the failure.
         timeout: seconds after which the test fails.
     """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain until {what}"
-        time.sleep(0.02)
+    wait_until(condition, what, limit_seconds=timeout, pause_seconds=0.02)
 
 
 class Command:

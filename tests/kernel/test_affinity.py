@@ -74,7 +74,7 @@ def test_the_timeout_is_the_services_or_three_hours(node: Node) -> None:
     assert "-A -t 10.96.5.1:80 -s rr -p 10800" in lines
 
 
-def test_a_client_that_was_away_for_its_timeout_is_scheduled_anew(node: Node) -> None:
+def test_a_client_that_returns_after_its_timeout_is_scheduled_again(node: Node) -> None:
     """SVC-07: affinity outlasts the client's connections, for as long as the Service says, and no longer."""
     pod = node.ask("p1", "udp", SHORT, 53).pod
     for _ in range(3):

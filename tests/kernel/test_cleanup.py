@@ -62,6 +62,7 @@ def test_cleanup_removes_all_of_ours_and_nothing_of_others(node: Node) -> None:
     assert node.ask("client", "tcp", "192.168.60.1", 5000).pod == "p2"
 
 
+@pytest.mark.quick_in("uml", reason="it lists what the same code removes, which is shown with both variants")
 @pytest.mark.usefixtures("every_variant")
 def test_a_dry_run_lists_what_would_go_and_changes_nothing(node: Node) -> None:
     """CLN: what it lists is what the real run then removes."""

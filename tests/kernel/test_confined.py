@@ -106,6 +106,7 @@ def test_nothing_of_the_container_can_be_written_that_the_chart_does_not_say(con
     assert "Read-only file system" in done.stderr
 
 
+@pytest.mark.quick_in("uml", reason="test_the_agent_needs_each_of_its_capabilities has nft serve, confined")
 def test_traffic_drift_stale_flows_and_cleanup_work(confined: Node) -> None:
     """SYS-01, DEV-01, CT-01, CLN-03: the agent's whole life, from the settings of the node to the removal of all."""
     before = confined.state()

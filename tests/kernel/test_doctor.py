@@ -24,7 +24,7 @@ from ipvsagent.model.address import Network
 from kernel.breakages import IPTABLES, VARIANT, VIP, WAYS, Broken
 from kernel.manifests import endpoint_slice, port, service
 from kernel.manifests import node as node_manifest
-from kernel.node import Node
+from kernel.node import NOTHING, SHORT_SECONDS, Node
 from kernel.processes import AgentServer
 from support.api_cluster import kubeconfig
 
@@ -105,7 +105,7 @@ def _running(program: str) -> Iterator[None]:
 
 @pytest.mark.also_in_qemu(reason="doctor reads the rules of nf_tables there")
 def test_a_healthy_node_has_no_failure(node: Node, root: Path) -> None:
-    """Only what cannot be asked without an API server is told of."""
+    """It reports only what it cannot ask without an API server."""
     assert {f.check for f in diagnose(node, root)} == {
         "api",
         "node-name",
@@ -138,8 +138,7 @@ def test_a_policy_that_drops_packets_to_vips_is_found_and_the_remedy_lets_them_p
     """IPVS takes packets after filter INPUT."""
     try:
         shell(node, f"{IPTABLES} -P INPUT DROP")
-        with pytest.raises(OSError, match="timed out"):
-            node.ask("p2", "tcp", VIP, 80)
+        assert node.outcome("p2", "tcp", VIP, 80, patience=SHORT_SECONDS) == NOTHING
         found = troubles(diagnose(node, root), "input-vip")
         assert [f.level for f in found] == [Level.FAIL]
         assert "IPv4 packets to Service addresses are dropped in INPUT: policy of INPUT is DROP" in found[0].what
@@ -191,7 +190,7 @@ def test_a_host_port_before_services_is_found_and_the_remedy_gives_the_vip_back(
         shell(node, f"{table} -D {jump}; {table} -F CNI-HOSTPORT-DNAT; {table} -X CNI-HOSTPORT-DNAT")
 
 
-def test_an_interface_of_another_kind_in_the_place_of_the_dummy_is_found(root: Path) -> None:
+def test_an_interface_of_another_kind_with_the_name_of_the_dummy_is_found(root: Path) -> None:
     """The remedy frees the name."""
     where = Namespace()
     try:
@@ -228,7 +227,7 @@ def test_a_scheduler_that_a_service_asks_for_and_this_kernel_lacks_is_found(
     found = diagnose(node, root, access=kubeconfig(root / "kubeconfig", api.url))
     (finding,) = troubles(found, "service-schedulers")
     assert finding.level is Level.WARN
-    assert "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: " in finding.what
+    assert "scheduler `nq` is not known to this kernel; Services that request it get `rr`: " in finding.what
     assert "asking" in finding.what
     assert "wlc" in finding.remedy
 
@@ -243,7 +242,7 @@ def test_a_scheduler_that_this_kernel_lacks_is_found(node: Node, root: Path) -> 
 
 
 def test_without_privileges_everything_that_can_be_looked_at_still_is(node: Node) -> None:
-    """What cannot be read is a finding, not a traceback; the exit code tells of the missing capability."""
+    """What cannot be read is a finding, not a traceback; the exit code reports the missing capability."""
     words = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", PROGRAM, "doctor", "-o", "json")
     done = node.topology.node.attempt(*words)
     assert done.returncode == 1, done.stderr
@@ -267,7 +266,7 @@ def api(node: Node) -> Iterator[ApiServer]:
 
 
 def test_an_api_server_that_answers_and_allows_everything_is_fine(node: Node, root: Path, api: ApiServer) -> None:
-    """Nothing is left to be told of."""
+    """No problem is left to report."""
     assert diagnose(node, root, access=kubeconfig(root / "kubeconfig", api.url)) == []
 
 
@@ -285,7 +284,7 @@ def test_missing_permissions_and_a_vip_of_another_node_are_found(node: Node, roo
         ("rbac", Level.WARN),
     ]
     assert f"Service address {VIP} is the address of node node-2" in found[0].what
-    assert f"take {VIP} out of `externalIPs`" in found[0].remedy
+    assert f"remove {VIP} from `externalIPs`" in found[0].remedy
     assert "watch endpointslices.discovery.k8s.io" in found[1].what
     assert "ClusterRole" in found[1].remedy
 

@@ -32,7 +32,7 @@ def weights(node: Node) -> dict[str, int]:
 
 
 def test_connections_in_time_wait_do_not_keep_a_real_server(node: Node) -> None:
-    """GT-03: what both sides have closed is over, though the kernel remembers it for two minutes."""
+    """GT-03: a connection that both sides have closed does not count, though the kernel keeps it for two minutes."""
     put(node, "p1", "p2")
     node.start_agent()
     node.wait_for_service(WEB, "p1", "p2")
@@ -136,7 +136,7 @@ def test_a_draining_real_server_gets_no_sticky_client(node: Node) -> None:
 
 
 def test_the_deadline_ends_a_connection_that_never_ends(node: Node) -> None:
-    """DEV-19, SYS-03: `ipvs.drainTimeout`; the client is told, and does not wait for an answer that cannot come."""
+    """DEV-19, SYS-03: `ipvs.drainTimeout`; the client gets a reset instead of waiting for an answer."""
     node.configure(ipvs={"drainTimeout": f"{scaled(4):.0f}s"})  # enough to see that it drains
     put(node, "p1")
     node.start_agent()

@@ -99,7 +99,7 @@ def test_a_load_balancer_learns_where_local_endpoints_are(node: Node) -> None:
     wait_for_status(node, "node", NODE_ADDRESS, HEALTH_PORT, 0)
 
 
-def test_a_refused_configuration_is_told_of_by_a_node_that_stays_healthy(node: Node) -> None:
+def test_a_node_reports_a_refused_configuration_and_stays_healthy(node: Node) -> None:
     """HC-05, CFG-50: for as long as the file stays as it is."""
     serve(node, "p1")
     node.start_agent()

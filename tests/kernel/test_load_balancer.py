@@ -74,8 +74,9 @@ def test_source_ranges_let_in_who_is_named_and_drop_all_others(node: Node, addre
     """LB-02, LB-04, IPT-60 to IPT-63, IPT-94: from outside, from pods and from the node itself."""
     assert node.outcome("client", protocol, address, 80) == "p3"
     assert node.outcome("p1", protocol, address, 80) == "p3"
-    for where in ("node2", "p2", "node"):
-        assert node.outcome(where, protocol, address, 80, patience=SHORT_SECONDS) == NOTHING, where
+    others = ("node2", "p2", "node")
+    found = node.outcomes(protocol, address, 80, places=others, patience=SHORT_SECONDS)
+    assert found == dict.fromkeys(others, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_source_ranges_bind_the_node_whatever_address_it_sends_from(
         dropped = node.outcome("node", "tcp", ranged, 80, source_address=source, patience=SHORT_SECONDS)
         assert dropped == NOTHING, source
         assert node.outcome("node", "tcp", for_node, 80, source_address=source) == "p3", source
-    for where in ("client", "p1"):
-        assert node.outcome(where, "tcp", for_node, 80, patience=SHORT_SECONDS) == NOTHING, where
+    found = node.outcomes("tcp", for_node, 80, places=("client", "p1"), patience=SHORT_SECONDS)
+    assert found == {"client": NOTHING, "p1": NOTHING}
 
 
 def test_source_ranges_concern_nothing_but_the_load_balancer_address(node: Node) -> None:

@@ -26,7 +26,7 @@ def call(node: Node, *words: str, prefix: tuple[str, ...] = (), path: str = "") 
     """Run the program on the node to its end.
 
     Args:
-        prefix: words before it, such as `setpriv`, in the place of those that confine it.
+        prefix: words before it, such as `setpriv`, instead of those that confine it.
         path: the program search path, if it is to be another one.
     """
     environment = {**os.environ, "PATH": path} if path else None
@@ -122,7 +122,7 @@ def test_a_configuration_that_breaks_while_it_runs_is_refused_and_the_old_one_st
 
 
 @pytest.mark.parametrize(("field", "server"), [("healthzBindAddress", "health"), ("metricsBindAddress", "metrics")])
-def test_a_port_that_cannot_be_had_ends_the_start_where_that_is_asked_for(node: Node, field: str, server: str) -> None:
+def test_an_unavailable_port_ends_the_start_if_that_is_configured(node: Node, field: str, server: str) -> None:
     """CFG-06, HC-06, HC-26: exit code 1, and the address by name."""
     with node.namespace("node").inside():
         taken = socket.create_server(("127.0.0.1", 0))

@@ -53,7 +53,7 @@ def test_a_new_scheduler_for_a_thousand_services_drops_no_connection_and_a_bad_f
     assert {type(error) for error in load.failures} <= {ConnectionRefusedError}
     assert len(load.failures) < load.answers.total()
     assert len(node.table()) == SERVICES
-    assert "fields of the new configuration wait for a restart fields=oomScoreAdj" in agent.stderr
+    assert "fields of the new configuration need a restart fields=oomScoreAdj" in agent.stderr
     wait_for(lambda: '"message": "configuration applied"' in agent.stderr, "log lines are JSON")
     applied = next(line for line in agent.stderr.splitlines() if '"message": "configuration applied"' in line)
     assert json.loads(applied)["scheduler"] == "wlc"

@@ -17,7 +17,6 @@ SECONDS = float(os.environ.get("SOAK_SECONDS") or (40 if SLOW_GUEST else 30))
 
 
 @pytest.mark.timeout(SECONDS + scaled(HANGS_AFTER_SECONDS))
-@pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
 def test_nothing_goes_wrong_in_the_long_run(
     node: Node, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:

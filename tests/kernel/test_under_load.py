@@ -101,7 +101,7 @@ def test_a_rolling_update_under_a_hash_refuses_no_client(
 
 
 @pytest.mark.quick_in("qemu", reason="packets and agent are on different CPUs there")
-def test_twenty_restarts_half_of_them_kills_cost_nothing(
+def test_twenty_stops_and_kills_fail_no_request_and_reset_no_connection(
     node: Node, record_property: Callable[[str, object], None]
 ) -> None:
     """VS-07, CLN-09: endpoints change all the while; no request fails, and no held connection is reset."""

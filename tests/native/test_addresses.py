@@ -24,7 +24,7 @@ Events = list[NodeAddressesChanged | DummyInterfaceChanged]
 
 @pytest.fixture
 def driver(network_namespace: None) -> Iterator[AddressDriver]:  # noqa: ARG001 - entered for its effect
-    """A driver in a network namespace with an interface in the place of the dummy one, and another."""
+    """A driver in a network namespace with an interface instead of the dummy one, and another."""
     _ip(f"link add {DUMMY} type veth peer name other")
     opened = AddressDriver()
     yield opened
@@ -98,7 +98,7 @@ def test_links_have_their_kind(driver: AddressDriver) -> None:
     assert {link.name: link.kind for link in driver.list_links()} == {"lo": "", DUMMY: "veth", "other": "veth"}
 
 
-def test_a_missing_interface_is_told(driver: AddressDriver) -> None:
+def test_a_missing_interface_is_reported(driver: AddressDriver) -> None:
     """Removing it, or addresses of it, is `NotFound`."""
     driver.remove_link(DUMMY)
     assert [link.name for link in driver.list_links()] == ["lo"]
@@ -109,7 +109,7 @@ def test_a_missing_interface_is_told(driver: AddressDriver) -> None:
 
 
 def test_the_monitor_tells_changes_of_other_interfaces(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
-    """Many at once are told once; the agent's own additions are not news."""
+    """Many changes at once are reported once; the agent's own additions are not reported."""
     driver.apply(DUMMY, [AddAddress(V4)])
     driver.apply("other", [AddAddress(_numbered(n)) for n in range(1, 100)])
     assert monitor.read() == [NodeAddressesChanged()]
@@ -138,7 +138,7 @@ def test_the_monitor_tells_that_the_dummy_interface_went_and_follows_a_new_one(
     assert monitor.read() == [DummyInterfaceChanged(removed=(V4,))]
 
 
-def test_the_monitor_takes_a_renamed_interface_for_gone(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
+def test_the_monitor_reports_a_renamed_interface_as_gone(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
     """Under its new name its addresses are those of the node."""
     _ip(f"link set {DUMMY} name theirs")
     assert monitor.read() == [DummyInterfaceChanged(gone=True)]
@@ -147,7 +147,7 @@ def test_the_monitor_takes_a_renamed_interface_for_gone(driver: AddressDriver, m
 
 
 def test_lost_notifications_come_back_as_everything_changed(driver: AddressDriver, monitor: RtnetlinkMonitor) -> None:
-    """ENOBUFS: the interface may have been made anew meanwhile, and is followed again."""
+    """ENOBUFS: the interface may have been created again meanwhile, and is followed."""
     monitor._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)  # noqa: SLF001 - room for three notifications or so
     driver.apply("other", [AddAddress(_numbered(n)) for n in range(1, 100)])
     assert monitor.read() == [NodeAddressesChanged(), DummyInterfaceChanged(gone=True)]

@@ -49,14 +49,14 @@ def _sh(command: str, text: str = "") -> str:
     ],
     ids=["flushed chain", "flushed table", "rule before ours", "jump removed", "built-in chain", "rule removed"],
 )
-def test_changes_where_our_rules_stand_are_told_by_family(monitor: NftablesMonitor, change: str) -> None:
-    """DEV-01: one event a transaction, whatever number of rules it is about."""
+def test_changes_of_our_chains_are_reported_by_family(monitor: NftablesMonitor, change: str) -> None:
+    """DEV-01: one event for each transaction, however many rules it changes."""
     for program, event in zip(("iptables-nft", "ip6tables-nft"), BOTH, strict=True):
         _sh(f"{program} {change}")
         assert monitor.read() == [event]
 
 
-def test_the_end_of_all_rules_is_told(monitor: NftablesMonitor) -> None:
+def test_the_removal_of_all_rules_is_reported(monitor: NftablesMonitor) -> None:
     """DEV-01: a firewall script that begins with `flush ruleset`."""
     _sh("nft flush ruleset")
     assert monitor.read() == BOTH

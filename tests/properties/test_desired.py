@@ -45,7 +45,7 @@ step = st.tuples(st.sampled_from(SERVICES), st.sampled_from(SLICES)) | st.sample
 def test_any_sequence_of_plans_ends_like_the_last_ones_from_scratch(
     steps: list[tuple[Service, list[EndpointSlice]] | str],
 ) -> None:
-    """Invariant: the state depends on the plans held, not on the order in which they came."""
+    """Invariant: the state depends only on the plans, not on the order in which they were added."""
     incremental = Desired()
     final: dict[str, ServicePlan] = {}
     for item in steps:

@@ -14,7 +14,7 @@ ADDRESSES = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, 
 
 
 @given(ADDRESSES)
-def test_what_counts_as_ordinary_is_a_unicast_address(address: Address) -> None:
+def test_an_address_with_an_ordinary_first_byte_is_unicast(address: Address) -> None:
     """EP-02: no loopback, multicast, link-local or unspecified address gets by."""
     if address[0] in ORDINARY_FIRST_BYTES[address.family]:
         special = (address.is_loopback, address.is_multicast, address.is_link_local)

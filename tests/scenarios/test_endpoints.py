@@ -196,8 +196,8 @@ def test_a_service_whose_slices_never_match_a_port_is_reported(ports: tuple[Endp
     state = plan(service(ports=[port(80, name="http")]), endpoint_slice("10.244.0.11", ports=ports))
     (problem,) = state.problems
     assert str(problem) == (
-        "Service shop/web: spec.ports match no port of its EndpointSlices by name and protocol, which are: "
-        f"{names}; they have no endpoints"
+        "Service shop/web: spec.ports match no port of its EndpointSlices by name and protocol ("
+        f"{names}); they have no endpoints"
     )
     assert problem.label == "UnmatchedPorts"
 

@@ -74,7 +74,7 @@ def test_a_kernel_setting_that_differs_is_the_only_one_written() -> None:
     assert FakeNode(kernel).operations() == ["write net/ipv4/vs/expire_nodest_conn 1"]
 
 
-def test_a_node_that_serves_ipv6_without_forwarding_it_is_told() -> None:
+def test_a_node_that_serves_ipv6_without_forwarding_it_gets_a_warning() -> None:
     """DEV-31: not changed unasked."""
     node = FakeNode()
     warnings = [line for line in node.log.lines if "IPv6 is not forwarded" in line]

@@ -83,7 +83,7 @@ def test_the_two_policies_do_not_touch_each_other(
 def test_internal_policy_local_falls_back_where_the_family_has_a_way_in_from_outside(
     external_ips: list[str], load_balancer_ips: list[str], expected: list[str]
 ) -> None:
-    """SVC-14, EP-32, EP-33: told for each family by itself."""
+    """SVC-14, EP-32, EP-33: reported for each family."""
     web = service(internal_policy="Local", external_ips=external_ips, load_balancer_ips=load_balancer_ips)
     assert real_servers(plan(web, REMOTE), CLUSTER) == expected
 

@@ -21,6 +21,7 @@ from ipvsagent.reconciler.mailbox import Mailbox, Message
 from ipvsagent.reconciler.tasks import Task
 from support.builders import address, addresses, endpoint, endpoint_slice, service
 from support.fake_node import Clock, FakeNode, new_kernel
+from support.waiting import wait_until
 
 OWN = Node("node-1", addresses("192.168.60.1"), zone="zone-a", pod_networks=(Network.parse("10.244.0.0/24"),))
 WEB, SLICE = service(), endpoint_slice("10.244.0.11")
@@ -155,9 +156,7 @@ def _mailbox() -> tuple[Mailbox, Clock]:
 
 
 def _wait_until_taken(mailbox: Mailbox) -> None:
-    pause = threading.Event()
-    while not mailbox.is_empty():
-        pause.wait(0.001)
+    wait_until(mailbox.is_empty, "every message is taken", pause_seconds=0.001)
 
 
 def test_requests_within_the_least_period_after_a_pass_go_together() -> None:

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_imported_fails_and_the_others_run(suite: Suite) -
 
 
 def test_workers_that_cannot_start_are_not_started_for_ever(suite: Suite) -> None:
-    """The run fails, and says what the last one said."""
+    """The run fails and prints the last worker's output."""
     with (suite.folder / "pytest.ini").open("a", encoding="utf-8") as file:
         file.write("addopts = --no-such-option\n")
     assert suite.run(a=PASSES) == {"all tests of own": "error"}

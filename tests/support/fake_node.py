@@ -111,7 +111,7 @@ class FakeNode:
         self.reconciler.start()
 
     def told(self) -> list[str]:
-        """What an operator is told of the node by events."""
+        """What events tell an operator about the node."""
         return [f"{item.label}: {item.words}" for item in self.announced if isinstance(item, NodeNotice)]
 
     def hear(self, *events: Message) -> None:

@@ -104,7 +104,7 @@ def test_format_and_level_can_change_while_running(log: StructuredLogger, capsys
 
 
 def test_the_same_warning_is_written_three_times_a_minute(log: StructuredLogger, clock: Clock, capsys: Capture) -> None:
-    """The others are counted, and told when the minute is over."""
+    """The others are counted, and the count is written after a minute."""
     configure()
     for _ in range(1000):
         log.warning("not written, will be retried", item="10.96.0.1:80/TCP")
@@ -139,7 +139,7 @@ def test_a_message_with_ever_other_fields_is_written_twenty_times_a_minute(
 
 
 def test_what_happened_again_is_no_repeat(log: StructuredLogger, capsys: Capture) -> None:
-    """Information that says the same twice tells of two events; work on objects is never limited."""
+    """The same information twice means two events; lines about single objects are never limited."""
     configure(level="debug")
     for _ in range(10):
         log.info("configuration applied", scheduler="rr")

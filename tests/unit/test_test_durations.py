@@ -36,5 +36,5 @@ def test_a_report_replaces_the_tests_that_it_has_and_failed_ones_do_not_count(tm
 
 
 def test_without_a_record_nothing_is_known(tmp_path: Path) -> None:
-    """A first run works all the same."""
+    """A first run works without it."""
     assert load("uml", tmp_path / "missing.json") == {}

@@ -54,7 +54,7 @@ def test_scalars_are_what_kubernetes_takes_them_for(text: str, expected: object)
 
 
 @pytest.mark.parametrize(("text", "truth"), [("on", True), ("YES", True), ("y", True), ("Off", False), ("no", False)])
-def test_words_that_older_yaml_reads_as_booleans_are_marked_for_who_asks(text: str, truth: bool) -> None:
+def test_words_that_older_yaml_reads_as_booleans_are_marked_on_request(text: str, truth: bool) -> None:
     """The caller knows whether the field is a boolean or text; quotes say that it is text."""
     ((_, found),) = parse_yaml(f"field: {text}\nquoted: '{text}'\nother: only\n", mark_truth_words=True)
     assert found == {"field": text, "quoted": text, "other": "only"}

@@ -11,7 +11,7 @@ _EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets ``command`` and ``debug``."""
+    """Return the parser of all commands; each command sets ``command`` and ``debug``."""
     top = argparse.ArgumentParser(prog="ipvsagent", description="Kubernetes service proxy on IPVS", epilog=_EXIT_CODES)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -39,7 +39,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "--manifests",
         metavar="DIR",
         type=Path,
-        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes; changes are followed "
+        help="folder of YAML or JSON files with Services, EndpointSlices and Nodes, followed for changes "
         "(default: follow the API server)",
     )
     run.add_argument(
@@ -102,7 +102,7 @@ def _add_cleanup(
     cleanup = commands.add_parser(
         "cleanup",
         parents=[common],
-        help="remove the state that this agent or kube-proxy in IPVS mode made on this node",
+        help="remove the state that this agent or kube-proxy in IPVS mode created on this node",
         description="Remove virtual servers, kube-ipvs0, chains, jumps and ipsets; leave those of other programs",
         epilog=f"example: ipvsagent cleanup --dry-run\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the action in `options.action`.
 
     Raises:
-        ConfigurationError: the file cannot be used; every problem is named.
+        ConfigurationError: the file is not valid; names every problem.
     """
     match options.action:
         case "default":

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Each command imports what it needs: `plan` runs where there is no pyroute2, `version` imports nothing.
+    # Each command imports only what it needs: `plan` runs without pyroute2, `version` imports nothing.
     match options.command:
         case "run":
             # The first process of a container receives only signals that it handles. Without this handler, SIGTERM

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _node_addresses(words: Iterable[str]) -> tuple[Address, ...]:
-    """Read ``ADDR/LEN`` options; the length is what `ip address` shows and does not matter here."""
+    """Read ``ADDR/LEN`` options; the length, as shown by `ip address`, is ignored."""
     found = []
     for word in words:
         try:

@@ -12,7 +12,7 @@ from ipvsagent.source.client.secret import without_user
 
 
 def _flags(options: argparse.Namespace) -> dict[str, str]:
-    """The options in force, for `/flagz`; a password in the server's URL is hidden."""
+    """Return the options in force, for `/flagz`; a password in the server's URL is hidden."""
     flags = {name.replace("_", "-"): str(value) for name, value in vars(options).items() if name != "command"}
     return flags | {"master": without_user(flags["master"])}
 

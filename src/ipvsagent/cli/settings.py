@@ -10,10 +10,10 @@ from ipvsagent.config.types import Settings
 
 
 def load(path: Path | None) -> LoadedConfiguration:
-    """Load a configuration file and print its warnings; the defaults without a file.
+    """Load a configuration file and print its warnings; return the defaults without a file.
 
     Raises:
-        ConfigurationError: the file cannot be used.
+        ConfigurationError: the file is not valid.
     """
     if path is None:
         return LoadedConfiguration(Settings())
@@ -27,6 +27,6 @@ def load_settings(path: Path | None) -> Settings:
     """Load a configuration file like `load`, and return only the settings.
 
     Raises:
-        ConfigurationError: the file cannot be used.
+        ConfigurationError: the file is not valid.
     """
     return load(path).settings

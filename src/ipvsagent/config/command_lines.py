@@ -1,4 +1,4 @@
-"""Find kube-proxy's flags in command lines: a container's words, a line for a shell, a unit file, a file of flags."""
+"""Find kube-proxy's flags in command lines: a container's command, a shell line, a unit file, a file of flags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 _PROGRAMS = ("kube-proxy", "kube-proxy.exe")
-_ALL_IN_ONE = ("hyperkube", "km")  # programs with kube-proxy inside, as `hyperkube proxy`
+_ALL_IN_ONE = ("hyperkube", "km")  # programs that include kube-proxy, as `hyperkube proxy`
 _OPERATORS = "|&;<>"
 _REDIRECTION = re.compile(r"(?<!\S)\d*(?:>>?|<)&?\s*\S+")
 _SUBSTITUTION = re.compile(r"\$\([^()\n]*\)|`[^`\n]*`|\$\{[^{}\n]*\}")
@@ -22,18 +22,18 @@ def flags_in_command(words: Sequence[str]) -> list[str] | None:
     """Return the words after kube-proxy in a container's command.
 
     Returns:
-        None: the command does not name kube-proxy. A word that is a line for a shell is looked into.
+        None if the command does not name kube-proxy. Words that are shell commands are searched, too.
     """
     programs = [i for i, word in enumerate(words) if _is_program(words, i)]
     if programs:
-        # What stands before belongs to another program that starts this one, such as kOps' go-runner.
+        # The words before belong to a program that starts kube-proxy, such as kOps' go-runner.
         return list(words[programs[-1] + 1 :])
     found = [flags for word in words if re.search(r"\s", word) and (flags := flags_in_script(word)) is not None]
     return found[-1] if found else None
 
 
 def flags_in_script(text: str) -> list[str] | None:
-    """Return the words after kube-proxy in a text for a shell; None if it does not run kube-proxy."""
+    """Return the words after kube-proxy in a shell script; None if it does not run kube-proxy."""
     best: list[str] | None = None
     for words in _commands(text):
         programs = [i for i in range(len(words)) if _is_program(words, i)]
@@ -45,10 +45,10 @@ def flags_in_script(text: str) -> list[str] | None:
 
 
 def flags_in_text(text: str) -> list[str] | None:
-    """Return the flags in a text that is no YAML object: a file of flags, a unit file, a file of variables.
+    """Return the flags in a text that is not a YAML object: a file of flags, a unit file, a file of variables.
 
     Returns:
-        None: there are none.
+        None if there are none.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
     if lines and all(line.lstrip().startswith("-") for line in lines):
@@ -87,7 +87,7 @@ def _without_continuations(text: str) -> str:
 
 
 def _commands(text: str) -> list[list[str]]:
-    """Split a text for a shell into commands and words; quotes and substitutions are kept together."""
+    """Split a shell script into commands and words; quotes and substitutions are kept together."""
     text = _SUBSTITUTION.sub(lambda found: re.sub(r"\s", _BLANK, found[0]), _without_continuations(text))
     commands = [_words(_COMMENT.sub("", line)) for line in text.splitlines()]
     return [command for line in commands for command in line] or [[]]
@@ -104,6 +104,6 @@ def _words(line: str) -> list[list[str]]:
                 commands.append([])
             else:
                 commands[-1].append(token.replace(_BLANK, " "))
-    except ValueError:  # a quote that is not closed: it is no line for a shell
+    except ValueError:  # an unclosed quote: not a shell command
         return [[]]
     return commands

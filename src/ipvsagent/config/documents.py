@@ -1,4 +1,4 @@
-"""Find the configuration in what a person has at hand: the file itself, or the object that holds it.
+"""Find the configuration in a text: a configuration file, or an object that contains it.
 
 `kubectl get configmap kube-proxy -o yaml` prints a ConfigMap that holds the file under a key. k3s and RKE2 have a list
 of flags in a file. Other distributions have the flags in a Pod or DaemonSet, in a unit file, or in a file of flags.
@@ -21,7 +21,7 @@ from ipvsagent.errors import ConfigurationError
 
 _WORKLOADS = ("Pod", "DaemonSet", "Deployment")
 
-# What k3s and RKE2 pass before the flags of `kube-proxy-arg`, and the pod network unless `cluster-cidr` says otherwise.
+# The flags that k3s and RKE2 pass before those of `kube-proxy-arg`, and their default of `cluster-cidr`.
 _K3S_FLAGS = (
     *("proxy-mode=iptables", "healthz-bind-address=127.0.0.1", "conntrack-max-per-core=0"),
     *("conntrack-tcp-timeout-established=0s", "conntrack-tcp-timeout-close-wait=0s"),
@@ -34,7 +34,7 @@ class Document(Struct, frozen=True):
 
     Args:
         value: the mapping, of either kind.
-        origin: where it stood, such as ``ConfigMap kube-system/kube-proxy, key config.conf``; empty: it was the file.
+        origin: where it was found, such as ``ConfigMap kube-system/kube-proxy, key config.conf``; empty: the file.
     """
 
     value: object
@@ -64,7 +64,7 @@ def find_configuration(text: str) -> Document:
         origins = "; ".join(d.origin or "a file" for d in found)
         raise ConfigurationError([f"holds {len(found)} configurations ({origins}); allowed: one"])
     if not values or (len(values) == 1 and not _may_hold(values[0])):
-        return Document(values[0] if values else None)  # the loader says what is wrong with it
+        return Document(values[0] if values else None)  # the loader reports what is wrong with it
     seen = ", ".join(_describe(value) for value in values)
     known = filter(None, (known_document(value) for value in _mappings(values)))
     hint = next(known, None)
@@ -75,7 +75,7 @@ _ALLOWED = f"{OUR_KIND}, {KUBE_PROXY_KIND}, a ConfigMap with either, flags of ku
 
 
 def _mappings(values: Iterable[object]) -> Iterator[dict[object, object]]:
-    """Yield the mappings among some values, those in the keys of ConfigMaps and in Lists included."""
+    """Yield all mappings in these values, including those in Lists and in the data of ConfigMaps."""
     for value in values:
         if not isinstance(value, dict):
             continue
@@ -108,12 +108,12 @@ def _configurations(value: object) -> Iterator[Document]:
         yield from _in_workload(value)
     elif _k3s_flags(value) is not None:
         yield _k3s(value)
-    elif _k3s_flags(global_config) is not None:  # a cluster of Rancher, which hands it to k3s or RKE2
+    elif _k3s_flags(global_config) is not None:  # a Rancher cluster, which passes it to k3s or RKE2
         yield _k3s(global_config)
 
 
 def _in_config_map(value: dict[object, object]) -> Iterator[Document]:
-    """The data keys that hold a configuration; others, such as a kubeconfig, are passed over."""
+    """Yield the configurations in the data of a ConfigMap; skip other keys, such as a kubeconfig."""
     for key, text in _mapping(value.get("data")).items():
         if not isinstance(text, str):
             continue
@@ -140,8 +140,8 @@ def _in_workload(value: dict[object, object]) -> Iterator[Document]:
         if flags is None and any(not word.startswith("-") for word in command):
             raise ConfigurationError(
                 [
-                    f"{origin}: starts `{' '.join(command)}`, which starts kube-proxy with flags that are not here; "
-                    f"give the flags as a list `{FLAGS_KEY}`"
+                    f"{origin}: runs `{' '.join(command)}`, which starts kube-proxy with flags that are not here; "
+                    f"pass the flags as a list `{FLAGS_KEY}`"
                 ]
             )
         yield _of_flags([*command, *arguments] if flags is None else flags, origin)
@@ -156,7 +156,7 @@ def _of_flags(flags: Iterable[str], origin: str) -> Document:
 
 
 def _in_command_line(text: str) -> Document | None:
-    """Read a text that is no YAML object: a unit file, a file of flags or of variables."""
+    """Read a text that is not a YAML object: a unit file, a file of flags or of variables."""
     k3s_flags = k3s_flags_in_text(text)
     if k3s_flags:
         return _k3s({FLAGS_KEY: k3s_flags})
@@ -165,14 +165,14 @@ def _in_command_line(text: str) -> Document | None:
 
 
 def _k3s_flags(value: dict[object, object]) -> list[str] | None:
-    """Return the flags in a file of k3s or RKE2; a drop-in adds to the list with a plus sign behind the key."""
+    """Return the flags in a file of k3s or RKE2; a drop-in adds to the list with a plus sign after the key."""
     lists = [value[key] for key in (FLAGS_KEY, f"{FLAGS_KEY}+") if key in value]
     flags = [flag for given in lists for flag in ([given] if isinstance(given, str) else _list(given))]
     return [str(flag) for flag in flags] if lists else None
 
 
 def _k3s(value: dict[object, object]) -> Document:
-    """Read a configuration file of k3s or RKE2: its flags come after those that the distribution passes by itself."""
+    """Read a configuration file of k3s or RKE2: its flags follow those that the distribution always passes."""
     network = value.get("cluster-cidr", _K3S_CLUSTER_CIDR)
     network = ",".join(str(n) for n in network) if isinstance(network, list) else str(network)
     tree, warnings = configuration_of_flags([*_K3S_FLAGS, f"cluster-cidr={network}", *(_k3s_flags(value) or ())])
@@ -180,7 +180,7 @@ def _k3s(value: dict[object, object]) -> Document:
 
 
 def _below(value: object, *names: str) -> dict[object, object]:
-    """Return a mapping far below a value; an empty one if it is not there."""
+    """Return the mapping at a path below a value; empty if there is none."""
     for name in names:
         value = _mapping(value).get(name)
     return _mapping(value)

@@ -1,4 +1,4 @@
-"""Go's durations, such as ``1m30s``: read them, and write them in two ways."""
+"""Parse and format Go's durations, such as ``1m30s``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs"
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds of a Go duration; None if the text is no duration. ``0`` needs no unit."""
+    """Return the seconds of a Go duration; None if the text is not a duration. ``0`` needs no unit."""
     negative = text.startswith("-")
     rest = text.lstrip("+-") if len(text) - len(text.lstrip("+-")) <= 1 else ""
     if rest == "0":
@@ -28,7 +28,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration for a file: short, and `parse_duration` reads exactly these seconds from it."""
+    """Format a duration for a file, in the shortest form that `parse_duration` reads as exactly these seconds."""
     if seconds != int(seconds):
         milliseconds = f"{seconds * 1000:g}ms"
         exact = parse_duration(milliseconds) == seconds
@@ -40,7 +40,7 @@ def format_duration(seconds: float) -> str:
 
 
 def go_duration(seconds: float) -> str:
-    """Write a duration as Go prints it: ``0s``, ``500ms``, ``1m30s``, ``24h0m0s``."""
+    """Format a duration as Go prints it: ``0s``, ``500ms``, ``1m30s``, ``24h0m0s``."""
     if 0 < seconds < 1:
         return f"{seconds * 1000:g}ms"
     minutes, rest = divmod(round(seconds, 9), 60)

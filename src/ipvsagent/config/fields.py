@@ -1,4 +1,4 @@
-"""What a row of the table of settings says, and how the rows of a class are found.
+"""The rows of the table of settings: how to declare and list them.
 
 `config.types` holds the table itself: the dataclass `Settings`, in which each attribute is declared by `setting`.
 """
@@ -46,7 +46,7 @@ class Field(Row):
         return cast("object", operator.attrgetter(self.attribute)(settings))
 
     def plain(self, settings: object) -> object:
-        """Return the field's value as our file has it."""
+        """Return the field's value as our file writes it."""
         return self.form.write(self.value(settings))
 
     def plain_go(self, settings: object) -> object:
@@ -60,13 +60,13 @@ def setting(path: str, form: Form[T], default: T, words: str, *, restart: bool =
     Args:
         path: the field's name in the file, such as ``ipvs.scheduler``.
         form: how its value is read and written; has the unit.
-        default: the attribute's value where the file says nothing.
+        default: the attribute's value if the file does not set it.
         words: what the field does, for the reference, the schema and the comments of the default file.
-        restart: a change counts after a restart of the agent; otherwise at once.
+        restart: a change takes effect after a restart of the agent; otherwise immediately.
         ours: kube-proxy's kind has no such field.
 
     Returns:
-        For the type checker the default, so that form, default and attribute must agree. In fact a dataclass field.
+        A dataclass field, declared with the default's type: mypy then checks that form, default and attribute agree.
     """
     row = Row(path, form, words, restart, ours)
     declared: T = dataclasses.field(default=default, metadata={_ROW: row})
@@ -74,7 +74,7 @@ def setting(path: str, form: Form[T], default: T, words: str, *, restart: bool =
 
 
 def fields_of(group: Any, prefix: str = "") -> Iterator[Field]:
-    """Find all fields that a dataclass and the dataclasses in it declare, in the order of declaration."""
+    """Yield all fields that a dataclass and the dataclasses in it declare, in the order of declaration."""
     for attribute in dataclasses.fields(group):
         row, name = attribute.metadata.get(_ROW), f"{prefix}{attribute.name}"
         if row is None:

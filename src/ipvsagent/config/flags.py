@@ -1,6 +1,6 @@
-"""kube-proxy's flags as a `KubeProxyConfiguration`, for distributions that give flags and no file (CFG-54).
+"""Convert kube-proxy's flags to a `KubeProxyConfiguration`, for distributions without a configuration file (CFG-54).
 
-All flags come through here, whether a list, a command, a shell line or a file brings them.
+All flags are converted here, whether they come from a list, a command, a shell line or a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Type(enum.Enum):
 
 
 class _Place(NamedTuple):
-    """Where a flag's value belongs."""
+    """The configuration field of a flag."""
 
     path: str
     type: _Type = _Type.TEXT
@@ -101,7 +101,7 @@ _REMOVED = _REMOVED_SWITCHES | {
     *("storage-driver-user", "storage-driver"),
 }
 _SUCCESSORS = {"healthz-port": "healthz-bind-address", "metrics-port": "metrics-bind-address"}
-"""Deprecated or removed flags, and those that have their value now."""
+"""Deprecated or removed flags, and the flags that replace them."""
 
 _SWITCHES = (
     {name for name, place in _FIELDS.items() if place.type is _Type.BOOLEAN}
@@ -118,7 +118,7 @@ class Flag(NamedTuple):
     """One flag as it was given.
 
     Args:
-        value: None: it has none.
+        value: None if the flag has no value.
     """
 
     name: str
@@ -126,18 +126,18 @@ class Flag(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The flag as kube-proxy's help writes it."""
+        """Return the flag as kube-proxy's help writes it."""
         return f"-{self.name}" if len(self.name) == 1 else f"--{self.name}"
 
 
 def read_flags(words: Iterable[str]) -> tuple[list[Flag], list[str]]:
-    """Read a command line, or a list such as k3s has it.
+    """Read a command line, or a list of flags as in k3s.
 
     Args:
         words: ``--name=value``, ``--name`` and ``value`` as two words, ``-v2``, and all of them without hyphens.
 
     Returns:
-        The flags, and the words that belong to none.
+        The flags, and the words that belong to no flag.
     """
     flags: list[Flag] = []
     strays: list[str] = []
@@ -161,7 +161,7 @@ def read_flags(words: Iterable[str]) -> tuple[list[Flag], list[str]]:
 
 
 def _is_value(word: str, name: str) -> bool:
-    """Whether a word is the value of the flag before it."""
+    """Return whether a word is the value of the flag before it."""
     if name in _SWITCHES:
         return word.lower() in _BOOLEANS
     if name not in _KNOWN or re.match(r"-(?!\d)", word):
@@ -170,18 +170,18 @@ def _is_value(word: str, name: str) -> bool:
 
 
 def configuration_of_flags(words: Iterable[str]) -> tuple[dict[str, object], list[str]]:
-    """Turn flags into the mapping that a file would hold.
+    """Convert flags to the mapping that a configuration file would contain.
 
-    Without a file kube-proxy takes the minimum of the iptables mode, 1s, as that of IPVS (CFG-53).
+    Without a file, kube-proxy uses the iptables mode's default of 1s for IPVS' minimum sync period (CFG-53).
 
     Args:
-        words: as for `read_flags`. Of two flags with the same name the later one counts; lists are joined.
+        words: as for `read_flags`. If a flag is repeated, the last one counts; lists are joined.
 
     Returns:
         The mapping, and warnings about flags that have no effect here.
 
     Raises:
-        ConfigurationError: unknown flags, values of the wrong type, or a file that has the settings; all at once.
+        ConfigurationError: unknown flags, values of the wrong type, or `--config`; all problems at once.
     """
     flags, strays = read_flags(words)
     tree: dict[str, object] = {
@@ -192,7 +192,7 @@ def configuration_of_flags(words: Iterable[str]) -> tuple[dict[str, object], lis
     file = next((flag.value for flag in reversed(flags) if flag.name == "config" and flag.value), None)
     if file is not None:  # then kube-proxy ignores most flags (CFG-51)
         raise ConfigurationError(
-            [f"kube-proxy reads the file {file} there; give that file, or the ConfigMap it is from"]
+            [f"kube-proxy reads its settings from the file {file}; pass that file, or its ConfigMap"]
         )
     problems = [f"`{word}` is not a flag of kube-proxy{near_miss(word, _FIELDS)}" for word in strays if "$" not in word]
     warnings = [f"`{word}` is left out: {_VARIABLE}" for word in strays if "$" in word]
@@ -218,7 +218,7 @@ def _joined(flags: Iterable[Flag]) -> list[Flag]:
 
 
 def _put(tree: dict[str, object], flag: Flag, problems: list[str]) -> Iterator[str]:
-    """Put a flag's value into the tree; yield a warning if it has to be left out."""
+    """Put a flag's value into the tree; yield a warning if it must be left out."""
     path, kind = _FIELDS[flag.name]
     if flag.value is None and kind is not _Type.BOOLEAN:
         problems.append(f"`{flag.shown}`: lacks a value; write `{flag.shown}=VALUE`")
@@ -235,15 +235,15 @@ def _put(tree: dict[str, object], flag: Flag, problems: list[str]) -> Iterator[s
 
 
 def _without_field(flag: Flag, problems: list[str]) -> Iterator[str]:
-    """Yield a warning about a flag that is no field; add a problem if kube-proxy never had it."""
+    """Yield a warning about a flag without a field; add a problem if kube-proxy never had it."""
     if flag.name == "master":
-        yield "flag `--master` is no field of a file; give it to `ipvsagent run`"
+        yield "flag `--master` has no field in the configuration; pass it to `ipvsagent run`"
     elif flag.name in _SUCCESSORS:
-        yield f"flag `{flag.shown}` has no effect here; `--{_SUCCESSORS[flag.name]}` replaced it: give the port there"
+        yield f"flag `{flag.shown}` has no effect here; set the port in `--{_SUCCESSORS[flag.name]}`, which replaced it"
     elif flag.name in _REMOVED:
         yield f"flag `{flag.shown}` was removed from kube-proxy; it has no effect here"
     elif flag.name in _ACTIONS:
-        yield f"flag `{flag.shown}` is an action of kube-proxy and no setting; it has no effect here"
+        yield f"flag `{flag.shown}` is an action of kube-proxy, not a setting; it has no effect here"
     elif flag.name in _IDLE:
         yield f"flag `{flag.shown}` has no effect here"
     elif flag.name == "config":

@@ -1,6 +1,6 @@
-"""How a field's value is written in a file: read it, write it, and describe it to people and to programs.
+"""The forms of values in a configuration file: how to read, write and describe them.
 
-A form knows one value and no field. It reads a plain YAML value, or raises `WrongValue` with the reasons.
+A form does not depend on a field. It reads a plain YAML value, or raises `WrongValue` with the reasons.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Form(Generic[T]):
         read: makes the setting from a plain value that is not null; None stands for the field's default. Raises
             `WrongValue`.
         write: makes the plain value from the setting, so that `read` gives the setting back.
-        write_go: as `write`, but as Kubernetes' programs write it; None: there is no difference.
-        unit: the unit of the setting, with which its attribute's name ends; empty: it has none.
+        write_go: as `write`, but as Kubernetes' programs write it; None if there is no difference.
+        unit: the unit of the setting, with which its attribute's name ends; empty if it has none.
     """
 
     allowed: str
@@ -59,7 +59,7 @@ def as_text(value: object) -> str:
     """Read a string.
 
     Raises:
-        WrongValue: the value is no string.
+        WrongValue: the value is not a string.
     """
     if not isinstance(value, str):
         raise WrongValue(f"must be a string, not {shown(value)}")
@@ -70,7 +70,7 @@ def as_texts(value: object) -> list[str]:
     """Read a list of strings.
 
     Raises:
-        WrongValue: the value is none.
+        WrongValue: the value is not a list of strings.
     """
     if not isinstance(value, list):
         raise WrongValue(f"must be a list of strings, not {shown(value)}")
@@ -84,7 +84,7 @@ def as_word(value: object, allowed: Collection[str]) -> str:
     """Read one of several words.
 
     Raises:
-        WrongValue: the value is none of them.
+        WrongValue: the value is not one of them.
     """
     word = as_text(value)
     if word not in allowed:
@@ -93,12 +93,12 @@ def as_word(value: object, allowed: Collection[str]) -> str:
 
 
 def one_of(words: Collection[str]) -> Form[str]:
-    """One of several words."""
+    """Return the form of one of several words."""
     return Form(_words(words), _enum(words), lambda value: as_word(value, words), str)
 
 
 def whole(low: int, high: int) -> Form[int]:
-    """A whole number within limits."""
+    """Return the form of a whole number within limits."""
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -111,7 +111,7 @@ def whole(low: int, high: int) -> Form[int]:
 
 
 def socket_address(default_port: int) -> Form[SocketAddress]:
-    """``ADDRESS:PORT``, ``[ADDRESS]:PORT`` or an address alone, which gets the default port."""
+    """Return the form of ``ADDRESS:PORT``, ``[ADDRESS]:PORT`` or an address alone, which gets the default port."""
 
     def read(value: object) -> SocketAddress | None:
         text = as_text(value)
@@ -133,7 +133,7 @@ def _enum(words: Collection[str]) -> Schema:
 
 
 def _truth(value: object) -> bool | None:
-    """Return the boolean that a value stands for, also for ``on`` without quotes; None if it stands for none."""
+    """Return the boolean that a value means, including ``on`` without quotes; None if it is not a boolean."""
     if isinstance(value, TruthWord):
         return value.truth
     return value if isinstance(value, bool) else None
@@ -153,7 +153,7 @@ def _read_seconds(value: object) -> float:
     if seconds < 0:
         raise WrongValue(f"`{value}` is negative")
     if seconds > LARGEST:
-        raise WrongValue(f"`{str(value)[:32]}` is longer than {LARGEST}s, which is all that the kernel takes")
+        raise WrongValue(f"`{str(value)[:32]}` is longer than {LARGEST}s, the kernel's maximum")
     return seconds
 
 
@@ -173,7 +173,7 @@ def _parse_socket_address(text: str, default_port: int) -> SocketAddress:
 
 
 def _read_bind_address(value: object) -> Address | None:
-    """An unspecified address means the same as none."""
+    """Read an address; an unspecified address means the same as none."""
     text = as_text(value)
     try:
         address = Address.parse(text) if text else None
@@ -183,7 +183,7 @@ def _read_bind_address(value: object) -> Address | None:
 
 
 def _networks(texts: Collection[str]) -> tuple[Network, ...]:
-    """CIDRs from texts; an address without a prefix length is refused."""
+    """Parse CIDRs; reject an address without a prefix length."""
     networks, reasons = [], []
     for text in texts:
         try:
@@ -204,7 +204,7 @@ def _network_texts(networks: tuple[Network, ...]) -> list[str]:
 
 
 def _read_cluster_cidr(value: object) -> tuple[Network, ...]:
-    """Read one CIDR a family, comma-separated or as a list (CFG-38)."""
+    """Read one CIDR per family, comma-separated or as a list (CFG-38)."""
     if isinstance(value, list):
         networks = _networks(as_texts(value))
     else:
@@ -250,7 +250,7 @@ def _write_flags(bits: int | None) -> list[str] | None:
 
 
 def _read_estimation(value: object) -> str:
-    """Read a mode; ``on`` and ``off`` may be booleans, which many YAML writers make of them."""
+    """Read a mode; ``on`` and ``off`` may be booleans, because many YAML writers omit the quotes."""
     truth = _truth(value)
     if truth is not None:
         return "on" if truth else "off"
@@ -281,7 +281,7 @@ CIDRS: Form[tuple[Network, ...]] = Form(
     "list of CIDRs", _CIDR_LIST, lambda value: _networks(as_texts(value)), _network_texts
 )
 CLUSTER_CIDR: Form[tuple[Network, ...]] = Form(
-    "one CIDR a family, comma-separated without blanks, or a list of them",
+    "one CIDR per family, comma-separated without blanks, or a list of them",
     {"anyOf": [_STRING, _CIDR_LIST]},
     _read_cluster_cidr,
     lambda networks: ",".join(_network_texts(networks)),
@@ -294,7 +294,7 @@ NODE_PORT_ADDRESSES: Form[NodePortAddresses] = Form(
 )
 SCHEDULER: Form[str] = Form(_words(("", *SCHEDULERS)), _enum(("", *SCHEDULERS)), _read_scheduler, str)
 SCHEDULER_FLAG_WORDS: Form[int | None] = Form(
-    "list of `flag-1`, `flag-2`, `flag-3`",
+    "list of " + ", ".join(f"`{word}`" for word in SCHEDULER_FLAGS),
     {"type": ["array", "null"], "items": _enum(SCHEDULER_FLAGS)},
     _read_flags,
     _write_flags,

@@ -1,4 +1,4 @@
-"""kube-proxy's own kind of configuration: read it as settings, and write settings in its words."""
+"""Read and write kube-proxy's own kind of configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMOVED_FIELDS = {
     "udpIdleTimeout": " in 1.26",
     "udpTimeoutMilliseconds": " in 1.10",
 }
-"""Fields that old files still have, and since when they have had no effect."""
+"""Fields that old files may contain, and the release that removed them."""
 
 _VERBOSITY = "logging.verbosity"
 _VERBOSITY_OF_OBJECTS = 4  # from 4 on, kube-proxy logs single objects
@@ -41,7 +41,7 @@ def read_kube_proxy(tree: Mapping[str, object], findings: Findings) -> tuple[Set
     """Read a `KubeProxyConfiguration`.
 
     Returns:
-        The settings, and warnings: fields without effect in one, and each unknown field (CFG-50).
+        The settings, and warnings: one for all fields without effect, and one for each unknown field (CFG-50).
     """
     findings.problems += _problems_of_mode(tree.get("mode"))
     logging = tree.get("logging")
@@ -60,7 +60,7 @@ def read_kube_proxy(tree: Mapping[str, object], findings: Findings) -> tuple[Set
 
 
 def _without_removed(words: str) -> str:
-    """Say of a field that is not known that it was removed, if that is so."""
+    """Change the message about an unknown field if kube-proxy once had the field."""
     path = words.partition(":")[0]
     if path not in _REMOVED_FIELDS:
         return words
@@ -68,7 +68,7 @@ def _without_removed(words: str) -> str:
 
 
 def kube_proxy_tree(settings: Settings) -> dict[str, object]:
-    """Return the settings as a `KubeProxyConfiguration` of plain values, which reads back as the same settings."""
+    """Return the settings as a `KubeProxyConfiguration` of plain values, from which the same settings can be read."""
     tree: dict[str, object] = {
         "kind": KUBE_PROXY_KIND,
         "apiVersion": KUBE_PROXY_API_VERSION,
@@ -81,7 +81,7 @@ def kube_proxy_tree(settings: Settings) -> dict[str, object]:
 
 
 def _problems_of_mode(mode: object) -> list[str]:
-    """Refuse every mode but IPVS (CFG-01)."""
+    """Reject every mode except IPVS (CFG-01)."""
     try:
         word = "" if mode is None else forms.as_text(mode)
     except WrongValue as error:
@@ -90,8 +90,8 @@ def _problems_of_mode(mode: object) -> list[str]:
         return []
     shown = f"`{word}`" if word else "empty, which means iptables,"
     return [
-        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
-        "takes the node's Services over from kube-proxy with connections open"
+        f"mode: {shown} is not supported: this agent serves Services only through IPVS; allowed: ipvs, which "
+        "takes over the node's Services from kube-proxy and keeps connections open"
     ]
 
 

@@ -1,4 +1,4 @@
-"""From a configuration file to settings: our kind, or kube-proxy's unchanged (CFG rules)."""
+"""Read a configuration file of our kind, or an unchanged one of kube-proxy (CFG rules)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_configuration(path: Path) -> LoadedConfiguration:
     """Read a configuration file.
 
     Raises:
-        ConfigurationError: the file cannot be read or used; names every problem.
+        ConfigurationError: the file cannot be read or is not valid; names every problem.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def read_configuration(value: object) -> LoadedConfiguration:
     if value is None:
         return LoadedConfiguration(Settings())
     if isinstance(value, str) and value.startswith("--"):
-        hint = "`ipvsagent config convert` makes a configuration of them"
+        hint = "`ipvsagent config convert` converts them to a configuration"
         raise ConfigurationError([f"the file: holds flags of kube-proxy; {hint}"])
     if not isinstance(value, dict):
         raise ConfigurationError([f"the file: must be a mapping, not {shown(value)}"])

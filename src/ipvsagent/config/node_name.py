@@ -1,4 +1,4 @@
-"""The name that the agent on this node goes by."""
+"""The name of this node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipvsagent.errors import ConfigurationError
 
 
 def choose_node_name(option: str, settings: Settings, environment: Mapping[str, str]) -> str:
-    """The node's name: option, `NODE_NAME`, configuration, host name; trimmed and in lower case (CFG-02).
+    """Return the node's name: option, `NODE_NAME`, configuration, host name; trimmed and in lower case (CFG-02).
 
     Raises:
         ConfigurationError: all of them are blank.
@@ -18,7 +18,7 @@ def choose_node_name(option: str, settings: Settings, environment: Mapping[str, 
     candidates = (*_given_names(option, settings, environment), socket.gethostname())
     name = next((c.strip().lower() for c in candidates if c.strip()), "")
     if not name:
-        raise ConfigurationError(["the node has no name: give `--node-name`"])
+        raise ConfigurationError(["the node has no name: pass `--node-name`"])
     return name
 
 

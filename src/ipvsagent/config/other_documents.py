@@ -1,7 +1,7 @@
-"""Documents in which a person may look for kube-proxy's settings, and where the settings are.
+"""Documents of other tools that contain kube-proxy's settings.
 
-They are not read: each of them is the input of a tool that makes kube-proxy's configuration from it and adds its own
-defaults. The answer says where in the document the settings are, and what to give instead.
+They are not converted, because the tools that read them add their own defaults. The error message says where in the
+document the settings are, and which file or object to pass instead.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ FLAGS_KEY = "kube-proxy-arg"
 READ_BY_CONVERT = ("ConfigMap", "Pod", "DaemonSet", "Deployment", "List", "ConfigMapList", "PodList", "DaemonSetList")
 """Kinds that may hold a configuration or kube-proxy's flags."""
 
-_CONFIG_MAP = "give the ConfigMap: `kubectl -n kube-system get configmap kube-proxy -o yaml`"
-_DAEMON_SET = "give the DaemonSet: `kubectl -n kube-system get daemonset kube-proxy -o yaml`"
+_CONFIG_MAP = "pass the ConfigMap: `kubectl -n kube-system get configmap kube-proxy -o yaml`"
+_DAEMON_SET = "pass the DaemonSet: `kubectl -n kube-system get daemonset kube-proxy -o yaml`"
 _TALOS = "a machine configuration of Talos"
 _EKS_VALUES = "values of the EKS add-on kube-proxy"
-_EKS = "give the ConfigMap: `kubectl -n kube-system get configmap kube-proxy-config -o yaml`"
+_EKS = "pass the ConfigMap: `kubectl -n kube-system get configmap kube-proxy-config -o yaml`"
 _HEAD = f"`apiVersion: {KUBE_PROXY_API_VERSION}` and `kind: {KUBE_PROXY_KIND}`"
 _ALLOWED = f"allowed: {OUR_KIND} of {OUR_API_VERSION}, {KUBE_PROXY_KIND} of {KUBE_PROXY_API_VERSION}"
-_FLAGS = f"give the flags of kube-proxy on a node, as a list `{FLAGS_KEY}`"
+_FLAGS = f"pass the flags of kube-proxy on a node, as a list `{FLAGS_KEY}`"
 
 
 class _Known(NamedTuple):
-    """A document of somebody else.
+    """A document of another tool.
 
     Args:
-        group: how its `apiVersion` begins.
-        kind: empty: any kind.
+        group: prefix of its `apiVersion`.
+        kind: empty matches any kind.
         name: what it is.
         place: where kube-proxy's settings are.
-        remedy: what to give instead.
+        remedy: what to pass instead.
     """
 
     group: str
@@ -48,16 +48,16 @@ _BY_KIND = (
     _Known(
         "kubeadm.k8s.io/",
         "MasterConfiguration",
-        "kubeadm's file of before 1.12",
+        "a kubeadm file from before 1.12",
         "below `kubeProxy.config` in it (1.9 to 1.11)",
-        f"give what stands there as a file of its own with {_HEAD}, or {_CONFIG_MAP.removeprefix('give ')}",
+        f"pass that part as a separate file with {_HEAD}, or {_CONFIG_MAP.removeprefix('pass ')}",
     ),
     _Known(
         "kubeadm.k8s.io/",
         "",
         "a file of kubeadm",
         f"in a document of kind {KUBE_PROXY_KIND} beside it",
-        f"give that document, or {_CONFIG_MAP.removeprefix('give ')}",
+        f"pass that document, or {_CONFIG_MAP.removeprefix('pass ')}",
     ),
     _Known(
         "kind.x-k8s.io/",
@@ -73,7 +73,7 @@ _BY_KIND = (
         "",
         "a cluster of kOps",
         "below `spec.kubeProxy`",
-        "give /etc/kubernetes/manifests/kube-proxy.manifest of a node",
+        "pass /etc/kubernetes/manifests/kube-proxy.manifest of a node",
     ),
     _Known("eksctl.io/", "", "a cluster of eksctl", "in `configurationValues` of the add-on kube-proxy", _EKS),
     _Known("core.gardener.cloud/", "", "a cluster of Gardener", "below `spec.kubernetes.kubeProxy`", _DAEMON_SET),
@@ -89,9 +89,9 @@ _BY_KIND = (
     _Known(
         "componentconfig/",
         KUBE_PROXY_KIND,
-        "kube-proxy's file of before 1.9",
-        "in it, but some fields have other names today",
-        f"give it with {_HEAD}; `ipvsagent config check` names the fields to change",
+        "a kube-proxy file from before 1.9",
+        "in it, but some fields have been renamed",
+        f"pass it with {_HEAD}; `ipvsagent config check` names the fields to change",
     ),
 )
 _BY_PATH = (
@@ -105,7 +105,7 @@ _BY_PATH = (
     _Known(
         "", "machine", "a machine configuration of Talos", "below `cluster.proxy` (`mode`, `extraArgs`)", _DAEMON_SET
     ),
-    _Known("", "kubeProxy.config", "kubeadm's file of before 1.12", "below `kubeProxy.config` in it", _CONFIG_MAP),
+    _Known("", "kubeProxy.config", "a kubeadm file from before 1.12", "below `kubeProxy.config` in it", _CONFIG_MAP),
     _Known("", "services.kubeproxy", "a cluster of RKE", "below `services.kubeproxy.extra_args`", _FLAGS),
     _Known(
         "",
@@ -122,16 +122,16 @@ _BY_PATH = (
     _Known("", "podLabels", _EKS_VALUES, "in `mode` and `ipvs`", _EKS),
     _Known("", "resources", _EKS_VALUES, "in `mode` and `ipvs`", _EKS),
 )
-"""Documents without a kind, known by a path in them, which stands for `kind` here."""
+"""Documents without a kind, recognised by a path, which is in `kind` here."""
 
 _FIELD_NAMES = {field.path.partition(".")[0] for field in KUBE_PROXY_FIELDS} | {"mode"}
 
 
 def known_document(value: Mapping[object, object]) -> str | None:
-    """Say where kube-proxy's settings are in a document of another tool, and what to give instead.
+    """Describe where kube-proxy's settings are in a document of another tool, and what to pass instead.
 
     Returns:
-        None: the document is not known here.
+        None if the document is not known.
     """
     kind, version = str(value.get("kind") or ""), str(value.get("apiVersion") or "")
     for known in _BY_KIND:
@@ -143,19 +143,19 @@ def known_document(value: Mapping[object, object]) -> str | None:
 
 
 def explain(value: Mapping[object, object]) -> str:
-    """Say what a document is that is no configuration, and what to give instead."""
+    """Describe a document that is not a configuration, and what to pass instead."""
     kind, version = str(value.get("kind") or ""), str(value.get("apiVersion") or "")
     if kind in READ_BY_CONVERT or FLAGS_KEY in value or f"{FLAGS_KEY}+" in value:
         what = f"kind `{kind}`" if kind else f"a file with `{FLAGS_KEY}`"
         hint = "`ipvsagent config convert` finds kube-proxy's settings in it"
-        return f"{what} is no configuration itself; {hint}; {_ALLOWED}"
+        return f"{what} is not a configuration itself; {hint}; {_ALLOWED}"
     known = known_document(value)
     if known is not None:
         return known
     if not kind and not version:
         if _FIELD_NAMES & set(value):
             return (
-                f"has no `apiVersion` and no `kind`; if these are fields of kube-proxy's, add {_HEAD}; if they are "
+                f"has no `apiVersion` and no `kind`; if these are fields of kube-proxy, add {_HEAD}; if they are "
                 f"{_EKS_VALUES}, {_EKS}; {_ALLOWED}"
             )
         return f"has no `apiVersion` and no `kind`; {_ALLOWED}"

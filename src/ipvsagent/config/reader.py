@@ -1,4 +1,4 @@
-"""From a configuration file's plain values to settings, by the table of settings (`config.types`).
+"""Convert a configuration file's plain values to settings, using the table of settings (`config.types`).
 
 The fields are read in the order of the file, and all problems are collected. A null is the same as an absent field.
 """
@@ -33,12 +33,12 @@ _FREE_SECTIONS = ("featureGates",)
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong with a file.
+    """The problems and warnings about a file.
 
     Args:
-        problems: they refuse the file.
-        unknown: fields that are not known, each with a near miss.
-        idle: paths of fields without effect that are set to more than Go's zero value.
+        problems: reasons to reject the file.
+        unknown: unknown fields, each with the most similar known field.
+        idle: paths of fields without effect that are set to something other than Go's zero value.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -57,12 +57,12 @@ def read_settings(
 
     Args:
         tree: the whole file.
-        findings: gets what is wrong.
-        fields: those that this kind of file has.
-        idle: further fields that are accepted without effect and reported as such; of sections as a whole, too.
+        findings: receives the problems and warnings.
+        fields: the fields that this kind of file has.
+        idle: further fields or whole sections that are accepted without effect and reported as such.
 
     Returns:
-        The settings; useless if a problem was found.
+        The settings; not valid if a problem was found.
     """
     known = {f.path: f for f in fields}
     names = {*known, *IDLE_FIELDS, *idle, *HEAD}
@@ -108,7 +108,7 @@ _IN_IPV6 = {"0.0.0.0": "::", "127.0.0.1": "::1"}
 
 
 def _moved_defaults(tree: Mapping[str, object]) -> dict[str, object]:
-    """Return other defaults for the servers' addresses if `bindAddress` is IPv6, `::` included (CFG-04, CFG-05)."""
+    """Return IPv6 defaults for the servers' addresses if `bindAddress` is IPv6, including `::` (CFG-04, CFG-05)."""
     try:
         family = Address.parse(str(tree.get("bindAddress"))).family
     except ValueError:
@@ -141,4 +141,4 @@ def _local_detection(settings: Settings) -> Iterator[str]:
 
 
 _RULES: tuple[Callable[[Settings], Iterator[str]], ...] = (_periods, _local_detection)
-"""What several fields must fulfil together."""
+"""Checks that involve several fields."""

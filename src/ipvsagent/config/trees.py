@@ -1,4 +1,4 @@
-"""Configurations as trees of plain values: put a value in, and recognise empty ones."""
+"""Configurations as trees of plain values: store a value, and detect unset values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def put(tree: dict[str, object], path: str, value: object) -> None:
 
 
 def is_zero(value: object) -> bool:
-    """Whether a value is what Go writes for a field that nobody set."""
+    """Return whether a value is what Go writes for an unset field."""
     match value:
         case dict():
             return all(is_zero(v) for v in value.values())

@@ -1,8 +1,8 @@
 """The table of all settings: each row declares an attribute of `Settings` and its field of the configuration file.
 
 A row has the field's path, its form (how the value is read and written, with its unit), the default, what the field
-does, and where a change counts. Reader, writer, schema, reference and `/configz` are made from these rows, so a new
-field is one row here and its use.
+does, and whether a change needs a restart. Reader, writer, schema, reference and `/configz` are made from these rows,
+so a new field is one row here and its use.
 
 The defaults serve a node without any configuration file. Rule IDs: CFG.
 """
@@ -146,7 +146,7 @@ class ExternalAddresses:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """How log lines look and which are written (CFG-12)."""
+    """Format and level of log lines (CFG-12)."""
 
     format: str = setting(
         "logging.format",
@@ -158,7 +158,7 @@ class Logging:
         "logging.level",
         forms.one_of(LOG_LEVELS),
         "info",
-        "Least severity of the lines that are written; `--debug` takes precedence.",
+        "Minimum severity of log lines; `--debug` takes precedence.",
         ours=True,
     )
 
@@ -330,11 +330,11 @@ class Settings:
 
     @property
     def effective_flags(self) -> int:
-        """The scheduler flags that virtual servers get (VS-03)."""
+        """Return the scheduler flags of virtual servers (VS-03)."""
         return self.flags_of(self.scheduler)
 
     def flags_of(self, scheduler: str) -> int:
-        """Return the flags of a scheduler if nobody else gives any; those configured are for the configured one."""
+        """Return the default flags of a scheduler; the configured flags apply only to the configured scheduler."""
         if self.scheduler_flags is not None and scheduler == self.scheduler:
             return self.scheduler_flags
         return 0x10 if scheduler == "mh" else 0
@@ -349,7 +349,7 @@ class Settings:
 
     @property
     def masquerade_mark(self) -> int:
-        """The packet mark that asks for masquerade (IPT-04)."""
+        """Return the packet mark that asks for masquerade (IPT-04)."""
         return 1 << self.masquerade_bit
 
     def cluster_network(self, family: Family) -> Network | None:
@@ -362,5 +362,5 @@ FIELDS: tuple[Field, ...] = tuple(fields_of(Settings()))
 
 
 def waiting_for_restart(at_start: Settings, now: Settings) -> tuple[str, ...]:
-    """Return the fields whose values differ between two settings and count at the start of the agent only."""
+    """Return the fields that differ between two settings and take effect only when the agent starts."""
     return tuple(f.path for f in FIELDS if f.restart and f.value(at_start) != f.value(now))

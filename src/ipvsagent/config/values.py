@@ -1,4 +1,4 @@
-"""The values that settings consist of, and the words that they are chosen from."""
+"""The types of setting values, and the allowed words of settings."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FeatureGate(NamedTuple):
     """A feature gate of Kubernetes that has an effect in the agent.
 
     Args:
-        stage: in Kubernetes 1.36, in the words of its metrics.
+        stage: its stage in Kubernetes 1.36, spelled as in Kubernetes' metrics.
     """
 
     name: str

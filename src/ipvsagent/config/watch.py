@@ -17,7 +17,7 @@ class ConfigurationWatcher:
 
     Args:
         known: the content from which the settings in force were read. The first check finds an edit made since then;
-            None makes it report any content.
+            with None it reports any content.
         loaded: called with each new, valid configuration, in the watcher's thread.
         refused: called with the reason if the new content cannot be used; the old settings stay in force.
     """
@@ -40,7 +40,7 @@ class ConfigurationWatcher:
         self._thread = threading.Thread(target=self._follow, name="configuration", daemon=True)
 
     def start(self) -> None:
-        """Start to follow the file."""
+        """Start following the file."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,7 +49,7 @@ class ConfigurationWatcher:
         self._thread.join()
 
     def is_alive(self) -> bool:
-        """Whether the thread is running."""
+        """Return whether the thread is running."""
         return self._thread.is_alive()
 
     def check(self) -> None:

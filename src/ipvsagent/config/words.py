@@ -1,4 +1,4 @@
-"""Words for messages about values that cannot be used."""
+"""Phrases for messages about invalid values."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class WrongValue(ValueError):
 
 
 def near_miss(word: str, candidates: Collection[str]) -> str:
-    """Return ``; did you mean `x``` if a candidate is close to the word, else nothing."""
+    """Return ``; did you mean `x``` if a candidate is close to the word, otherwise an empty string."""
     close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`" if close else ""
 
 
 def listed(allowed: Collection[str]) -> str:
-    """Return the words that are allowed, separated by commas."""
+    """Return the allowed words, separated by commas."""
     return ", ".join(a or '""' for a in allowed)
 
 

@@ -1,6 +1,6 @@
-"""From settings to text: a configuration file, its JSON Schema, and the tables of the reference.
+"""Write settings as text: a configuration file, its JSON Schema, and the tables of the reference.
 
-All of it is made from the table of settings (`config.types`).
+All texts are made from the table of settings (`config.types`).
 """
 
 from __future__ import annotations

@@ -66,14 +66,14 @@ def measure(transport: KubernetesTransport) -> float:
     """Return how many seconds a small request takes, including the connection.
 
     Raises:
-        SourceError: no answer, or one that refuses this client or tells of a broken server.
+        SourceError: the API server does not answer, rejects this client, or reports an internal error.
     """
     before = time.monotonic()
     with transport.get("/version", {}, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
         answer.read()
         status = answer.status
     if status == 401 or status >= 500:
-        reason = "it does not accept the credentials" if status == 401 else "it is not well"
+        reason = "it does not accept the credentials" if status == 401 else "it is not healthy"
         raise SourceError(f"API server {transport.server} answers {status}: {reason}")
     return time.monotonic() - before
 
@@ -82,7 +82,7 @@ def ask_permissions(transport: KubernetesTransport) -> tuple[Permission, ...]:
     """Return the permissions that this client does not have.
 
     Raises:
-        SourceError: the API server did not tell.
+        SourceError: the request failed.
     """
     return tuple(p for p in PERMISSIONS if not _is_allowed(transport, p))
 
@@ -91,7 +91,7 @@ def list_node_addresses(transport: KubernetesTransport) -> dict[str, tuple[Addre
     """Return the addresses of all nodes by name.
 
     Raises:
-        SourceError: the API server did not tell.
+        SourceError: the request failed.
     """
     return {node.metadata.name: _addresses(node) for node in _list(transport, "nodes", api_types.Node)}
 
@@ -100,7 +100,7 @@ def list_service_schedulers(transport: KubernetesTransport) -> dict[str, tuple[s
     """Return the Services that request a scheduler, by scheduler (DEV-15); leave out unknown schedulers.
 
     Raises:
-        SourceError: the API server did not tell.
+        SourceError: the request failed.
     """
     found: dict[str, list[str]] = {}
     for service in _list(transport, "services", _Service):
@@ -120,7 +120,7 @@ def _list(transport: KubernetesTransport, resource: str, kind: type[T]) -> Itera
         with transport.get(f"/api/v1/{resource}", query, read_timeout_seconds=_TIMEOUT_SECONDS) as answer:
             body = answer.read()
             if answer.status != 200:
-                raise SourceError(f"listing {resource} was answered by {answer.status}")
+                raise SourceError(f"listing {resource} failed with status {answer.status}")
         page = _decode(body, _Page[kind])  # type: ignore[valid-type]  # a generic of a value
         yield from page.items
         if not page.metadata.continue_:
@@ -137,7 +137,7 @@ def _is_allowed(transport: KubernetesTransport, permission: Permission) -> bool:
     }
     status, body = transport.ask(_REVIEWS, msgspec.json.encode(request))
     if status not in (200, 201):
-        raise SourceError(f"asking for permissions was answered by {status}")
+        raise SourceError(f"checking permissions failed with status {status}")
     return _decode(body, _Review).status.allowed
 
 
@@ -147,7 +147,7 @@ def _addresses(node: api_types.Node) -> tuple[Address, ...]:
         try:
             found.append(Address.parse(item.address))
         except ValueError:
-            continue  # host names stand there, too
+            continue  # it may be a host name
     return tuple(found)
 
 
@@ -155,4 +155,4 @@ def _decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
-        raise SourceError(f"the API server's answer is not understood: {error}") from error
+        raise SourceError(f"the API server's answer cannot be decoded: {error}") from error

@@ -18,9 +18,9 @@ class Check(Struct, frozen=True):
 
     Args:
         name: stable; automation relies on it.
-        subject: what is looked at, in words.
-        fine: what is said where there is no trouble.
-        needs: parts of the snapshot; with one of them unread the check is not made, which is a finding, too.
+        subject: what the check looks at, in words.
+        fine: the text of the finding if there is no problem.
+        needs: parts of the snapshot; if one of them could not be read, the check is skipped with a warning.
     """
 
     name: str
@@ -56,15 +56,15 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "service-schedulers",
-        "modules of the schedulers that annotations of Services ask for",
-        "the kernel has the schedulers that Services ask for",
+        "modules of the schedulers that Services request by annotation",
+        "the kernel has the schedulers that Services request",
         (Part.MODULES, Part.SERVICES),
         schedulers.of_services,
     ),
     Check(
         "capabilities",
         "NET_ADMIN; SYS_MODULE while modules are not loaded",
-        "this process may do what the agent does",
+        "this process has the capabilities that the agent needs",
         (Part.CAPABILITIES, Part.MODULES),
         kernel.capabilities,
     ),
@@ -78,7 +78,7 @@ CHECKS: tuple[Check, ...] = (
     Check("iptables", "a working variant of iptables", "iptables works", (Part.RULES,), rules.iptables_usable),
     Check(
         "iptables-mix",
-        "rules in both variants; a configured variant that is not kubelet's",
+        "rules in both variants; a configured variant that differs from kubelet's",
         "one variant of iptables is in use",
         (Part.RULES,),
         rules.iptables_mix,
@@ -93,29 +93,29 @@ CHECKS: tuple[Check, ...] = (
     Check("kube-proxy", "a running kube-proxy", "no kube-proxy runs", (Part.PROCESSES,), rules.kube_proxy),
     Check(
         "ipvs-owner",
-        "virtual servers of others; keepalived, ldirectord, kube-router",
-        "the IPVS table has no other owner",
+        "virtual servers of other programs; keepalived, ldirectord, kube-router",
+        "no other program uses the IPVS table",
         (Part.IPVS, Part.LINKS, Part.SETS, Part.PROCESSES),
         rules.ipvs_owner,
     ),
     Check(
         "leftover-iptables-mode",
         "chains of kube-proxy's iptables mode (`KUBE-SVC-*`, `KUBE-SEP-*` …)",
-        "nothing is left of kube-proxy's iptables mode",
+        "no chains of kube-proxy's iptables mode are left",
         (Part.RULES,),
         rules.leftovers_iptables,
     ),
     Check(
         "leftover-nftables-mode",
         "tables of kube-proxy's nftables mode",
-        "nothing is left of kube-proxy's nftables mode",
+        "no tables of kube-proxy's nftables mode are left",
         (Part.NFT_TABLES,),
         rules.leftovers_nftables,
     ),
     Check(
         "leftover-kube-router",
         "chains of kube-router (`KUBE-ROUTER-*`)",
-        "nothing is left of kube-router",
+        "no chains of kube-router are left",
         (Part.RULES,),
         rules.leftovers_router,
     ),
@@ -128,43 +128,43 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "input-node-port",
-        "the same for NodePorts",
+        "rules or the policy of INPUT that drop packets to NodePorts",
         "packets to NodePorts pass INPUT",
         (Part.RULES,),
         rules.input_node_port,
     ),
     Check(
         "host-port",
-        "redirections of hostPorts that come before Services",
+        "hostPort redirections before the jump to `KUBE-SERVICES`",
         "no hostPort takes a Service's connections",
         _ALL_RULES,
         rules.host_port,
     ),
     Check(
         "dummy-interface",
-        "an interface `kube-ipvs0` of another kind",
-        "`kube-ipvs0` is free, or a dummy interface",
+        "an interface `kube-ipvs0` that is not a dummy interface",
+        "`kube-ipvs0` is absent or a dummy interface",
         (Part.LINKS,),
         kernel.dummy_interface,
     ),
     Check(
         "network-manager",
-        "systemd-networkd or NetworkManager that take `kube-ipvs0` for theirs",
-        "no network manager touches `kube-ipvs0`",
+        "whether systemd-networkd or NetworkManager manages `kube-ipvs0`",
+        "no network manager manages `kube-ipvs0`",
         (Part.PROCESSES, Part.NETWORK_FILES),
         network.network_manager,
     ),
     Check(
         "strict-arp",
-        "strict ARP where MetalLB runs",
-        "strict ARP is as it should be",
+        "strict ARP if MetalLB runs",
+        "strict ARP is set if it is needed",
         (Part.PROCESSES, Part.SYSCTLS),
         network.strict_arp,
     ),
     Check(
         "vip-elsewhere",
         "Service addresses on other interfaces, such as NodeLocal DNSCache's",
-        "Service addresses are on `kube-ipvs0` alone",
+        "Service addresses are only on `kube-ipvs0`",
         (Part.LINKS,),
         network.vip_elsewhere,
     ),
@@ -177,8 +177,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "mtu",
-        "MTU of tunnels against the uplink's",
-        "tunnels fit into the uplink",
+        "MTU of tunnels compared with the uplink's",
+        "the MTU of tunnels fits the uplink",
         (Part.LINKS,),
         network.mtu,
     ),
@@ -198,7 +198,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "forwarding",
-        "`ip_forward`, and IPv6 forwarding where there are IPv6 addresses",
+        "`ip_forward`, and IPv6 forwarding if the node has IPv6 addresses",
         "packets are forwarded",
         (Part.LINKS, Part.SYSCTLS),
         kernel.forwarding,
@@ -213,44 +213,44 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "ipvs-sysctls",
         "`conntrack`, `expire_nodest_conn`, `expire_quiescent_template` of IPVS",
-        "settings of IPVS are right",
+        "IPVS settings are correct",
         (Part.SYSCTLS,),
         kernel.ipvs_settings,
     ),
     Check(
         "estimation",
-        "cost of the rate estimator at this number of virtual servers, against `ipvs.estimation`",
+        "cost of the rate estimator for this number of virtual servers; `ipvs.estimation`",
         "rate estimation is cheap, or off",
         (Part.IPVS, Part.SYSCTLS),
         kernel.estimation,
     ),
     Check(
         "ipvs-timeouts",
-        "IPVS timeouts against the host's TCP keepalive",
+        "IPVS timeouts compared with the host's TCP keepalive",
         "IPVS remembers connections longer than keepalive takes",
         (Part.TIMEOUTS, Part.SYSCTLS),
         kernel.ipvs_timeouts,
     ),
     Check(
         "connection-table",
-        "size of the connection table against live connections",
+        "size of the connection table compared with the number of connections",
         "the connection table is large enough",
         (Part.CONNECTIONS,),
         kernel.connection_table,
     ),
     Check(
         "conntrack-fill",
-        "fill of the connection tracking table",
-        "connection tracking has room",
+        "how full the connection tracking table is",
+        "the connection tracking table has room",
         (Part.SYSCTLS,),
         kernel.conntrack_fill,
     ),
-    Check("ipset-fill", "fill of the `KUBE-*` ipsets", "ipsets have room", (Part.SETS,), kernel.ipset_fill),
+    Check("ipset-fill", "how full the `KUBE-*` ipsets are", "ipsets have room", (Part.SETS,), kernel.ipset_fill),
     Check(
         "node-name",
-        "this node's name (`NODE_NAME`, `hostnameOverride`, host name) against the cluster's nodes; only a warning for "
-        "the host name",
-        "the cluster knows this node by its name",
+        "whether the cluster has a Node with this node's name (`NODE_NAME`, `hostnameOverride`; only a warning for the "
+        "host name)",
+        "the cluster has a Node with this node's name",
         (Part.NODES,),
         cluster.node_name,
     ),
@@ -258,7 +258,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "rbac",
         "permissions for Services, EndpointSlices, Nodes and Events",
-        "the API server allows what the agent asks for",
+        "the agent has the permissions that it needs",
         (Part.RBAC,),
         cluster.rbac,
     ),

@@ -1,6 +1,6 @@
 """Read state of the kernel and of other programs from files.
 
-``/proc/net`` would be the network namespace of the main thread, so it is read as ``/proc/thread-self/net``.
+The files of the network namespace are read from ``/proc/thread-self/net``: ``/proc/net`` shows the main thread's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SYSCTLS = (
     *(f"net/bridge/bridge-nf-call-{n}" for n in ("iptables", "ip6tables")),
 )
 
-_NETWORKD_FOLDERS = (  # the first that has a file of a name wins
+_NETWORKD_FOLDERS = (  # the first folder that has a file of that name wins
     "etc/systemd/network",
     "run/systemd/network",
     "usr/local/lib/systemd/network",
@@ -35,7 +35,7 @@ _NETWORK_MANAGER_FOLDERS = (
     "run/NetworkManager/conf.d",
     "usr/lib/NetworkManager/conf.d",
 )
-_KTHREADD = "kthreadd"  # process 2 of a machine, and of no container
+_KTHREADD = "kthreadd"  # process 2 of a host, but not of a container
 
 
 def read_sysctls(root: Path, links: Iterable[str]) -> dict[str, str]:
@@ -65,7 +65,7 @@ def read_processes(root: Path) -> list[Process]:
     for folder in (root / "proc").iterdir():
         if not folder.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
             words = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
             if words[0]:
                 found.append(Process(int(folder.name), tuple(words)))
@@ -87,7 +87,7 @@ def read_connection_table(root: Path) -> tuple[int, int]:
         with (net / "ip_vs").open(encoding="ascii") as file:
             head = file.readline()  # IP Virtual Server version 1.2.1 (size=4096)
         with (net / "ip_vs_conn").open("rb") as file:
-            live = sum(1 for _ in file) - 1  # but for the heading
+            live = sum(1 for _ in file) - 1  # without the heading
     except FileNotFoundError:
         return 0, 0
     size = head.rpartition("size=")[2].strip(" )\n")

@@ -11,8 +11,8 @@ class Level(enum.StrEnum):
     """The severity of a finding."""
 
     OK = "ok"
-    WARN = "warn"  # works, but not as well as it should, or could not be looked at
-    FAIL = "fail"  # Services do not work, or not all of them
+    WARN = "warn"  # works with limits, or could not be checked
+    FAIL = "fail"  # some or all Services do not work
 
 
 class Trouble(Struct, frozen=True):
@@ -20,7 +20,7 @@ class Trouble(Struct, frozen=True):
 
     Args:
         what: the fact, with the values that show it.
-        remedy: what to do, down to the command where there is one.
+        remedy: what to do, with the command if there is one.
     """
 
     level: Level
@@ -33,7 +33,7 @@ class Finding(Struct, frozen=True):
 
     Args:
         check: the check's stable name, as in docs/reference/doctor.md.
-        remedy: empty only where the level is ok.
+        remedy: empty only if the level is ok.
     """
 
     check: str
@@ -53,6 +53,6 @@ def fail(what: str, remedy: str) -> Trouble:
 
 
 def enumerate_few(names: list[str], most: int = 5) -> str:
-    """Return the first names of a list, and the number of the others."""
+    """Return the first names of a list, and how many more there are."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,7 +1,7 @@
 """Read the state of a node once, part by part. If a part cannot be read, record the reason and continue.
 
-Nothing is changed on the node, and no module is loaded: netlink families and iptables tables whose module is absent
-are not asked.
+Reading changes nothing on the node and loads no module: netlink families and iptables tables whose module is not
+loaded are skipped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ipvsagent.transient_errors import retry_transient
 
 _AS_ROOT = "run as root, or with the capability NET_ADMIN"
 _SEE_REASON = "see the reason; the other checks are not affected"
-_GIVE_KUBECONFIG = "give `--kubeconfig FILE`, or run in a pod with a service account"
+_GIVE_KUBECONFIG = "pass `--kubeconfig FILE`, or run in a pod with a service account"
 
 
 def read_node(settings: Settings, kubeconfig: str = "", *, root: Path = Path("/")) -> NodeSnapshot:
@@ -48,7 +48,7 @@ def read_node(settings: Settings, kubeconfig: str = "", *, root: Path = Path("/"
 
     Args:
         kubeconfig: path; empty for the pod's service account, else the default kubeconfig.
-        root: where files are looked for.
+        root: the folder that contains `proc`, `sys`, `etc` and so on.
     """
     return _Reader(settings, kubeconfig, root).read()
 
@@ -264,11 +264,11 @@ def _saved_rules(variant: str, family: Family) -> SavedRules:
     """Return the rules of one variant and family.
 
     Raises:
-        ToolMissing, NotSupported: this variant cannot be used here.
+        ToolMissing, NotSupported: this variant is not usable on this node.
     """
     program = find_program(family, variant, "-save")
     if variant == "legacy" and not tables_in_use(family):
-        return SavedRules(variant, family)  # asking for them would load the tables
+        return SavedRules(variant, family)  # iptables-save would load the tables
     text = run([program], operation="list rules with")
     chains = {name: {**table.builtin, **table.chains} for name, table in parse_save(text).items()}
     return SavedRules(variant, family, chains, _policies(text))

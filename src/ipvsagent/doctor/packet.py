@@ -1,7 +1,7 @@
 """Trace a sample packet through saved rules; the result may be unknown.
 
-Few matches are understood; a rule with another one may or may not hold. So a verdict is given only where it follows
-from rules that surely hold, and a packet that some rule may have accepted before counts as accepted.
+Only a few kinds of match are supported; a rule with another kind may or may not match. Therefore a packet counts as
+dropped only if a rule certainly drops it and no earlier rule may have accepted it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 from ipvsagent.doctor.snapshot import SavedRules, Words
 from ipvsagent.model.address import Address, Network
 
-_DEPTH = 16  # chains in chains; loops are refused by the kernel
+_DEPTH = 16  # of nested chains; the kernel rejects loops
 
 
 class Packet(Struct, frozen=True):
@@ -33,10 +33,10 @@ class Packet(Struct, frozen=True):
 class Fate(enum.Enum):
     """The result for a packet."""
 
-    ACCEPTED = enum.auto()  # surely, or perhaps
+    ACCEPTED = enum.auto()  # certainly or possibly
     DROPPED = enum.auto()
-    RETURNED = enum.auto()  # nothing decided in this chain
-    LEFT = enum.auto()  # the chain was left early
+    RETURNED = enum.auto()  # this chain decided nothing
+    LEFT = enum.auto()  # a rule left this chain early
 
 
 class Outcome(Struct, frozen=True):

@@ -125,26 +125,26 @@ class NodeSnapshot(Struct, frozen=True):
     """Everything that the checks use; a part in `unread` has its default value.
 
     Args:
-        modules: states of those that are asked for; absent ones were not.
-        modules_visible: whether the folder of this kernel's modules is there.
-        schedulers: those that the kernel has, loaded or not.
+        modules: states of the checked modules, by name.
+        modules_visible: whether the folder of this kernel's modules exists.
+        schedulers: schedulers that the kernel has, loaded or not.
         lacking: tables, matches and targets of iptables that the kernel lacks, by family.
         lacking_set_types: set types that the kernel lacks.
         capabilities: CapEff of the process, as a bit mask.
         iptables_missing: why a variant cannot be used, by variant.
-        foreign: virtual servers that are not the agent's.
+        foreign: virtual servers that do not belong to the agent.
         connection_table_size: hash buckets; 0 without IPVS.
         mtu: by interface.
         default_route_links: interfaces of default routes.
         sysctls: values by key below /proc/sys; keys that the kernel lacks are absent.
-        read_only_proc: whether /proc/sys is mounted so that nothing can be written.
+        read_only_proc: whether /proc/sys is mounted read-only.
         api_seconds: how long one request took; None without access to an API server.
-        api_error: why the API server does not answer; empty if it does, or is not known.
-        name: the name that the agent on this node goes by.
-        name_is_guess: whether it is only the host's name: nothing that `doctor` sees says how the agent is named.
+        api_error: why the API server does not answer; empty if it does, or if no access is configured.
+        name: the node name that the agent uses.
+        name_is_guess: whether `name` is only the host name, so the agent may have another one.
         nodes: addresses by node name.
         service_schedulers: the Services that request a scheduler, by scheduler.
-        in_pod: whether this process is a container's in a cluster.
+        in_pod: whether this process runs in a pod.
     """
 
     settings: Settings = Settings()

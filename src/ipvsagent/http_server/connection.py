@@ -80,7 +80,7 @@ class Connection:
 
     @property
     def interest(self) -> int:
-        """The selector events that the connection waits for."""
+        """Return the selector events that the connection waits for."""
         return selectors.EVENT_WRITE if self._state is State.WRITING else selectors.EVENT_READ
 
     def step(self) -> bool:
@@ -103,7 +103,7 @@ class Connection:
         return bool(chunk)
 
     def _go_on(self) -> bool:
-        """Send responses and answer complete requests until the client has to act."""
+        """Send responses and answer complete requests until the client must act."""
         while True:
             if not self._send():
                 return True

@@ -1,6 +1,6 @@
 """HTTP/1 messages: parse a request's head, write a response's head. No sockets.
 
-Supported is what probes, scrapers and curl send: HTTP/1.0 and 1.1, without bodies. A request with a body gets its
+It supports what probes, scrapers and curl send: HTTP/1.0 and 1.1, without bodies. A request with a body gets its
 response, and then the connection is closed instead of reading the body.
 """
 
@@ -63,12 +63,12 @@ class BadRequest(Exception):
 
 
 def text_response(status: int, text: str) -> Response:
-    """Plain text."""
+    """Return plain text."""
     return Response(status, (("Content-Type", TEXT), NO_SNIFFING), text.encode())
 
 
 def plain_error(status: HTTPStatus, *headers: tuple[str, str]) -> Response:
-    """An error in plain text, such as ``404 Not Found``."""
+    """Return an error in plain text, such as ``404 Not Found``."""
     words = f"{status.value} {status.phrase}\n".encode("ascii")
     return Response(status, (("Content-Type", TEXT), NO_SNIFFING, *headers), words)
 
@@ -102,7 +102,7 @@ def parse_request(head: bytes) -> Request:
 
 
 def _local(method: str, target: str) -> str:
-    """The target without scheme and host, which clients of proxies send."""
+    """Return the target without scheme and host, which clients of proxies send."""
     if method == "CONNECT" or target == "*":
         return "/"
     local = _ABSOLUTE.sub("", target, count=1) if not target.startswith("/") else target

@@ -77,7 +77,7 @@ class Listeners:
         self.next_retry: float | None = None
 
     def handler(self, key: Hashable) -> Handler | None:
-        """The handler of an endpoint; None if the endpoint was removed."""
+        """Return the handler of an endpoint; None if the endpoint was removed."""
         endpoint = self._wanted.get(key)
         return endpoint.handler if endpoint else None
 

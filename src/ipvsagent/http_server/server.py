@@ -66,7 +66,7 @@ class HttpServer:
     # -- called by other threads -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the sockets of the present endpoints and start the thread; `failures` has those that failed."""
+        """Open the sockets of the current endpoints and start the thread; `failures` has those that failed."""
         self._take_wanted()
         self._thread.start()
 
@@ -89,17 +89,17 @@ class HttpServer:
 
     @property
     def listening(self) -> Mapping[Hashable, tuple[tuple[str, int], ...]]:
-        """The addresses and ports of the sockets that are open now, by endpoint."""
+        """Return the addresses and ports of the sockets that are open now, by endpoint."""
         return self._listeners.names
 
     @property
     def failures(self) -> Mapping[Hashable, str]:
-        """Why sockets could not be opened, by endpoint."""
+        """Return why sockets could not be opened, by endpoint."""
         return self._listeners.failures
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
+        """Return number of open connections."""
         return len(self._connections)
 
     # -- the server's thread -----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class HttpServer:
     def _not_accepted(self, error: OSError) -> None:
         """If descriptors or memory ran out, close a connection, or pause: the listener stays ready."""
         if error.errno not in _SHORTAGES:
-            return  # the client has gone
+            return  # the client has disconnected
         oldest = next(iter(self._connections), None)
         if oldest is not None:
             self._evict(oldest)

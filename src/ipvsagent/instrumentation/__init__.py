@@ -1,6 +1,6 @@
-"""What the agent counts about itself while it works: counters and histograms, as plain mutable numbers.
+"""The agent's counters and histograms about itself, as plain mutable numbers.
 
-They are a room of their own for two reasons. `model` promises immutable values, and these change all the time. And
-those that count (the reconciler, the API client, the HTTP handlers) must not know those that show the numbers
-(`serve.metrics`): both sides import this room, and neither imports the other. Nothing here imports a metrics library.
+They are a separate room for two reasons. `model` promises immutable values, but these change all the time. And the code
+that counts (the reconciler, the API client, the HTTP handlers) must not know the code that shows the numbers
+(`serve.metrics`): both import this room, and neither imports the other. Nothing here imports a metrics library.
 """

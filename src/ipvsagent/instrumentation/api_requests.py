@@ -50,20 +50,20 @@ class RequestCounts:
         self._observe(self._response_sizes, (host, method), size_bytes)
 
     def by_code(self) -> dict[tuple[str, str, str], int]:
-        """Numbers of requests by code, host and method."""
+        """Return numbers of requests by code, host and method."""
         with self._lock:
             return self._counts.copy()
 
     def durations(self) -> dict[tuple[str, str], Histogram]:
-        """Times until responses began, by host and method."""
+        """Return times until responses began, by host and method."""
         return self._copy(self._durations)
 
     def request_sizes(self) -> dict[tuple[str, str], Histogram]:
-        """Bytes of the bodies of requests, by host and method."""
+        """Return bytes of the bodies of requests, by host and method."""
         return self._copy(self._request_sizes)
 
     def response_sizes(self) -> dict[tuple[str, str], Histogram]:
-        """Bytes of the bodies of responses, by host and method."""
+        """Return bytes of the bodies of responses, by host and method."""
         return self._copy(self._response_sizes)
 
     def _observe(self, sizes: dict[tuple[str, str], Histogram], key: tuple[str, str], size_bytes: int) -> None:

@@ -51,7 +51,7 @@ class Histogram(Struct, gc=False):
 
 
 class Drift(StrEnum):
-    """Kinds of items that somebody else may change in the kernel."""
+    """Kinds of items that other programs may change in the kernel."""
 
     VIRTUAL_SERVER = "virtual_server"
     ADDRESS = "address"
@@ -66,7 +66,7 @@ class Counters(Struct):
 
     Attributes:
         operations: operations by their type and the type of their error; `NoneType` for success.
-        tasks: work that concerns the whole node, by name and result.
+        tasks: node-wide tasks, by name and result.
         changes: Service and EndpointSlice events, whether or not they changed anything (MET-05, MET-07).
         pending: events that no pass has handled yet (MET-04, MET-06).
         passes: duration of passes (MET-01).
@@ -75,8 +75,8 @@ class Counters(Struct):
         flow_cleanings: duration of finding and deleting stale flows (MET-14).
         flows_deleted: stale flows that were deleted (MET-15).
         queued_at: Unix time of the last request for a pass (MET-02); 0 before the first.
-        synchronised_at: Unix time of the last pass that left nothing undone (MET-03); 0 before the first.
-        drift_found: items that somebody else changed.
+        synchronised_at: Unix time of the last pass that completed all work (MET-03); 0 before the first.
+        drift_found: items that other programs changed.
         drift_repaired: items of these that were repaired.
         rule_failures: failures to write rules (MET-09).
         draining: real servers with weight 0 that wait for their connections to end.
@@ -133,7 +133,7 @@ class Counters(Struct):
             self.operations[pair] = self.operations.get(pair, 0) + count
 
     def note_task(self, name: str, *, well: bool) -> None:
-        """Count one piece of work that concerns the whole node."""
+        """Count one node-wide task."""
         key = name, SUCCESS if well else FAILURE
         self.tasks[key] = self.tasks.get(key, 0) + 1
 
@@ -143,7 +143,7 @@ class Counters(Struct):
         self.pending[kind] = self.pending.get(kind, 0) + 1
 
     def note_drift(self, kind: Drift, found: int, repaired: int) -> None:
-        """Count items that somebody else changed, and how many of them were repaired."""
+        """Count items that other programs changed, and how many of them were repaired."""
         if found:
             self.drift_found[kind] = self.drift_found.get(kind, 0) + found
         if repaired:

@@ -21,6 +21,6 @@ class HealthResponseCounts:
             self._counts[path, code] = self._counts.get((path, code), 0) + 1
 
     def of(self, path: str) -> dict[int, int]:
-        """Numbers of responses by status code."""
+        """Return numbers of responses by status code."""
         with self._lock:
             return {code: count for (name, code), count in self._counts.items() if name == path}

@@ -1,4 +1,4 @@
-"""The kernel as the reconciler sees it: one protocol a kernel table, real and fake side by side.
+"""The kernel as the reconciler sees it: one protocol for each kernel table, for the real and the fake kernel.
 
 Common rules:
 
@@ -6,8 +6,8 @@ Common rules:
 - ``apply`` sends a batch of operations. It returns one item for each operation (for `AddRealServers`, one for each real
   server), in order: None if the kernel acknowledged it, else the error. After a failed operation the next ones are
   still sent. An operation without an answer gets `AcknowledgementsLost`: the kernel may or may not have applied it.
-- ``list`` methods return complete answers or raise (`DumpInterrupted` where the table changed meanwhile).
-- A driver object belongs to one thread and to the network namespace of the thread that made it.
+- ``list`` methods return complete answers or raise (`DumpInterrupted` if the table changed meanwhile).
+- A driver object belongs to one thread and to the network namespace of the thread that created it.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class Ipvs(Protocol):
     """The IPVS table of this network namespace (generic netlink family ``IPVS``)."""
 
     def list_virtual_servers(self) -> list[ObservedVirtualServer]:
-        """All virtual servers by address with their real servers; those by firewall mark are left out."""
+        """Return all virtual servers by address with their real servers; those by firewall mark are left out."""
 
     def list_real_servers(self, key: VirtualServerKey) -> list[ObservedRealServer]:
-        """The real servers of one virtual server; empty if there is no such virtual server."""
+        """Return the real servers of one virtual server; empty if there is no such virtual server."""
 
     def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
-        """One virtual server with its real servers; None if there is none."""
+        """Return one virtual server with its real servers; None if there is none."""
 
     def list_keys(self) -> set[VirtualServerKey]:
-        """The keys of all virtual servers by address."""
+        """Return the keys of all virtual servers by address."""
 
     def count_virtual_servers(self) -> int:
-        """The number of IPv4 virtual servers, those by firewall mark included, at a cost of O(1).
+        """Return the number of IPv4 virtual servers, including those by firewall mark, in O(1).
 
-        The kernel keeps no count of IPv6 ones.
+        The kernel does not count IPv6 virtual servers.
         """
 
     def apply(self, operations: Sequence[IpvsOperation]) -> Results:
@@ -70,7 +70,7 @@ class Ipvs(Protocol):
         """
 
     def timeouts(self) -> IpvsTimeouts:
-        """The connection timeouts in force."""
+        """Return the connection timeouts in force."""
 
     def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
         """Set the connection timeouts that are not 0."""
@@ -83,10 +83,10 @@ class Addresses(Protocol):
     """Links and addresses (rtnetlink)."""
 
     def list_links(self) -> list[Link]:
-        """All network interfaces."""
+        """Return all network interfaces."""
 
     def list_addresses(self) -> list[LinkAddress]:
-        """All addresses of all interfaces."""
+        """Return all addresses of all interfaces."""
 
     def add_dummy(self, name: str) -> None:
         """Create a dummy interface and leave it down (ADR-01). `AlreadyExists` if the name is taken."""
@@ -120,10 +120,10 @@ class IpSets(Protocol):
     """The ipsets of this network namespace (nfnetlink)."""
 
     def list_sets(self) -> list[ObservedSet]:
-        """The headers of all sets."""
+        """Return the headers of all sets."""
 
     def list_entries(self, spec: SetSpec) -> list[SetEntry]:
-        """The entries of one set. `NotFound` if there is no such set."""
+        """Return the entries of one set. `NotFound` if there is no such set."""
 
     def create(self, spec: SetSpec) -> None:
         """Create a set. `AlreadyExists` if any set has this name."""
@@ -137,7 +137,7 @@ class IpSets(Protocol):
     def apply(self, operations: Sequence[EntryOperation]) -> Results:
         """Add and remove entries, many in one message.
 
-        It is no error to add an entry that exists or to remove one that does not (so the kernel answers without
+        Adding an entry that exists, or removing one that does not, is not an error (as in the kernel without
         NLM_F_EXCL). A missing set is `NotFound`; a full one is `SetFull`.
         """
 
@@ -147,14 +147,14 @@ class Rules(Protocol):
 
     @property
     def family(self) -> Family:
-        """The family this driver serves."""
+        """Return the family this driver serves."""
 
     @property
     def variant(self) -> str:
         """``legacy`` or ``nft``."""
 
     def matches(self, rules: RuleSet) -> bool:
-        """Whether the kernel has exactly these chains and rules, and each jump once in its built-in chain."""
+        """Return whether the kernel has exactly these chains and rules, and each jump once in its built-in chain."""
 
     def replace(self, rules: RuleSet) -> None:
         """Write these chains and jumps, in one atomic commit for each table; other rules are not changed.
@@ -176,14 +176,14 @@ class Rules(Protocol):
         """Chains and jumps of this rule set that exist now, one line each, such as ``nat KUBE-SERVICES``."""
 
     def remove(self, rules: RuleSet) -> None:
-        """Remove the jumps and chains named in this rule set, whatever the chains hold; skip missing ones."""
+        """Remove the jumps and chains named in this rule set, whatever the chains contain; skip missing ones."""
 
 
 class Sysctls(Protocol):
     """Files below /proc/sys of this network namespace."""
 
     def read(self, key: str) -> str:
-        """The value of a key such as ``net/ipv4/vs/conntrack``, stripped. `NotFound` if there is no such key."""
+        """Return the value of a key such as ``net/ipv4/vs/conntrack``, stripped. `NotFound` if there is no such key."""
 
     def write(self, key: str, value: str) -> None:
         """Set a value. `NotFound`, `NotPermitted` and `InvalidRequest` are the kernel's."""
@@ -202,20 +202,20 @@ class Modules(Protocol):
         """
 
     def available_schedulers(self) -> list[str]:
-        """The IPVS schedulers that are loaded or can be loaded, sorted."""
+        """Return the IPVS schedulers that are loaded or can be loaded, sorted."""
 
 
 class Conntrack(Protocol):
     """The flows that this network namespace tracks (ctnetlink)."""
 
     def list_flows(self, family: Family) -> list[Flow]:
-        """The UDP and SCTP flows of one family, in no order."""
+        """Return the UDP and SCTP flows of one family, in no order."""
 
     def list_connections(self, answering: Address) -> list[Flow]:
-        """The TCP flows whose replies come from an address, in no order."""
+        """Return the TCP flows whose replies come from an address, in no order."""
 
     def delete(self, flows: Sequence[Flow]) -> Results:
-        """Delete flows; the next packet starts a new flow. `NotFound` if a flow is gone or was replaced."""
+        """Delete flows; the next packet starts a new flow. `NotFound` if a flow does not exist or was replaced."""
 
 
 class Drivers(Struct):

@@ -1,4 +1,4 @@
-"""Kernel modules: loading them, and which IPVS schedulers there are."""
+"""Load kernel modules, and list the available IPVS schedulers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ipvsagent.errors import KernelError, NotFound, NotPermitted, ToolMissing, k
 _PROGRAM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 _SCHEDULER_MODULE = re.compile(r"(?:^|/)ip_vs_([a-z]+)\.ko")
 _LOADED_SCHEDULER = re.compile(r"^ip_vs_([a-z]+) ", re.MULTILINE)
-_SCHEDULER_FUNCTION = re.compile(r" ip_vs_([a-z]+)_schedule$")  # built in: a module's name would follow in brackets
-_UNKNOWN_MODULE = re.compile(r"[Mm]odule \S+ not found")  # kmod's words, and busybox's
+_SCHEDULER_FUNCTION = re.compile(r" ip_vs_([a-z]+)_schedule$")  # built in: no module name in brackets follows
+_UNKNOWN_MODULE = re.compile(r"[Mm]odule \S+ not found")  # messages of kmod and busybox
 _NO_SCHEDULERS = {"ftp"}  # a protocol helper; the persistence engine ip_vs_pe_sip does not fit the pattern
 
 
@@ -58,16 +58,16 @@ class ModuleDriver:
             raise _load_error(name, done.stderr)
 
     def is_loaded(self, name: str) -> bool:
-        """Whether a module is loaded or built in."""
+        """Return whether a module is loaded or built in."""
         return self._is_present(name)
 
     def is_loadable(self, name: str) -> bool:
-        """Whether the module can be loaded into the running kernel."""
+        """Return whether the module can be loaded into the running kernel."""
         pattern = re.escape(name).replace("_", "[_-]")
         return bool(re.search(rf"(?:^|/){pattern}\.ko[^/]*:", _text(self._modules / "modules.dep"), re.MULTILINE))
 
     def has_listing(self) -> bool:
-        """Whether the running kernel's list of modules is readable: a container may lack the host's folder."""
+        """Return whether the running kernel's list of modules is readable: a container may lack the host's folder."""
         return (self._modules / "modules.dep").exists() or (self._modules / "modules.builtin").exists()
 
     def available_schedulers(self) -> list[str]:
@@ -89,10 +89,10 @@ class ModuleDriver:
         return name.startswith("ip_vs_") and name.removeprefix("ip_vs_") in self._built_in_schedulers()
 
     def _built_in_schedulers(self) -> frozenset[str]:
-        """Schedulers that are built in, from the kernel's own symbols where no list of modules says it (DEV-66).
+        """Return built-in schedulers, from the kernel's symbols if there is no list of built-in modules (DEV-66).
 
-        A built-in scheduler has no folder in /sys/module. Trying one with a virtual server would answer as well, but
-        can make the kernel load a module under a lock (DEV-15).
+        A built-in scheduler has no folder in /sys/module. A test with a virtual server would also show it, but can make
+        the kernel load a module under a lock (DEV-15).
         """
         if (self._modules / "modules.builtin").exists():
             return frozenset()

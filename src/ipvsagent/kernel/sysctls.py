@@ -9,7 +9,7 @@ from pathlib import Path
 from ipvsagent.errors import KernelError, kernel_error
 
 NETWORK_SETTINGS = "IPVSAGENT_NETWORK_SETTINGS"
-"""The environment variable that names the folder in which a container has the host's /proc/sys/net."""
+"""The environment variable with the folder where the host's /proc/sys/net is mounted in a container."""
 
 _NETWORK = "net/"
 _PARTS = (
@@ -26,8 +26,8 @@ class SysctlDriver:
 
     Args:
         root: where the settings are mounted.
-        network: where those below ``net`` are mounted, if elsewhere: a container without privileges sees ``/proc/sys``
-            read-only, and nothing may be mounted over it.
+        network: where the settings below ``net`` are mounted, if elsewhere: in a container without privileges
+            ``/proc/sys`` is read-only, and nothing may be mounted over it.
     """
 
     def __init__(self, root: Path = Path("/proc/sys"), network: Path | None = None) -> None:
@@ -44,7 +44,7 @@ class SysctlDriver:
     def write(self, key: str, value: str) -> None:
         """As in `api.Sysctls`."""
         try:
-            # No O_CREAT: what it makes of a missing file depends on the file system.
+            # No O_CREAT: its effect on a missing file depends on the file system.
             descriptor = os.open(self._path(key), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
             try:
                 os.write(descriptor, value.encode("ascii"))

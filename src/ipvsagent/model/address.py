@@ -1,7 +1,7 @@
 """Packed IP addresses, networks and transport protocols.
 
-An `Address` is the 4 or 16 bytes that the kernel wants, so that a node with 100,000 endpoints holds no text
-and the codecs copy instead of converting. Text exists only at the edges (`Address.parse`, ``str``).
+An `Address` is the 4 or 16 bytes that the kernel uses, so that a node with 100,000 endpoints stores no text and the
+codecs copy instead of converting. Text is used only for input and output (`Address.parse`, ``str``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Family(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """``IPv4`` or ``IPv6``, as Kubernetes and our metrics write it."""
+        """Return ``IPv4`` or ``IPv6``, as in Kubernetes and our metrics."""
         return "IPv4" if self is Family.IPV4 else "IPv6"
 
     @property
@@ -53,9 +53,9 @@ class Address(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read the text of an address as kube-proxy does, in the spellings that older API servers stored as well.
+        """Parse an address as kube-proxy does, including spellings that older API servers stored.
 
-        Leading zeros mean nothing: ``010.0.0.1`` is 10.0.0.1, and ``fd00::00001`` is fd00::1. An IPv4-mapped
+        Leading zeros are ignored: ``010.0.0.1`` is 10.0.0.1, and ``fd00::00001`` is fd00::1. An IPv4-mapped
         IPv6 address such as ``::ffff:10.0.0.1`` is the IPv4 address.
 
         Raises:
@@ -81,7 +81,7 @@ class Address(bytes):
 
     @property
     def sort_key(self) -> tuple[int, bytes]:
-        """Orders IPv4 before IPv6, then numerically."""
+        """Return a key that sorts IPv4 before IPv6, then numerically."""
         return len(self), self
 
     @property
@@ -115,7 +115,7 @@ class Address(bytes):
 _AF_INET, _AF_INET6 = int(AF_INET), int(AF_INET6)  # plain numbers are converted twice as fast
 _LOOPBACK_6 = bytes(15) + b"\x01"
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
-_LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")  # of each number, whose last digit stays
+_LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")  # of each number, except its last digit
 
 
 def _packed_without_leading_zeros(family: int, text: str) -> bytes:
@@ -158,7 +158,7 @@ class Network(Struct, frozen=True, gc=False):
 
     @property
     def family(self) -> Family:
-        """The family of its addresses."""
+        """Return the family of its addresses."""
         return self.address.family
 
     def __str__(self) -> str:

@@ -11,10 +11,10 @@ from ipvsagent.model.objects import Kind, KubernetesObject, ObjectKey, Problem
 
 
 class Listed(Struct, frozen=True):
-    """A complete list of all objects of one kind; objects that are not in it or in `rejected` are gone.
+    """A complete list of all objects of one kind; objects that are not in it or in `rejected` were deleted.
 
     Args:
-        rejected: keys of objects that exist but cannot be used; the version known before stays in force.
+        rejected: keys of objects that exist but are not usable; their last usable version stays in use.
         problems: of the listed objects, by object.
     """
 
@@ -39,14 +39,14 @@ class Changed(Struct, frozen=True):
 
 
 class Deleted(Struct, frozen=True):
-    """An object is gone."""
+    """An object was deleted."""
 
     kind: Kind
     key: ObjectKey
 
 
 class Rejected(Struct, frozen=True):
-    """An object exists but cannot be used at all; the version known before stays in force."""
+    """An object exists but is not usable; its last usable version stays in use."""
 
     kind: Kind
     key: ObjectKey
@@ -95,7 +95,7 @@ class DummyInterfaceChanged(Struct, frozen=True):
 
 
 class RulesChanged(Struct, frozen=True):
-    """Somebody changed chains that contain our rules, or may have: they must be compared."""
+    """Chains that contain our rules changed, or may have changed: they must be compared."""
 
     family: Family
 

@@ -30,12 +30,12 @@ class Flow(Struct, frozen=True, gc=False):
 
     @property
     def family(self) -> Family:
-        """The family of its addresses."""
+        """Return the family of its addresses."""
         return self.destination.family
 
     @property
     def frontend(self) -> VirtualServerKey:
-        """The key of the virtual server for the client's packets, if there is one."""
+        """Return the key of the virtual server for the client's packets, if there is one."""
         return VirtualServerKey(self.protocol, self.destination, self.destination_port)
 
     def __str__(self) -> str:

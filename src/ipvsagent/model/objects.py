@@ -1,4 +1,4 @@
-"""Kubernetes objects, reduced to the fields that this product uses (SVC-06 names the others).
+"""Kubernetes objects, reduced to the fields that this product uses (SVC-06 lists the others).
 
 `source.decode` decodes and checks them. The values here are valid: addresses are packed, ports are in 1-65535, the
 API's defaults are filled in.
@@ -57,7 +57,7 @@ class ServicePort(Struct, frozen=True, gc=False):
 
 
 class Scheduling(Struct, frozen=True, gc=False):
-    """The scheduler that a Service's annotations ask for (DEV-15, KR-01, KR-02).
+    """The scheduler that a Service's annotations request (DEV-15, KR-01, KR-02).
 
     The planner decides which one is used, because that also depends on the kernel and on the cluster's scheduler.
 
@@ -79,7 +79,7 @@ class Scheduling(Struct, frozen=True, gc=False):
 class Service(Struct, frozen=True, gc=False):
     """One Service that has a cluster IP (SVC-02).
 
-    Invariant: at most one cluster IP a family (SVC-04); the tuples hold no duplicates.
+    Invariant: at most one cluster IP per family (SVC-04); the tuples contain no duplicates.
     """
 
     key: ObjectKey
@@ -89,7 +89,7 @@ class Service(Struct, frozen=True, gc=False):
     external_ips: tuple[Address, ...] = ()  # SVC-08
     load_balancer_ips: tuple[Address, ...] = ()  # ipMode VIP only (SVC-09)
     source_ranges: tuple[Network, ...] = ()  # SVC-10
-    source_ranges_unread: bool = False  # some could not be read: without others of its family nobody enters (DEV-60)
+    source_ranges_unread: bool = False  # some could not be read: a family without other ranges is closed (DEV-60)
     internal_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     external_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     affinity_timeout_seconds: int = 0  # 0: no session affinity (SVC-07)
@@ -137,7 +137,7 @@ class EndpointSlice(Struct, frozen=True, gc=False):
 
 
 class Node(Struct, frozen=True, gc=False):
-    """The fields that are read from a Node object (SYN-03, HC-03)."""
+    """The fields of a Node object that are used (SYN-03, HC-03)."""
 
     name: str
     addresses: tuple[Address, ...] = ()  # InternalIPs in order, then ExternalIPs
@@ -148,7 +148,7 @@ class Node(Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> ObjectKey:
-        """The key under which a Node is stored; Nodes have no namespace."""
+        """Return the key under which a Node is stored; Nodes have no namespace."""
         return ObjectKey("", self.name)
 
 
@@ -156,7 +156,7 @@ KubernetesObject = Service | EndpointSlice | Node
 
 
 def kind_of(item: KubernetesObject) -> Kind:
-    """The kind of a model object."""
+    """Return the kind of a model object."""
     match item:
         case Service():
             return Kind.SERVICE
@@ -188,7 +188,7 @@ class Problem(Struct, frozen=True, gc=False, order=True):
 
 
 class NodeNotice(Struct, frozen=True):
-    """Something about the agent of this node that an operator should see; it becomes an event of the Node (HC-30).
+    """A notice about the agent of this node for an operator; it becomes an event of the Node (HC-30).
 
     Args:
         label: one of Starting, FailedToStart, SchedulerFallback, ConfigurationRefused,
@@ -200,7 +200,7 @@ class NodeNotice(Struct, frozen=True):
 
     label: str
     words: str
-    action: str = "StartKubeProxy"  # kube-proxy's word, which people and tools look for
+    action: str = "StartKubeProxy"  # kube-proxy's word, which users and tools expect
     warning: bool = True
 
 

@@ -52,7 +52,7 @@ class AddRealServer(Struct, frozen=True, gc=False, tag=True):
 
 
 class AddRealServers(Struct, frozen=True, gc=False, tag=True):
-    """Add several real servers; it has one result for each, in order, like as many `AddRealServer`.
+    """Add several real servers; it has one result for each, in order, like separate `AddRealServer` operations.
 
     Most operations of a first sync add real servers. As one value, the common part of their messages is encoded once.
     """
@@ -143,5 +143,5 @@ def one_by_one(operations: Iterable[IpvsOperation]) -> Iterator[SingleIpvsOperat
 
 
 def count_results(operations: Iterable[IpvsOperation]) -> int:
-    """The number of results that these operations have."""
+    """Return the number of results of these operations."""
     return sum([len(o.real_servers) if isinstance(o, AddRealServers) else 1 for o in operations])

@@ -1,6 +1,6 @@
-"""iptables rules as data, and their one text form.
+"""iptables rules as data, and their text form.
 
-The rule set depends on the configuration only (IPT-06), so it is small and rarely processed. It is data, not text,
+The rule set depends only on the configuration (IPT-06), so it is small and rarely processed. It is data, not text,
 because the legacy driver passes it to libiptc in pieces, and a native nftables driver may follow.
 `Rule.words` writes a rule as iptables-save prints it, for both variants (IPT-04, IPT-07).
 """
@@ -140,7 +140,7 @@ class Rule(Struct, frozen=True):
     target: Target
 
     def words(self, family: Family) -> tuple[str, ...]:
-        """The rule after ``-A CHAIN``, in the words and the order of iptables-save, unquoted."""
+        """Return the rule after ``-A CHAIN``, with the words and order of iptables-save, unquoted."""
         out: list[str] = []
         for match in self.matches:
             out += _match_words(match)
@@ -181,12 +181,12 @@ class RuleSet(Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """Number of rules, jumps included."""
+        """Return the number of rules, including jumps."""
         return sum(len(t.jumps) + sum(len(c.rules) for c in t.chains) for t in self.tables)
 
     @property
     def chain_keys(self) -> frozenset[ChainKey]:
-        """The chains that contain these rules: ours, and the built-in ones that jump to them."""
+        """Return the chains that contain these rules: ours, and the built-in ones that jump to them."""
         return frozenset(
             (self.family, table.table.value, name)
             for table in self.tables
@@ -195,7 +195,7 @@ class RuleSet(Struct, frozen=True):
 
 
 def quote(word: str) -> str:
-    """Write one word as iptables-save does: quoted only if it holds a blank, quote or backslash."""
+    """Write one word as iptables-save does: quoted only if it contains a blank, quote or backslash."""
     if word and not any(c in " \"'\\" for c in word):
         return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'")

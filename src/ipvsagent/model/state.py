@@ -64,13 +64,13 @@ class VirtualServer(Struct, frozen=True, gc=False):
 
     key: VirtualServerKey
     scheduler: str
-    flags: int = 0  # scheduler flags only; persistence stands in the next field
+    flags: int = 0  # scheduler flags only; persistence is in the next field
     persistence_timeout_seconds: int = 0  # 0: not persistent
     real_servers: tuple[RealServer, ...] = ()
 
     @property
     def settings(self) -> tuple[str, int, int]:
-        """The settings that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
+        """Return the settings that can be changed in place: scheduler, flags, persistence timeout (VS-05)."""
         return self.scheduler, self.flags, self.persistence_timeout_seconds
 
 
@@ -150,7 +150,7 @@ class SetSpec(Struct, frozen=True, gc=False):
 
     name: str
     type: SetType
-    family: Family | None  # None for bitmap:port, which has none
+    family: Family | None  # None for bitmap:port
     max_elements: int = DEFAULT_MAX_ELEMENTS  # hash sets only
 
 
@@ -175,7 +175,7 @@ class SetEntry(Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The entry as `ipset save` prints it (SET-30, SET-33)."""
+        """Return the entry as `ipset save` prints it (SET-30, SET-33)."""
         if self.address is None:
             return str(self.port)
         words = str(self.address)
@@ -203,7 +203,7 @@ class ObservedSet(Struct, frozen=True, gc=False):
 
 
 class FrontendKind(enum.IntEnum):
-    """The four ways to a Service; a smaller number has precedence in a conflict (DEV-14)."""
+    """The four ways to reach a Service; a smaller number has precedence in a conflict (DEV-14)."""
 
     CLUSTER_IP = 0
     LOAD_BALANCER_IP = 1
@@ -212,7 +212,7 @@ class FrontendKind(enum.IntEnum):
 
 
 class Frontend(Struct, frozen=True, gc=False):
-    """One way to a port of a Service: a virtual server, with the set entries and the VIP that it needs."""
+    """One way to reach a port of a Service: a virtual server, with the set entries and the VIP that it needs."""
 
     kind: FrontendKind
     virtual_server: VirtualServer

@@ -36,7 +36,7 @@ class KernelStatistics(Struct, frozen=True):
     Args:
         counts: by virtual server, also for virtual servers that are not ours.
         connections: active and inactive connections by virtual server.
-        real_servers: by virtual server; empty unless asked for.
+        real_servers: by virtual server; empty unless requested.
         real_servers_left_out: number of virtual servers whose real servers were not read, because there are too many.
         totals: of the whole node; unlike the other counts they are current even if estimation is off.
         sets: headers of all ipsets.

@@ -31,18 +31,18 @@ class Status(Struct, frozen=True):
         complete: whether all objects were listed once (SYN-04).
         synchronised: whether the kernel has the whole desired state.
         services: number of Services with a plan.
-        virtual_servers: number of virtual servers desired.
+        virtual_servers: number of desired virtual servers.
         failures: items that could not be written, as text, with the error.
         configuration_refused: the reason why the newest configuration is not in force; empty if it is.
         waiting_for_restart: fields whose configured values are not in force yet.
-        problems: of objects and their source, conflicts included.
+        problems: problems of objects and their source, including conflicts.
         prepared: whether the first synchronisation has ended, even with failures.
         families: the address families that this node serves (DEV-81).
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
-        node_unknown: why the cluster does not know this node by its name; empty if it does (DEV-65).
+        node_unknown: a message if the cluster has no Node for this node; otherwise empty (DEV-65).
         health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
         no_local_endpoints: number of Services with policy Local that have endpoints, but none on this node (EP-38).
-        health_check_addresses: where those ports are served; an unspecified address is all of its family (HC-11).
+        health_check_addresses: where those ports are served; an unspecified address means all of its family (HC-11).
     """
 
     complete: bool = False

@@ -1,11 +1,11 @@
-"""Which external addresses a Service may claim on this node.
+"""Decide which external addresses a Service may claim on this node.
 
-Everybody who may write Services can set external IPs and load balancer addresses (CVE-2020-8554). If the agent took an
-address of another machine, this node could not reach that machine, or its traffic would go to the Service. Addresses
+Every user who may write Services can set external IPs and load balancer addresses (CVE-2020-8554). If the agent bound
+an address of another machine, this node could not reach that machine, or its traffic would go to the Service. Addresses
 that no Service can have, such as loopback addresses, are refused when objects are decoded.
 
-Addresses of nodes and API servers are facts. The cluster CIDR is a guess: in flat networks it holds nodes and internal
-load balancers, too. Where node addresses show that, an address inside is served and reported (DEV-64).
+Addresses of nodes and API servers are facts. The cluster CIDR is a guess: in flat networks it also contains nodes and
+internal load balancers. If node addresses show this, an address in it is served and reported (DEV-64).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ipvsagent.planner.facts import NodeFacts
 
 
 class AddressPolicy(Struct, frozen=True):
-    """What is allowed in one field of a Service (DEV-36).
+    """The addresses that are allowed in one field of a Service (DEV-36).
 
     Args:
         field: path of the field, for problems.
@@ -49,16 +49,16 @@ class AddressPolicy(Struct, frozen=True):
         return tuple(usable)
 
     def _objection(self, address: Address) -> str:
-        """Return why an address may not be served, or an empty text."""
+        """Return why an address must not be served; empty if it may be."""
         node = self.node
-        # A cluster IP remains a cluster IP if another interface of the node has it, as with a DNS cache on the node.
+        # This also holds if another interface of the node has the address, as with a DNS cache on the node.
         if address in node.infrastructure_addresses:
             return "is the cluster IP of the API server or the cluster DNS"
         for network in self.settings.service_networks:
             if address in network:
-                return f"lies in the Service CIDR {network}"
+                return f"is in the Service CIDR {network}"
         if self.allowed and not any(address in network for network in self.allowed):
-            return f"lies in none of the ranges allowed: {', '.join(map(str, self.allowed))}"
+            return f"is in none of the allowed ranges: {', '.join(map(str, self.allowed))}"
         if address in node.addresses:
             return ""
         if address in node.other_node_addresses:
@@ -66,20 +66,20 @@ class AddressPolicy(Struct, frozen=True):
         if address in node.api_server_addresses:
             return "is an address of the API server"
         around = self._pod_network_around(address)
-        return f"lies in the cluster CIDR {around}" if around and not self._holds_nodes(around) else ""
+        return f"is in the cluster CIDR {around}" if around and not self._holds_nodes(around) else ""
 
     def _doubt(self, address: Address) -> str:
-        """What speaks against serving an address without proving anything; empty if nothing does."""
+        """Return why an address may be wrong, without certainty; empty if there is no doubt."""
         network = None if address in self.node.addresses else self._pod_network_around(address)
         if network is None:
             return ""
-        return f"lies in the cluster CIDR {network}, which holds nodes too, so it may be a pod's or nobody's"
+        return f"is in the cluster CIDR {network}, which also contains nodes; it may belong to a pod"
 
     def _pod_network_around(self, address: Address) -> Network | None:
-        """The cluster CIDR that an address lies in, unless the operator has allowed the address."""
+        """Return the cluster CIDR that contains an address, unless the operator allows the address."""
         network = self.settings.cluster_network(address.family)
         return network if network is not None and not self.allowed and address in network else None
 
     def _holds_nodes(self, network: Network) -> bool:
-        """Whether a cluster CIDR spans more than pods, as in flat networks: it does not tell whose an address is."""
+        """Return whether a cluster CIDR also contains nodes, as in flat networks."""
         return any(a in network for a in (*self.node.internal_addresses, *self.node.other_node_addresses))

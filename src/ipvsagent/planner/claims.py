@@ -26,7 +26,7 @@ class Claim(NamedTuple):
 
     @classmethod
     def of(cls, kind: FrontendKind, created_at: str, service: ObjectKey) -> Claim:
-        """Make the claim of a frontend."""
+        """Return the claim of a frontend."""
         # A Service of unknown age counts as the youngest, so it takes nothing from a Service whose age is known.
         return cls(0 if kind is FrontendKind.CLUSTER_IP else 1, created_at or _YOUNGEST, service)
 
@@ -36,7 +36,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._owners: dict[VirtualServerKey, Claim] = {}
-        self._losers: dict[VirtualServerKey, list[Claim]] = {}  # only where there are any; sorted
+        self._losers: dict[VirtualServerKey, list[Claim]] = {}  # sorted, never empty
 
     def owner(self, key: VirtualServerKey) -> ObjectKey | None:
         """Return the Service that owns a virtual server, or None."""
@@ -65,7 +65,7 @@ class Claims:
             self._losers.pop(key, None)
 
     def take_free(self, key: VirtualServerKey, kind: FrontendKind, created_at: str, service: ObjectKey) -> bool:
-        """Add a claim if nobody claims the virtual server; return whether the claim is the owner now."""
+        """Add a claim if no Service claims the virtual server; return whether the claim is the owner now."""
         if key in self._owners:
             return False
         self._owners[key] = Claim.of(kind, created_at, service)

@@ -1,7 +1,7 @@
 """Find stale flows in connection tracking (CT-03 to CT-08, DEV-21, DEV-22).
 
-UDP and SCTP clients that go on sending keep their flow alive, and with it the real server that it was bound to. Once
-that one is gone, their packets go nowhere until the flow goes, too. TCP needs none of this: the client notices.
+UDP and SCTP clients that continue to send keep their flow and its real server. After the real server was removed, their
+packets are lost until the flow is deleted, too. TCP does not need this: the client notices.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def stale_flows(flows: Iterable[Flow], frontends: Mapping[VirtualServerKey, Coll
     """Return the flows to these frontends that do not go to one of their real servers.
 
     A frontend is matched by its exact address, port and protocol, node ports included: they are virtual servers on
-    node addresses (CT-04, DEV-22). Flows that were never translated have the frontend itself as the answering side,
-    and are stale as well (CT-08).
+    node addresses (CT-04, DEV-22). Flows that were never translated have the frontend itself as the source of replies,
+    and are also stale (CT-08).
 
     Args:
-        frontends: those concerned, each with its real servers; with none, all of its flows are stale (DEV-21).
+        frontends: frontends with their real servers; without real servers, all flows of a frontend are stale (DEV-21).
     """
     stale = []
     for flow in flows:

@@ -1,9 +1,9 @@
 """The desired state of the whole node, changed one Service's plan at a time.
 
-`Desired` unites the plans: it settles claims and counts how many frontends share an address or a set entry. A
-change answers what it touched, so that only these items are compared with the kernel.
+`Desired` combines the plans: it resolves claims and counts how many frontends share an address or a set entry. A
+change returns what it touched, so that only these items are compared with the kernel.
 
-Invariant: the state depends on the plans held, not on the order in which they came.
+Invariant: the state depends only on the plans, not on the order in which they were added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ipvsagent.model.state import (
 from ipvsagent.planner.claims import Claim, Claims
 
 Origin = ObjectKey | VirtualServerKey
-"""Where problems come from: a Service's plan, or a virtual server that several Services claim."""
+"""The origin of problems: a Service's plan, or a virtual server that several Services claim."""
 
 
 @dataclass(slots=True)
@@ -54,9 +54,9 @@ class Desired:
     def __init__(self) -> None:
         self.virtual_servers: dict[VirtualServerKey, VirtualServer] = {}
         self.addresses: dict[Address, int] = {}  # on the dummy interface, with the number of frontends
-        self.entries: dict[SetEntry, int] = {}  # with the number of those that hold it
+        self.entries: dict[SetEntry, int] = {}  # with the number of frontends and plans that have it
         self._plans: dict[ObjectKey, ServicePlan] = {}
-        self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems: few, so cheap to walk
+        self._troubled: dict[ObjectKey, None] = {}  # Services whose plan has problems; there are few
         self._doubtful: dict[Origin, None] = {}  # origins whose problems may have changed
         self._claims = Claims()
         self.no_local_endpoints: Counter[NoLocalEndpoints] = Counter()  # number of Services (EP-38)
@@ -69,17 +69,17 @@ class Desired:
 
     @property
     def health_checks(self) -> Mapping[ObjectKey, tuple[HealthCheck, ...]]:
-        """Those of the Services that have any; a value that never changes, the same one until a plan says otherwise."""
+        """Return the health checks of all Services; an immutable value, the same one until a plan changes it."""
         if self._health_checks_copy is None:
             self._health_checks_copy = MappingProxyType(self._health_checks.copy())
         return self._health_checks_copy
 
     def plan(self, service: ObjectKey) -> ServicePlan | None:
-        """The plan held for a Service."""
+        """Return the plan of a Service."""
         return self._plans.get(service)
 
     def owner(self, key: VirtualServerKey) -> ObjectKey | None:
-        """The Service that a virtual server belongs to."""
+        """Return the Service that owns a virtual server."""
         return self._claims.owner(key)
 
     def replace(self, service: ObjectKey, plan: ServicePlan | None) -> Touched:
@@ -117,7 +117,7 @@ class Desired:
         old_frontends = {f.virtual_server.key: f for f in old.frontends} if old else {}
         new_frontends = {f.virtual_server.key: f for f in plan.frontends} if plan else {}
         created_at = plan.created_at if plan else ""
-        # New ones first: an entry or address that moves to another frontend is never dropped in between.
+        # New frontends first: an entry or address that moves to another frontend is never removed in between.
         for key in (*new_frontends, *(k for k in old_frontends if k not in new_frontends)):
             new = new_frontends.get(key)
             if new is not None and self._claims.take_free(key, new.kind, created_at, service):  # nearly always
@@ -129,12 +129,12 @@ class Desired:
         return touched
 
     def conflicts(self) -> Iterator[Problem]:
-        """Return every lost claim as a problem of the Service that lost it."""
+        """Yield every lost claim as a problem of the Service that lost it."""
         for key in self._claims.losers():
             yield from self._conflicts_over(key)
 
     def problems(self) -> Iterator[Problem]:
-        """Return the problems of all plans, including conflicts."""
+        """Yield the problems of all plans, including conflicts."""
         for service in self._troubled:
             yield from self._plans[service].problems
         yield from self.conflicts()
@@ -154,7 +154,7 @@ class Desired:
     def _conflicts_over(self, key: VirtualServerKey) -> Iterator[Problem]:
         owner = self._claims.owner(key)
         for claim in self._claims.losers_of(key):
-            reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one leaves"
+            reason = f"{key} belongs to Service {owner}, which has precedence; it moves here when that one is removed"
             yield Problem("Service", str(claim.service), "", reason, "AddressConflict")
 
     def _change_health_checks(self, service: ObjectKey, checks: tuple[HealthCheck, ...]) -> None:

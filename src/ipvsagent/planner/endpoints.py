@@ -16,11 +16,11 @@ from ipvsagent.model.state import RealServer
 
 
 class PortEndpoints(Struct, frozen=True, gc=False):
-    """Endpoints of one slice that serve one Service port: what they have in common, and each of them.
+    """Endpoints of one slice that serve one Service port, with their common port and weight.
 
     Args:
-        port: where traffic goes.
-        weight: of the real servers that they become.
+        port: the endpoints' port.
+        weight: weight of the real servers.
         endpoints: never empty.
     """
 
@@ -46,9 +46,9 @@ class Eligible(Struct, frozen=True, gc=False):
 def endpoints_of_port(slices: Sequence[EndpointSlice], port: ServicePort, family: Family) -> list[PortEndpoints]:
     """Merge the endpoints of all slices for one Service port.
 
-    Ports match by name and protocol, never by number (EP-06). Of entries with the same address and port one
-    stays: not terminating before terminating, then ready, then of the newest slice, by generation and then by
-    name (EP-11 as changed by DEV-13).
+    Ports match by name and protocol, never by number (EP-06). Of entries with the same address and port, one is kept:
+    not terminating before terminating, then ready, then the one in the newest slice, by generation and then by name
+    (EP-11 as changed by DEV-13).
 
     Args:
         slices: all slices of the Service, of any family, in any order.
@@ -77,7 +77,7 @@ def _without_duplicates(found: Iterable[PortEndpoints], origins: Iterable[Endpoi
     for group, piece in zip(found, origins, strict=True):
         for endpoint in group.endpoints:
             rank = (not endpoint.terminating, endpoint.ready, piece.generation, piece.key.name)
-            place = endpoint.address, group.port  # address and port have one weight: that of the entry that is kept
+            place = endpoint.address, group.port  # the weight of the kept entry counts
             known = best.get(place)
             if known is None or rank > known[0]:
                 best[place] = rank, PortEndpoints(group.port, group.weight, (endpoint,))
@@ -106,9 +106,9 @@ def eligible_endpoints(
 ) -> Eligible:
     """Choose the endpoints for both policies.
 
-    Ready endpoints win; with none ready, serving ones that terminate stand in (EP-24). Topology hints narrow
-    the cluster choice only (EP-22, EP-23, EP-25), and each choice falls back independently of the other. What
-    no frontend uses stays empty (EP-21, EP-25).
+    Ready endpoints are preferred; if none is ready, endpoints that are serving and terminating are used (EP-24).
+    Topology hints only affect the cluster choice (EP-22, EP-23, EP-25), and each choice falls back independently of
+    the other. A choice that no frontend uses stays empty (EP-21, EP-25).
     """
     ready = _kept([(group, [e for e in group.endpoints if e.ready]) for group in found])
     standing_in: list[PortEndpoints] = []
@@ -146,7 +146,7 @@ def _near(ready: Sequence[PortEndpoints], node_name: str, zone: str) -> Sequence
 def _shuffled(chosen: Iterable[PortEndpoints], node_name: str) -> tuple[RealServer, ...]:
     """Order real servers by a hash of node and endpoint.
 
-    So round robin does not begin with the same one on every node, and a restart changes nothing.
+    Round robin then does not start with the same real server on every node, and a restart changes nothing.
     """
     hashed: list[tuple[int, Address, int, int]] = []  # address and port are unique
     node_seed = crc32(node_name.encode()) if chosen else 0

@@ -15,7 +15,7 @@ def plan_estimation(mode: str, *, runs: bool, virtual_servers: int) -> bool:
     Args:
         mode: one of `ESTIMATION_MODES`.
         runs: whether it runs now.
-        virtual_servers: their number on this node.
+        virtual_servers: the number of virtual servers on this node.
     """
     if mode != "auto":
         return mode == "on"

@@ -17,16 +17,16 @@ class NodeFacts(Struct, frozen=True):
     Args:
         name: node name, for locality (EP-09).
         zone: zone label, empty if there is none (EP-22).
-        families: those that this node can serve (SYN-01).
-        addresses: all addresses of this node as in ADR-06, whatever NodePorts use.
-        node_port_addresses: those on which NodePorts answer, sorted (NP rules).
+        families: address families that this node can serve (SYN-01).
+        addresses: all addresses of this node as in ADR-06, including those that NodePorts do not use.
+        node_port_addresses: addresses on which NodePorts answer, sorted (NP rules).
         internal_addresses: this node's IP of each family, as `node_ips` chooses it (SYN-03, LB-03).
-        health_check_addresses: those on which health check node ports listen, sorted; an unspecified one stands
-            for all of its family (HC-11).
+        health_check_addresses: addresses on which health check node ports listen, sorted; an unspecified one means
+            all addresses of its family (HC-11).
         other_node_addresses: addresses of the cluster's other nodes, which are never bound here.
-        api_server_addresses: where the API server answers; never bound either, or this node would lose it.
-        missing_schedulers: schedulers that a Service asked for and this node's kernel cannot have (DEV-15).
-        infrastructure_addresses: cluster IPs of the API server and the cluster DNS, which nobody else may claim.
+        api_server_addresses: addresses of the API server; binding them here would cut this node off from it.
+        missing_schedulers: schedulers that a Service requested and this node's kernel lacks (DEV-15).
+        infrastructure_addresses: cluster IPs of the API server and the cluster DNS, which no other Service may claim.
     """
 
     name: str
@@ -81,7 +81,7 @@ def primary_family(node_ips: Sequence[Address]) -> Family:
     """Return the primary family: that of `bindAddress`, else of the node's first IP, else IPv4 (SYN-02).
 
     Args:
-        node_ips: as the function of that name gives them.
+        node_ips: as returned by the function of that name.
     """
     return node_ips[0].family if node_ips else Family.IPV4
 
@@ -103,9 +103,9 @@ def health_check_addresses(
 ) -> tuple[Address, ...]:
     """Choose the addresses on which health check node ports listen (HC-11).
 
-    A family without restriction has its unspecified address. A restricted one has the addresses that NodePorts
-    answer on, and loopback addresses that the setting covers; VIPs never, for the reason of DEV-10. While no IP of
-    this node is known, ``primary`` means none (DEV-60).
+    A family without restriction gets its unspecified address. A restricted family gets the addresses on which
+    NodePorts answer, and loopback addresses that the setting covers; never VIPs, for the reason of DEV-10. While no
+    IP of this node is known, ``primary`` means no address (DEV-60).
 
     Args:
         addresses: of all interfaces but the dummy interface.
@@ -146,12 +146,12 @@ def choose_node_port_addresses(
     """Choose the node addresses on which NodePorts answer.
 
     A family without a CIDR in the list, or with a /0, uses all its addresses (NP-01 to NP-03); CIDR mode
-    leaves out the same addresses as NP-01 does (DEV-10). While no IP of this node is known, ``primary`` means none:
-    a restriction that cannot be applied yet must not open all addresses (DEV-60).
+    leaves out the same addresses as NP-01 does (DEV-10). While no IP of this node is known, ``primary`` means no
+    address: a restriction that cannot be applied yet must not open all addresses (DEV-60).
 
     Args:
-        addresses: node addresses as `usable_node_addresses` leaves them.
-        internal_addresses: this node's IP of each family, which ``primary`` takes (NP-05).
+        addresses: node addresses as returned by `usable_node_addresses`.
+        internal_addresses: this node's IP of each family, which ``primary`` selects (NP-05).
 
     Returns:
         Sorted, IPv4 first.

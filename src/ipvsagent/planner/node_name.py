@@ -1,7 +1,7 @@
-"""Whether the cluster knows this node by the name that the agent goes by (DEV-65).
+"""Check that the cluster has a Node with the name that the agent uses (DEV-65).
 
-An agent with another name than its Node object takes no endpoint for local, has no zone, and no load balancer sends it
-traffic: all of it silently, since nothing is wrong with any single object.
+If the agent's name differs from that of its Node object, no endpoint is local, the node has no zone, and no load
+balancer sends traffic to it. No single object is wrong, so nothing else would report this.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection
 
 
 def unknown_node(name: str, known: Collection[str]) -> str:
-    """Say why this node's name is wrong; empty if the cluster has a node of that name, or none at all is known.
+    """Return why this node's name is wrong; empty if the cluster has a node with that name, or if no node is known.
 
     Args:
-        name: the agent's.
+        name: the agent's node name.
         known: names of the cluster's nodes.
     """
     if not known or name in known:
@@ -22,13 +22,13 @@ def unknown_node(name: str, known: Collection[str]) -> str:
     close = _near_miss(name, known)
     remedy = f" (did you mean `{close}`?)" if close else ""
     return (
-        f"is none of the cluster's nodes{remedy}: no endpoint counts as local, and load balancers are told to leave"
+        f"is none of the cluster's nodes{remedy}: no endpoint counts as local, and load balancers send no traffic to"
         " this node; start the agent with the name of its Node (`NODE_NAME`, `--node-name` or `hostnameOverride`)"
     )
 
 
 def _near_miss(name: str, known: Collection[str]) -> str:
-    """The node that is probably meant: the same host with or without its domain, else the most similar name."""
+    """Return the most likely node: the same host with or without its domain, otherwise the most similar name."""
     host = name.partition(".")[0]
     same_host = sorted(k for k in known if k.lower().partition(".")[0] == host)
     if same_host:

@@ -32,25 +32,25 @@ def plan_all(
 
 
 def pod_network(node: Node | None, family: Family) -> Network | None:
-    """The node's pod CIDR of a family (LOC-02)."""
+    """Return the node's pod CIDR of a family (LOC-02)."""
     return next((n for n in node.pod_networks if n.family is family), None) if node else None
 
 
 def plan_rule_sets(
     settings: Settings, node: Node | None, families: Iterable[Family], *, random_fully: bool = True
 ) -> tuple[RuleSet, ...]:
-    """The constant rules of each family.
+    """Return the constant rules of each family.
 
     Args:
-        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+        random_fully: whether iptables supports ``--random-fully`` (IPT-05).
     """
     return tuple(plan_rules(settings, f, pod_network(node, f), random_fully=random_fully) for f in families)
 
 
 def whole_state(desired: Desired, *, rules: tuple[RuleSet, ...], problems: Iterable[Problem] = ()) -> DesiredState:
-    """Everything that the kernel should hold, sorted so that equal states are equal values.
+    """Return everything that the kernel should hold, sorted so that equal states are equal values.
 
-    The agent's notes to itself are left out: packets know nothing of them.
+    The agent's own notes are left out, because they do not affect packets.
     """
     return DesiredState(
         virtual_servers=tuple(sorted((_sorted(v) for v in desired.virtual_servers.values()), key=_server_order)),

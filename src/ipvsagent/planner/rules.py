@@ -1,6 +1,6 @@
-"""The iptables rules: a function of the configuration alone, complete before the first Service (IPT-06).
+"""The iptables rules: they depend only on the configuration, and are complete before the first Service (IPT-06).
 
-A packet's way (chains of ours in capitals; IPVS takes it where the line is marked ``=>``):
+The path of a packet (our chains in capitals; IPVS takes the packet at the mark ``=>``):
 
     from outside   nat PREROUTING → SERVICES → (LOAD-BALANCER | NODE-PORT →) MARK-MASQ
                    filter INPUT → IPVS-FILTER, PROXY-FIREWALL → SOURCE-RANGES-FIREWALL, NODE-PORT
@@ -8,13 +8,13 @@ A packet's way (chains of ours in capitals; IPVS takes it where the line is mark
     from the node  mangle OUTPUT → IPVS-SOURCE-RANGES; nat OUTPUT → SERVICES → … MARK-MASQ
                    => filter OUTPUT → IPVS-OUT-FILTER; nat POSTROUTING → POSTROUTING
 
-Every rule that concerns Services matches a set; sets without entries match nothing. Chain names, order and comments
-are kube-proxy's, with two deviations:
+Every rule for Services matches a set; an empty set matches nothing. Chain names, order and comments are those of
+kube-proxy, with two deviations:
 
-- node port rules are for packets to addresses that are no VIPs (IPT-29), so that a VIP's port which equals a node
-  port is left alone;
-- source ranges bind processes of the node by constant rules in mangle OUTPUT, where the packet still carries the
-  VIP (IPT-94), instead of a rule for each Service (IPT-80).
+- node port rules match only packets to addresses that are not VIPs (IPT-29), so that they do not affect a VIP's port
+  with the same number as a node port;
+- source ranges apply to processes of the node by constant rules in mangle OUTPUT, where the packet still has the VIP
+  as destination (IPT-94), instead of a rule for each Service (IPT-80).
 """
 
 from __future__ import annotations
@@ -71,17 +71,17 @@ _INTERFACE_NAME_LENGTH = 15  # IFNAMSIZ without the closing zero byte
 
 
 def plan_rules(settings: Settings, family: Family, pod_network: Network | None, random_fully: bool = True) -> RuleSet:
-    """All chains, rules and jumps of one family.
+    """Return all chains, rules and jumps of one family.
 
     Args:
         pod_network: the node's pod CIDR of this family, for local detection by node CIDR (LOC-02).
-        random_fully: whether iptables knows `--random-fully` (IPT-05).
+        random_fully: whether iptables supports `--random-fully` (IPT-05).
     """
     return _Planner(settings, family, pod_network, random_fully).rules()
 
 
 class _Planner:
-    """The chains of one family; the methods bear the names of the tables and chains."""
+    """The chains of one family; the methods have the names of the tables and chains."""
 
     def __init__(self, settings: Settings, family: Family, pod_network: Network | None, random_fully: bool) -> None:
         self._settings = settings
@@ -137,7 +137,7 @@ class _Planner:
         )
 
     def _cluster_ip(self) -> tuple[Rule, ...]:
-        """The one rule that depends on the configuration (IPT-91)."""
+        """Return the only rules that depend on the configuration (IPT-91)."""
         masquerade = Jump(MARK_MASQ)
         detector = self._not_local()
         if self._settings.masquerade_all:
@@ -145,12 +145,12 @@ class _Planner:
         if detector is None:
             return (self._told(sets.CLUSTER_IP, "src,dst", target=masquerade),)  # IPT-23c
         if isinstance(detector, Source) and not detector.network.prefix_length:
-            return ()  # every address is local; a rule that never matches is refused by iptables-nft
+            return ()  # every address is local; iptables-nft rejects a rule that never matches
         matches = self._set_matches(sets.CLUSTER_IP, "dst,dst")
         return (_rule(detector, *matches, target=masquerade),)  # IPT-23b
 
     def _not_local(self) -> Match | None:
-        """The match for traffic that does not come from pods of this node or cluster (LOC rules)."""
+        """Return the match for traffic that does not come from pods of this node or cluster (LOC rules)."""
         detection = self._settings.local_detection
         match detection.mode:
             case LocalDetectionMode.CLUSTER_CIDR:
@@ -162,12 +162,12 @@ class _Planner:
                 return InputInterface(detection.bridge_interface, negated=True)
             case LocalDetectionMode.INTERFACE_NAME_PREFIX:  # LOC-04
                 prefix = detection.interface_name_prefix
-                # A prefix of full length is a name; iptables refuses a `+` behind it.
+                # A prefix of the full length is a name; iptables rejects a `+` after it.
                 name = prefix if len(prefix) >= _INTERFACE_NAME_LENGTH else f"{prefix}+"
                 return InputInterface(name, negated=True)
 
     def _node_port(self) -> tuple[Rule, ...]:
-        """IPT-40 to IPT-45."""
+        """Return the node port rules (IPT-40 to IPT-45)."""
         rules: list[Rule] = []
         for protocol, (every, local) in sets.NODE_PORT_SETS.items():
             directions = "dst,dst" if protocol is Protocol.SCTP else "dst"
@@ -197,7 +197,7 @@ class _Planner:
                 ),
                 Chain(SOURCE_RANGES_FIREWALL, self._source_ranges_firewall()),
                 Chain(IPVS_FILTER, self._ipvs_filter()),
-                Chain(IPVS_OUT_FILTER),  # stays empty: what kube-proxy left in it (IPT-80) vanishes
+                Chain(IPVS_OUT_FILTER),  # stays empty: this removes kube-proxy's rules (IPT-80)
             ),
             jumps=(
                 _jump("INPUT", access, IPVS_FILTER),  # IPT-13
@@ -255,11 +255,11 @@ class _Planner:
         return Comment(sets.COMMENTS[base]), InSet(self._set(base), directions)
 
     def _told(self, base: str, directions: str, *more: Match, target: Jump | Masquerade) -> Rule:
-        """A rule on a set that carries the set's comment."""
+        """Return a rule that matches a set, with the set's comment."""
         return _rule(*self._set_matches(base, directions), *more, target=target)
 
     def _silent(self, base: str, directions: str, *, target: Jump) -> Rule:
-        """A rule on a set without a comment."""
+        """Return a rule that matches a set, without a comment."""
         return _rule(InSet(self._set(base), directions), target=target)
 
 

@@ -10,13 +10,13 @@ from ipvsagent.planner.facts import NodeFacts
 def choose_scheduling(
     service: Service, node: NodeFacts, settings: Settings, problems: list[Problem]
 ) -> tuple[str, int]:
-    """Return the scheduler and its flags: those of the Service if it requests any and the node has them.
+    """Return the scheduler and its flags: those that the Service requests, if the node has them.
 
-    Flags mean something else to each scheduler. So a Service that cannot have its scheduler has the cluster's with
-    the cluster's flags, and flags that name another scheduler than the Service has are left out.
+    Each scheduler interprets the flags differently. If a Service's scheduler is not available, it gets the cluster's
+    scheduler with the cluster's flags. Flags of another scheduler than the Service's are ignored.
 
     Args:
-        problems: is added to.
+        problems: problems are added to this list.
     """
     asked = service.scheduling
     cluster = settings.scheduler

@@ -1,8 +1,8 @@
 """The plan of one Service: its virtual servers with real servers, VIPs and set entries on this node.
 
-A Service's ways in are its frontends: a cluster IP, external IPs, load balancer IPs, and its node port on every
-chosen node address, each with every port. A frontend carries what must come and go together with its virtual
-server, so that a frontend lost to another Service (`planner.claims`) takes its set entries along.
+A Service is reached through its frontends: cluster IP, external IPs, load balancer IPs, and its node port on every
+chosen node address, each with every port. A frontend contains everything that is added and removed together with its
+virtual server, so that a frontend lost to another Service (`planner.claims`) also loses its set entries.
 
 Pure: the same Service, slices, facts and settings give the same plan.
 """
@@ -38,7 +38,7 @@ _LOCAL = TrafficPolicy.LOCAL  # read for every Service; an attribute lookup cost
 
 
 class _Context(Struct, frozen=True):
-    """One Service in one family: what all of its ports have in common."""
+    """One Service in one family: the values that all its ports share."""
 
     service: Service
     family: Family
@@ -56,7 +56,7 @@ class _Context(Struct, frozen=True):
     def reached_from_outside(self, port: ServicePort) -> bool:
         """Return whether a port is reachable other than through the cluster IP (*ext* of SVC-14).
 
-        Addresses count that are not served here, too: the cluster IP's endpoints must not depend on that (SVC-08).
+        Addresses that are not served here count, too: the cluster IP's endpoints must not depend on that (SVC-08).
         """
         if port.node_port:
             return True
@@ -68,9 +68,9 @@ class _Context(Struct, frozen=True):
         return sets.set_name(base, self.family)
 
     def keeps_clients(self, address: Address) -> bool:
-        """Whether traffic from outside to an address is not masqueraded, since all its endpoints are on this node.
+        """Return whether traffic from outside to an address is not masqueraded, because its endpoints are on this node.
 
-        A Service's own cluster IP that is an external address, too, has the endpoints of the cluster IP (DEV-63).
+        If a Service's cluster IP is also an external address, it has the endpoints of the cluster IP (DEV-63).
         """
         return self.external_local and (self.internal_local or address != self.cluster_ip)
 
@@ -171,19 +171,19 @@ def _context(
 
 
 def _unmatched(service: Service, slices: Sequence[EndpointSlice], families: Sequence[Family]) -> Iterator[Problem]:
-    """Yield a problem if a Service has endpoints, but none of its ports is among theirs (EP-06, DEV-61)."""
+    """Yield a problem if a Service has endpoints, but its ports match none of their ports (EP-06, DEV-61)."""
     served = [a.family for a in service.cluster_ips if a.family in families]
     usable = [s for s in slices if s.endpoints and s.family in served]
     if usable and service.ports:
         words = ", ".join(sorted({f"`{p.name}`/{p.protocol.name}" for s in usable for p in s.ports})) or "none"
-        reason = f"match no port of its EndpointSlices by name and protocol, which are: {words}; they have no endpoints"
+        reason = f"match no port of its EndpointSlices by name and protocol ({words}); they have no endpoints"
         yield Problem("Service", str(service.key), "spec.ports", reason, "UnmatchedPorts")
 
 
 def _source_ranges(service: Service, family: Family, problems: list[Problem]) -> tuple[Network, ...] | None:
     """Return the ranges that may use the load balancer addresses of a family; None if everybody may (SVC-10).
 
-    A range that could not be read keeps the restriction in force, for it may have been of this family (DEV-60).
+    An unreadable range keeps the restriction in force, because it may belong to this family (DEV-60).
     """
     ranges = tuple([r for r in service.source_ranges if r.family is family])
     if any(r.prefix_length == 0 for r in ranges):
@@ -210,7 +210,7 @@ def _health_check_port(service: Service) -> int:
 
 
 def _loop_back_entries(context: _Context, port: ServicePort, here: Sequence[PortEndpoints]) -> Iterator[SetEntry]:
-    """Return the hairpin entries of all endpoints on this node, ready or not (SET-01)."""
+    """Yield the hairpin entries of all endpoints on this node, ready or not (SET-01)."""
     name = context.set_name(sets.LOOP_BACK)
     for group in here:
         for endpoint in group.endpoints:
@@ -329,7 +329,7 @@ def _node_port(
 ) -> Frontend:
     """Return a node port on one node address; all addresses share bitmap entries (SET-10 to SET-15).
 
-    The address is noted for an agent that starts when it has left the node.
+    An entry records the address for the next start of the agent, in case the node has lost the address by then.
     """
     server = _virtual_server(context, port.protocol, address, port.node_port, real_servers)
     every, local = sets.NODE_PORT_SETS[port.protocol]
@@ -343,9 +343,9 @@ def _node_port(
 
 
 def _united(first: Frontend, second: Frontend) -> Frontend:
-    """Merge two frontends of a Service with the same address and port: one virtual server, the entries of both.
+    """Merge two frontends of a Service with the same address and port: one virtual server with the entries of both.
 
-    The kind with precedence among Services has it here, too; of one kind the first one has it.
+    The kind that has precedence among Services also has precedence here; of two equal kinds, the first one.
     """
     entries = dict.fromkeys((*first.entries, *second.entries))
     chosen = min(first, second, key=lambda f: f.kind)

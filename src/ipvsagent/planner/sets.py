@@ -1,10 +1,10 @@
 """The ipsets of each family: names, types and the comments of the rules that match them (SET rules).
 
-They exist from the start and stay, also when empty; only their entries follow the Services. The names of the 17 that
-rules match are kube-proxy's own, so that its rules and ours can take over from each other.
+The sets exist from the start and stay, even if they are empty; only their entries depend on Services. The 17 sets that
+rules match have kube-proxy's names, so that its rules and ours can replace each other.
 
-One more is a note to the agent that starts next, and no rule matches it: the node addresses that have virtual servers
-for node ports. From it an agent knows them for its own when their address left the node while none ran.
+No rule matches the last set. It is a note for the next start of the agent: the node addresses that have virtual servers
+for node ports. With it the agent recognises these virtual servers even if the address was removed while it was down.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ COMMENTS = {
     HEALTH_CHECK_NODE_PORT: "Kubernetes health check node port",
     IPVS_IPS: "Addresses on the ipvs interface",
 }
-"""By base name: what the rules that match the set say of it."""
+"""By base name: the comment of the rules that match the set."""
 
 _TYPES = {
     LOOP_BACK: SetType.HASH_IP_PORT_IP,
@@ -87,7 +87,7 @@ _NAME_LENGTH = 31  # IPSET_MAXNAMELEN without the closing zero byte
 
 @lru_cache(maxsize=64)
 def set_name(base: str, family: Family) -> str:
-    """The name of a set in a family: IPv6 names carry a ``6-`` and are cut to what the kernel takes."""
+    """Return the name of a set in a family: IPv6 names contain ``6-`` and are cut to the kernel's limit."""
     if family is Family.IPV4:
         return base
     owner, _, rest = base.partition("-")
@@ -99,7 +99,7 @@ NOTES = frozenset(set_name(NODE_PORT_IPS, family) for family in Family)
 
 
 def set_specs(family: Family) -> tuple[SetSpec, ...]:
-    """All sets of a family, in the order SET-01 to SET-18; a bitmap has no family, yet each family its own."""
+    """Return all sets of a family, in the order SET-01 to SET-18; each family has its own bitmaps."""
     return tuple(
         SetSpec(set_name(base, family), kind, None if kind is SetType.BITMAP_PORT else family)
         for base, kind in _TYPES.items()

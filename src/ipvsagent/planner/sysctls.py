@@ -1,4 +1,4 @@
-"""Which kernel settings a node needs (SYS rules)."""
+"""The kernel settings that a node needs (SYS rules)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Sysctl(Struct, frozen=True):
 
     Args:
         key: such as ``net/ipv4/ip_forward``.
-        required: whether the data plane is wrong without it; the others are limits.
-        at_least: whether a higher value is right, too.
+        required: whether the data plane needs it; the others are limits.
+        at_least: whether a higher value is also correct.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Sysctl(Struct, frozen=True):
     at_least: bool = False
 
     def is_met_by(self, present: str) -> bool:
-        """Whether a value that was read needs no change (SYS-14)."""
+        """Return whether the current value needs no change (SYS-14)."""
         if self.at_least and present.isdigit():
             return int(present) >= self.value
         return present == str(self.value)
@@ -39,7 +39,7 @@ class Sysctl(Struct, frozen=True):
 def plan_sysctls(
     settings: Settings, *, kernel_release: str, cpus: int, serves_ipv6: bool = False
 ) -> tuple[Sysctl, ...]:
-    """The kernel settings in the order they are written (SYS-01 to SYS-12).
+    """Return the kernel settings in the order in which they are written (SYS-01 to SYS-12).
 
     Args:
         kernel_release: as in /proc/sys/kernel/osrelease, such as ``6.1.0-56-amd64``.
@@ -63,14 +63,14 @@ def plan_sysctls(
 
 
 def plan_timeouts(wanted: Timeouts, present: IpvsTimeouts, *, keepalive_seconds: int) -> IpvsTimeouts:
-    """The IPVS timeouts to set; 0 where one is right already (SYS-08).
+    """Return the IPVS timeouts to set; 0 if a timeout is already correct (SYS-08).
 
     IPVS forgets a connection that is idle for longer than the timeout, and the connection breaks. The kernel's default
     of 15 minutes is shorter than the two hours until the first keepalive probe, so an idle connection with keepalive
     would break through a VIP, but not without one.
 
     Args:
-        keepalive_seconds: time until the host gives a silent peer up: probes included.
+        keepalive_seconds: time until the host gives up a silent peer, including probes.
     """
     tcp = wanted.tcp_seconds
     if not tcp and wanted.automatic:
@@ -84,7 +84,7 @@ def plan_timeouts(wanted: Timeouts, present: IpvsTimeouts, *, keepalive_seconds:
 
 
 def _conn_reuse_mode(kernel_release: str) -> int | None:
-    """The right value for a kernel: 0 before the fix of 5.9, 1 since; None where there is no such file (SYS-02)."""
+    """Return the right value for a kernel: 0 before the fix in 5.9, 1 since; None if there is no such file (SYS-02)."""
     numbers = re.match(r"(\d+)\.(\d+)", kernel_release)
     version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
     if version < (4, 1):

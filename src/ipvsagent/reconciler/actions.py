@@ -1,6 +1,6 @@
-"""What the tasks of the table in `tasks.py` do: each action calls the rooms that it concerns.
+"""The actions of the tasks in `tasks.py`: each action calls the rooms that it concerns.
 
-A failed task is noted, and retried when it is due.
+A failed task is recorded and retried later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ipvsagent.reconciler.node.maintenance import NodeMaintenance
 from ipvsagent.reconciler.node.preparation import ensure_dummy
 from ipvsagent.reconciler.node.rate_estimation import RateEstimation
 from ipvsagent.reconciler.plans.replanning import Replanning
+from ipvsagent.reconciler.published import Published
 from ipvsagent.reconciler.state import State
 from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.writing.apply import Applier, items_touched
@@ -32,7 +33,7 @@ from ipvsagent.reconciler.writing.failures import Failures
 
 @dataclass(slots=True)
 class Rooms:
-    """The parts that the owner thread is made of; the loop makes them, the actions use them."""
+    """The parts of the owner thread; the loop creates them, the actions use them."""
 
     configuration: Configuration
     replanning: Replanning
@@ -45,11 +46,11 @@ class Rooms:
 
 @dataclass(slots=True)
 class Pending:
-    """What the next pass has to compare and write besides the plans that change.
+    """What the next pass must compare and write, in addition to changed plans.
 
     Attributes:
         touched: items that may differ.
-        drifted: items that somebody else changed; counted as repaired once they are written.
+        drifted: items that another program changed; counted as repaired once they are written.
     """
 
     touched: Touched = field(default_factory=Touched)
@@ -60,14 +61,15 @@ class Pending:
 
 
 class Actions:
-    """Does the tasks.
+    """Runs the tasks.
 
     Args:
         clock: monotonic seconds.
-        applied: called with settings that came into force.
+        published: receives settings that come into force.
+        applied: called with the settings after that.
 
     Attributes:
-        pending: what follows from the tasks done.
+        pending: what the tasks left for the next pass.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Actions:
         drivers: Drivers,
         state: State,
         rooms: Rooms,
+        published: Published,
         *,
         counters: Counters,
         log: Logger,
@@ -84,6 +87,7 @@ class Actions:
         self._drivers = drivers
         self._state = state
         self._rooms = rooms
+        self._published = published
         self._counters = counters
         self._log = log
         self._clock = clock
@@ -91,10 +95,10 @@ class Actions:
         self.pending = Pending()
 
     def attempt(self, task: Task) -> bool:
-        """Do a task; a failure is retried.
+        """Run a task; retry it later if it fails.
 
         Returns:
-            Whether it worked.
+            Whether it succeeded.
         """
         try:
             task.run(self)
@@ -108,7 +112,7 @@ class Actions:
         return worked
 
     def retry_due(self) -> None:
-        """Retry what is due: tasks at once, items with the next write."""
+        """Retry what is due: tasks immediately, items with the next write."""
         due = self._rooms.failures.take_due()
         if not due:
             return
@@ -118,7 +122,7 @@ class Actions:
                 self.pending.touched.update(task.follow_up(self))
 
     def take_pending(self) -> Pending:
-        """What the tasks left for the next write."""
+        """Return and clear what the tasks left for the next write."""
         pending = self.pending
         if pending:
             self.pending = Pending()
@@ -132,7 +136,7 @@ class Actions:
 
     def read_addresses(self) -> None:
         """Read the facts about the node."""
-        self._state.objects.infrastructure_read()  # what is read now takes it into account; a failure is retried
+        self._state.objects.infrastructure_read()  # the facts read now include the change; a failure is retried
         self._rooms.replanning.learn(self._rooms.node.read_facts(self._state.settings))
 
     def write_rules(self) -> None:
@@ -157,7 +161,7 @@ class Actions:
             self.attempt(Task.CHECK_FAMILIES)
 
     def create_sets(self) -> None:
-        """Create the ipsets that are missing."""
+        """Create the missing ipsets."""
         self._rooms.node.create_sets()
 
     def create_dummy(self) -> None:
@@ -190,7 +194,7 @@ class Actions:
         self._state.ledger.replace_all(read)
 
     def verify(self) -> None:
-        """Search for drift, if it is time; what is found is repaired by the next write."""
+        """Search for drift, if it is time; the next write repairs it."""
         verification, settings = self._rooms.verification, self._state.settings
         finding = verification.tick(
             self._state.ledger,
@@ -202,7 +206,7 @@ class Actions:
             return
         if finding.sets_missing:
             self._counters.note_drift(Drift.SET, 1, self.attempt(Task.CREATE_SETS))
-            self.attempt(Task.WRITE_RULES)  # no set can go while a rule refers to it
+            self.attempt(Task.WRITE_RULES)  # a set can only be removed if no rule refers to it
         if finding.check_rules:
             self.attempt(Task.CHECK_RULES)
             verification.rules_compared(self._clock())
@@ -215,7 +219,7 @@ class Actions:
             self._counters.note_drift(Drift.TABLE, 1, known)
             touched, to_write = self.everything() if known else touched, self.pending.touched
         if touched:
-            self._log.warning("the kernel was changed by somebody else; repairing", found=finding.describe())
+            self._log.warning("the kernel was changed by another program; repairing", found=finding.describe())
             to_write.update(touched)
 
     # -- plans and writes --------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ class Actions:
         self._rooms.applier.clean_flows()
 
     def load_schedulers(self) -> None:
-        """Load the schedulers that could not be loaded before."""
+        """Retry loading the schedulers that could not be loaded."""
         self._rooms.replanning.try_schedulers_again()
 
     def reconfigure(self) -> None:
@@ -235,16 +239,16 @@ class Actions:
         self._rooms.replanning.plan_all_next()
         for task in (Task.WRITE_SYSCTLS, Task.WRITE_RULES, Task.READ_ADDRESSES, Task.CHECK_FAMILIES):
             self.attempt(task)
-        settings = self._state.settings
+        self._published.settings = settings = self._state.settings
         self._applied(settings)
         self._log.info("configuration applied", scheduler=settings.scheduler)
 
     # -- what follows from tasks -------------------------------------------------------------------------------
 
     def everything(self) -> Touched:
-        """All that is desired or held."""
+        """Return everything that is desired or held."""
         return everything(self._state.desired, self._state.ledger)
 
     def unbound_addresses(self) -> Touched:
-        """The addresses that are desired and not on the dummy interface."""
+        """Return the desired addresses that are not on the dummy interface."""
         return unbound_addresses(self._state.desired, self._state.ledger)

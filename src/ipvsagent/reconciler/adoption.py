@@ -1,12 +1,12 @@
-"""Reading the kernel into a ledger: at the start, and again when it turned out to differ.
+"""Read the kernel into a ledger: at the start, and again after the kernel turned out to differ.
 
-A door, because cleanup and the doctor must tell our virtual servers from others exactly as a running agent does.
+A door, because cleanup and the doctor must recognise our virtual servers exactly as a running agent does.
 
-What was made by this agent (or by kube-proxy in IPVS mode) is told from what others made by traces that both
-leave in the kernel: a virtual server is ours if its address is on the dummy interface, or if one of our sets has
-an entry for it. Entries of node ports name no address: a virtual server of that number is ours on the addresses that
-the node has now, and on those that this agent noted when it served node ports there. Set entries are written before a
-virtual server and removed after it, so a crash in between leaves no virtual server without a trace.
+Objects of this agent (or of kube-proxy in IPVS mode) are recognised by traces that both leave in the kernel: a virtual
+server is ours if its address is on the dummy interface, or if one of our sets has an entry for it. Entries of node
+ports contain no address: a virtual server with that port is ours on the addresses that the node has now, and on those
+that this agent recorded when it served node ports there. Set entries are written before a virtual server and removed
+after it, so a crash in between leaves no virtual server without a trace.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def read_kernel(
     """Read virtual servers, addresses of the dummy interface and the entries of our sets.
 
     Args:
-        families: whose sets are read; a missing set counts as empty.
+        families: families whose sets are read; a missing set counts as empty.
         exclude: networks whose virtual servers and addresses are never removed (DEV-28).
 
     Raises:
-        KernelError: a listing failed; nothing may be concluded then.
+        KernelError: a listing failed; the state of the kernel is unknown.
     """
     ledger = Ledger()
     for family in families:
@@ -57,12 +57,12 @@ def read_kernel(
 
 
 def addresses_on_dummy(addresses: Addresses) -> set[Address]:
-    """The addresses of the dummy interface now; none if it does not exist."""
+    """Return the current addresses of the dummy interface; none if it does not exist."""
     return {a.address for a in addresses.list_addresses() if a.link_name == DUMMY_INTERFACE}
 
 
 def list_entries(ip_sets: IpSets, spec: SetSpec) -> Sequence[SetEntry]:
-    """The entries of a set; a missing one counts as empty."""
+    """Return the entries of a set; a missing set counts as empty."""
     try:
         return ip_sets.list_entries(spec)
     except NotFound:
@@ -70,12 +70,12 @@ def list_entries(ip_sets: IpSets, spec: SetSpec) -> Sequence[SetEntry]:
 
 
 def is_excluded(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether virtual servers and dummy addresses at an address are left alone (VS-08, ADR-07, DEV-28)."""
+    """Return whether virtual servers and dummy addresses at an address are left alone (VS-08, ADR-07, DEV-28)."""
     return address.is_link_local_ipv6 or any(address in n for n in networks)
 
 
 class _Traces:
-    """Which virtual servers the addresses and set entries in the kernel speak for."""
+    """The virtual servers that addresses and set entries in the kernel identify as ours."""
 
     def __init__(
         self, on_dummy: Collection[Address], entries: Iterable[SetEntry], node_addresses: Collection[Address]

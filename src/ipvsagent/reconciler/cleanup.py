@@ -1,7 +1,7 @@
-"""Removing from a node what this agent, or kube-proxy in IPVS mode, made, and nothing else.
+"""Remove what this agent or kube-proxy in IPVS mode created on a node, and nothing else.
 
-Order: virtual servers, dummy interface, rules, sets. The traces that tell our virtual servers from those of others
-(see `reconciler.adoption`) go last, so that an interrupted cleanup can be repeated.
+Order: virtual servers, dummy interface, rules, sets. The traces that distinguish our virtual servers from others (see
+`reconciler.adoption`) are removed last, so that an interrupted cleanup can be repeated.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Cleanup:
     """One cleanup run.
 
     Args:
-        ipvs: None where the kernel has no IPVS now, and so no virtual servers either.
-        rules: rules drivers of every variant and family that is in use on this host.
-        rule_sets: names of the chains and jumps, by family; their rules do not matter.
+        ipvs: None if the kernel has no IPVS now, and therefore no virtual servers.
+        rules: rules drivers of every variant and family in use on this host.
+        rule_sets: names of the chains and jumps, by family; their rules are ignored.
         exclude: networks whose virtual servers and addresses stay (DEV-28).
-        all_virtual_servers: remove the virtual servers of others, too.
+        all_virtual_servers: also remove virtual servers that others created.
         dry_run: change nothing.
 
     Attributes:
@@ -61,7 +61,7 @@ class Cleanup:
         self.failed: list[str] = []
 
     def run(self) -> None:
-        """Remove everything of ours; what fails is noted in `failed` and does not stop the rest (DEV-30)."""
+        """Remove everything of ours; note failures in `failed` and continue with the rest (DEV-30)."""
         self._remove_virtual_servers()
         self._remove_dummy()
         for driver in self._rules:
@@ -148,7 +148,7 @@ class Cleanup:
         try:
             action()
         except NotFound:
-            pass  # gone meanwhile
+            pass  # already removed
         except AgentError as error:
             self.failed.append(str(error))
 

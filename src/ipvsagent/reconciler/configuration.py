@@ -1,7 +1,7 @@
-"""The one holder of settings in the owner thread: which are configured, which are in force, and why they differ.
+"""The settings of the owner thread: the configured ones, those in force, and why they differ.
 
-They differ while a new configuration cannot be used, where a scheduler is replaced by its fallback, and for fields that
-the process reads at its start only.
+They differ if a new configuration was refused, if a scheduler was replaced by its fallback, and in fields that the
+process reads only at its start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Configuration:
 
     Args:
         state: holds the settings that the process was started with.
-        report: called with what an operator should see as an event.
+        report: called with what becomes a Kubernetes event.
 
     Attributes:
         refusal: why the newest configuration is not in force; empty if it is.
@@ -39,14 +39,14 @@ class Configuration:
 
     @property
     def waiting_for_restart(self) -> tuple[str, ...]:
-        """The fields whose configured values are not in force yet."""
+        """Return the fields whose configured values are not in force yet."""
         return waiting_for_restart(self._at_start, self._configured)
 
     def start(self) -> None:
-        """Put the settings in force that this kernel can serve (DEV-35).
+        """Apply the settings as far as this kernel supports them (DEV-35).
 
         Raises:
-            NodeUnusable: it has no IPVS, or neither the scheduler nor its fallback.
+            NodeUnusable: the kernel has no IPVS, or neither the scheduler nor its fallback.
         """
         load_ipvs(self._drivers.modules)
         with needed_from_node():
@@ -54,17 +54,17 @@ class Configuration:
         self._report_fallback(self._configured, self._state.settings)
 
     def take(self, settings: Settings) -> None:
-        """Take new settings; `apply` puts them in force."""
+        """Store new settings; `apply` puts them in force."""
         self._newest = settings
 
     def apply(self) -> bool:
-        """Put the newest settings in force, or refuse them if they cannot be used.
+        """Put the newest settings in force, or refuse them if the kernel does not support them.
 
         Returns:
             Whether the settings in force have changed.
 
         Raises:
-            KernelError: whether they can be used is unknown now; nothing has changed.
+            KernelError: the kernel's support could not be checked; nothing has changed.
         """
         self.refusal = ""
         configured = self._newest
@@ -80,13 +80,13 @@ class Configuration:
             self._report_fallback(configured, usable)
         if self.waiting_for_restart:
             fields = ", ".join(self.waiting_for_restart)
-            self._log.warning("fields of the new configuration wait for a restart", fields=fields)
+            self._log.warning("fields of the new configuration need a restart", fields=fields)
         changed = usable != self._state.settings
         self._state.settings = usable
         return changed
 
     def refuse(self, reason: str) -> None:
-        """Note that a new configuration cannot be used; the old one stays in force."""
+        """Report that a new configuration is refused; the old one stays in force."""
         self.refusal = reason
         words = f"the new configuration is refused, the old one stays in force: {reason}"
         self._report(NodeNotice("ConfigurationRefused", words, action="Reload"))
@@ -99,10 +99,10 @@ class Configuration:
 
 
 def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> Settings:
-    """Load the scheduler's module; without it go on with the fallback if one is configured (DEV-35).
+    """Load the scheduler's module; if it is missing, use the configured fallback (DEV-35).
 
     Raises:
-        NodeUnusable: this kernel has neither, or lacks the one and no fallback is configured.
+        NodeUnusable: this kernel lacks the scheduler, and the fallback is missing or not configured.
         KernelError: the modules cannot be loaded now.
     """
     try:
@@ -119,7 +119,7 @@ def with_usable_scheduler(drivers: Drivers, settings: Settings, log: Logger) -> 
             fallback=fallback,
             available=available,
         )
-        # Flags mean something else to each scheduler.
+        # Each scheduler interprets the flags differently.
         return replace(settings, scheduler=fallback, scheduler_flags=None)
     return settings
 
@@ -136,5 +136,5 @@ def check_scheduler(drivers: Drivers, scheduler: str) -> None:
         available = ", ".join(drivers.modules.available_schedulers()) or "none"
         raise NodeUnusable(
             f"scheduler `{scheduler}` is not known to this kernel",
-            f"set `ipvs.scheduler` to one of those available: {available}",
+            f"set `ipvs.scheduler` to an available scheduler: {available}",
         ) from error

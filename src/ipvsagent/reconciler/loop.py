@@ -1,9 +1,9 @@
-"""The owner thread: one thread owns all state and all writes; others send it messages.
+"""The owner thread: one thread owns all state and all writes; other threads send it messages.
 
 A pass goes through the rooms in one order: take in (`objects/`), replan (`plans/`), compare and write (`writing/`),
-follow up, publish. What the follow-up finds to be written (a retry, a drained real server, drift) makes another pass
-at once, so each room is entered once a pass. Nothing walks all Services because one changed; what concerns all of them
-(settings, node facts) replans them all, and still writes differences only.
+follow up, publish. If the follow-up finds something to write (a retry, a drained real server, drift), another pass
+starts at once, so each room is entered once a pass. A changed Service never causes a walk over all Services. A change
+of settings or node facts replans all Services, but only differences are written.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ from ipvsagent.reconciler.writing.failures import Failures
 
 
 class Listeners(Struct, frozen=True):
-    """Whom the owner thread calls, in its own thread; none of them may wait.
+    """The functions that the owner thread calls, in its own thread; none of them may block.
 
     Args:
-        report: called with each new problem of an object, and with what an operator should see as an event.
+        report: called with each new problem of an object, and with other facts that become Kubernetes events.
         ask_for_node: asks whether the cluster has a node; the answer comes as the message `NodePresence`.
         status_published: called with each status, after it was published.
-        settings_applied: called with settings that have come into force while the agent runs.
+        settings_applied: called with new settings once they are in force.
     """
 
     report: Callable[[Announced], None] = lambda _item: None
@@ -73,21 +73,21 @@ class Listeners(Struct, frozen=True):
 
 
 class Reconciler:
-    """Keeps one node's kernel in step with the objects of the cluster.
+    """Keeps one node's kernel in sync with the objects of the cluster.
 
     Args:
         mailbox: where messages come from.
         published: where others read status and settings; holds the settings that the process was started with.
         node_name: this node's name, for locality (EP-09).
-        families: those that this node may serve; each has a rules driver.
-        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+            families: the address families that this node may serve; each has a rules driver.
+        random_fully: whether iptables supports ``--random-fully`` (IPT-05).
         clock: monotonic seconds.
         wall_clock: Unix time in seconds.
 
     Attributes:
-        counters: what the owner thread counts; other threads may read it.
+        counters: counters of the owner thread; other threads may read them.
         state: belongs to the owner thread.
-        actions: does node-wide tasks; belongs to the owner thread.
+        actions: runs node-wide tasks; belongs to the owner thread.
     """
 
     def __init__(
@@ -132,27 +132,34 @@ class Reconciler:
             estimation=RateEstimation(drivers.sysctls, counters, log),
         )
         self.actions = Actions(
-            drivers, state, self._rooms, counters=counters, log=log, clock=clock, applied=self._settings_applied
+            drivers,
+            state,
+            self._rooms,
+            published,
+            counters=counters,
+            log=log,
+            clock=clock,
+            applied=listeners.settings_applied,
         )
         self._first_sync_done = False
 
     # -- for any thread ----------------------------------------------------------------------------------------
 
     def port_names(self) -> dict[VirtualServerKey, ServicePortName]:
-        """Which Service's port each virtual server serves."""
+        """Return the Service port that each virtual server serves."""
         return self._rooms.replanning.port_names.copy()
 
     def request_counters(self) -> None:
-        """Request current counters of the kernel; returns at once."""
+        """Request current counters from the kernel, without waiting for them."""
         self._rooms.estimation.ask()
 
     # -- the owner thread --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Make the node ready and read its addresses.
+        """Prepare the node and read its addresses.
 
         Raises:
-            NodeUnusable: the node lacks something that nothing can be done without.
+            NodeUnusable: the node lacks something that the agent cannot work without.
         """
         self._rooms.configuration.start()
         self._published.settings = self.state.settings
@@ -160,7 +167,7 @@ class Reconciler:
         self.actions.attempt(Task.READ_ADDRESSES)
 
     def run(self) -> None:
-        """Work until `Stop` comes; the kernel state stays as it is then."""
+        """Process messages until `Stop` arrives; the kernel state stays as it is."""
         while True:
             wait = self.next_wakeup(verification=True)
             messages = self._mailbox.gather(wait, least_period=self.state.settings.min_sync_period_seconds)
@@ -172,7 +179,7 @@ class Reconciler:
             self._mailbox.end_pass(through=self.got_through())
 
     def handle(self, messages: Iterable[Message]) -> None:
-        """Take messages in; no Service is written yet."""
+        """Take in messages; this does not write Services yet."""
         for message in messages:
             match message:
                 case Listed() | Changed() | Deleted() | Rejected() | SourceProblems():
@@ -196,7 +203,7 @@ class Reconciler:
             self._timing.heard(message, self.state.objects.dirty)
 
     def reconcile(self) -> None:
-        """Make passes until nothing is left to be written now, then publish the status."""
+        """Run passes until nothing is left to write now, then publish the status."""
         began = self._clock()
         self._update_node()
         if self.state.objects.complete:
@@ -214,10 +221,10 @@ class Reconciler:
         self._publish()
 
     def next_wakeup(self, *, verification: bool = False) -> float | None:
-        """Seconds until something is due without a message; None if nothing is.
+        """Return the seconds until something is due without a message; None if nothing is.
 
         Args:
-            verification: whether verification counts, which is always due again.
+            verification: whether to include verification, which is always due again.
         """
         rooms = self._rooms
         times = [self._failures.next_time(), rooms.applier.draining.next_time(), rooms.estimation.next_time()]
@@ -227,20 +234,20 @@ class Reconciler:
         return max(0.0, min(due) - self._clock()) if due else None
 
     def got_through(self) -> bool:
-        """Whether the last pass did all that concerns the node; before all objects are listed there is no work."""
+        """Return whether the last pass completed all node-wide work; there is none before all objects are listed."""
         return not self._failures.a_stage_fails() and (self._first_sync_done or not self.state.objects.complete)
 
     # -- a pass ------------------------------------------------------------------------------------------------
 
     def _update_node(self) -> None:
-        """Follow what changed objects mean for the node itself."""
+        """Update the node's own state after changes of objects."""
         objects = self.state.objects
         if objects.take_nodes_changed():
             self.actions.attempt(Task.CHECK_FAMILIES)
             if self._rooms.node.changed(self.state.settings):
                 self.actions.attempt(Task.WRITE_RULES)
             self.actions.attempt(Task.READ_ADDRESSES)
-        # The addresses of API servers and cluster DNS are among the facts.
+        # The facts include the addresses of API servers and cluster DNS.
         if self._first_sync_done and (KUBERNETES_API in objects.dirty or objects.infrastructure_changed):
             self.actions.attempt(Task.READ_ADDRESSES)
 
@@ -257,7 +264,7 @@ class Reconciler:
         self._rooms.applier.apply(touched, drifted=drifted, exclude=self.state.settings.exclude_networks)
 
     def _follow_up(self) -> None:
-        """Retry what is due, drain, search for drift; what is to be written then is left for the next pass."""
+        """Retry what is due, drain, search for drift; the next pass writes what they find."""
         actions = self.actions
         actions.retry_due()
         limit = self.state.settings.drain_timeout_seconds
@@ -268,7 +275,7 @@ class Reconciler:
 
     @without_garbage_collection_then_freeze()
     def _first_sync(self) -> None:
-        """Read the kernel, then plan and write all Services, a step at a time; what is surplus is removed last."""
+        """Read the kernel, then plan and write all Services in steps; remove surplus objects last."""
         if not self.actions.attempt(Task.READ_KERNEL):
             return
         self.actions.attempt(Task.READ_ADDRESSES)
@@ -294,13 +301,9 @@ class Reconciler:
         else:
             ledger.lose_addresses(message.removed)
         lost -= len(ledger.addresses)
-        if lost > 0:  # else these were our own removals, which are no longer in the ledger
-            self._log.warning("addresses were removed by somebody else", interface=DUMMY_INTERFACE, count=lost)
+        if lost > 0:  # otherwise the agent removed them itself, and the ledger no longer has them
+            self._log.warning("addresses were removed by another program", interface=DUMMY_INTERFACE, count=lost)
             self.actions.pending.drifted.update(self.actions.unbound_addresses())
-
-    def _settings_applied(self, settings: Settings) -> None:
-        self._published.settings = settings
-        self._listeners.settings_applied(settings)
 
     def _publish(self) -> None:
         state, rooms, problems = self.state, self._rooms, self.state.objects.problems

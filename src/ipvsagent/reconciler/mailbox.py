@@ -1,6 +1,6 @@
-"""The door in: messages to the owner thread, and how far it has come with them.
+"""The door in: messages to the owner thread, and its progress with them.
 
-Anything that another thread wants of the owner thread is a message in this mailbox.
+Other threads request work from the owner thread only through messages in this mailbox.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Reconfigure(Struct, frozen=True):
 
 
 class ConfigurationRefused(Struct, frozen=True):
-    """A new configuration that cannot be used, and why."""
+    """A new configuration that is not valid, and why."""
 
     reason: str
 
 
 Message = Event | Reconfigure | ConfigurationRefused
-"""What the owner thread can be sent."""
+"""The messages that the owner thread accepts."""
 
 
 class Mailbox:
-    """The queue of messages, and how far the owner thread has come with it.
+    """The queue of messages, and the owner thread's progress with it.
 
     Args:
         clock: monotonic seconds.
@@ -54,24 +54,24 @@ class Mailbox:
         self._queue.put((self._clock(), message))
 
     def progress(self) -> Progress:
-        """How far the owner thread has come, also while it is stuck."""
+        """Return the owner thread's progress, even while it is stuck."""
         return self._progress.read()
 
     def is_empty(self) -> bool:
-        """Whether the owner thread has taken every message."""
+        """Return whether the owner thread has taken every message."""
         return self._queue.empty()
 
     # -- for the owner thread ----------------------------------------------------------------------------------
 
     def gather(self, timeout: float | None, *, least_period: float) -> list[Message]:
-        """Wait for messages; those that come within the least time between two passes go together (SYN-06).
+        """Wait for messages; collect all that arrive within the minimum time between two passes (SYN-06).
 
         Args:
-            timeout: seconds to wait for the first one; None waits without end.
-            least_period: seconds between the end of a pass and the next one.
+            timeout: seconds to wait for the first one; None waits forever.
+            least_period: minimum seconds between the end of a pass and the next one.
 
         Returns:
-            Nothing if none came in time; else all of them, up to `Stop`.
+            All messages, up to `Stop`; none if none arrived in time.
         """
         try:
             messages = [self._take(self._queue.get(timeout=timeout))]
@@ -88,19 +88,19 @@ class Mailbox:
                 return messages
 
     def take_arrivals(self) -> list[float]:
-        """When the changed and deleted objects arrived that were gathered since the last call."""
+        """Return the arrival times of the changed and deleted objects gathered since the last call."""
         arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
     def begin_pass(self) -> None:
-        """Note that a pass begins with what was gathered."""
+        """Note that a pass with the gathered messages begins."""
         self._progress.begin()
 
     def end_pass(self, *, through: bool) -> None:
         """Note that the pass has ended.
 
         Args:
-            through: whether all work was done that concerns the node.
+            through: whether the pass completed all node-wide work.
         """
         self._progress.end(through=through)
         self._pass_ended = self._clock()
@@ -113,11 +113,11 @@ class Mailbox:
 
 
 class ProgressMarks:
-    """Since when work is outstanding, and when the last complete pass ended; any thread may read it at any time.
+    """Since when work is outstanding, and when the last complete pass ended; any thread may read them at any time.
 
     Three marks, each one attribute that is replaced as a whole: the oldest message in the queue, the oldest work of a
-    pass that runs or did not get through, and the end of the last pass that did. A mark that is set while a pass
-    begins may be taken for that pass's own; the next pass begins its own at once, so no more than that moment is lost.
+    pass that runs or was not completed, and the end of the last complete pass. A mark that is set while a pass begins
+    may be counted for that pass; the next pass sets its own at once, so only a moment is lost.
 
     Args:
         clock: monotonic seconds.
@@ -135,7 +135,7 @@ class ProgressMarks:
             self._queued_since = self._clock()
 
     def begin(self) -> None:
-        """Note that a pass begins; what was queued is its work."""
+        """Note that a pass begins; the queued messages are its work."""
         queued, self._queued_since = self._queued_since, None
         if self._working_since is None:
             self._working_since = self._clock() if queued is None else queued
@@ -144,13 +144,13 @@ class ProgressMarks:
         """Note that a pass ends.
 
         Args:
-            through: whether it got through every stage; if not, its work stays outstanding.
+            through: whether it completed every stage; if not, its work stays outstanding.
         """
         if through:
             self._completed_at = self._clock()
             self._working_since = None
 
     def read(self) -> Progress:
-        """The end of the last complete pass and the oldest outstanding work, as they are now."""
+        """Return the current end of the last complete pass and the time of the oldest outstanding work."""
         marks = [t for t in (self._working_since, self._queued_since) if t is not None]
         return Progress(self._completed_at, min(marks, default=None))

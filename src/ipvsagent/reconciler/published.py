@@ -1,7 +1,7 @@
-"""The door out: what other threads read of the owner thread.
+"""The door out: the values that other threads read from the owner thread.
 
-The owner thread replaces each value as a whole, and no value changes after that. So a reader needs no lock, and never
-waits for a pass.
+The owner thread replaces each value as a whole, and a value never changes afterwards. Therefore readers need no lock
+and never wait for a pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the owner thread knows: one value, and who may change each part of it.
+"""The state of the owner thread: one value, and who may change each part of it.
 
 | Part | Its single writer | Its readers |
 |---|---|---|
@@ -6,9 +6,9 @@
 | `objects` | `objects/cache.py`, from the messages that the loop takes in | `plans/`, `node/`, `writing/draining.py` |
 | `facts` | `plans/replanning.py`, from what `node/facts.py` reads and `plans/schedulers.py` loads | `plans/`, status |
 | `desired` | `plans/replanning.py` | `writing/`, status |
-| `ledger` | `ledger/ledger.py`: its methods, and nothing else; types forbid it | `writing/`, `ledger/verification.py` |
+| `ledger` | `ledger/ledger.py`: only its methods, as types enforce | `writing/`, `ledger/verification.py` |
 
-`writing/` reports to the ledger what the kernel acknowledged, `ledger/` what was read from the kernel. `objects`,
+`writing/` reports acknowledged operations to the ledger, `ledger/` what it read from the kernel. `objects`,
 `desired` and `ledger` stay the same object as long as the process lives; `settings` and `facts` are immutable and
 are replaced.
 """
@@ -31,9 +31,9 @@ class State:
     Attributes:
         settings: in force.
         objects: what Kubernetes says.
-        facts: what plans depend on about this node.
+        facts: what plans must know about this node.
         desired: what the kernel should hold.
-        ledger: what the kernel holds, as far as it acknowledged it or was read.
+        ledger: what the kernel holds, as acknowledged or as read.
     """
 
     settings: Settings

@@ -1,6 +1,6 @@
-"""Work that concerns the whole node, as one table: name, action, and what follows from it.
+"""Node-wide work as one table: name, action, and what follows from it.
 
-A failed task is reported under its name and retried by itself.
+A failed task is reported under its name and retried separately.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class _Row(NamedTuple):
 
     Args:
         label: its name in logs, status and metrics.
-        action: does the task.
-        follow_up: what has to be compared and written once the task is done.
-        is_stage: whether the node does not serve its Services as it should while the task fails (HC-02).
+        action: runs the task.
+        follow_up: what must be compared and written once the task is done.
+        is_stage: whether the node does not serve its Services correctly while the task fails (HC-02).
     """
 
     label: str
@@ -59,7 +59,7 @@ class Task(Enum):
     RECONFIGURE = _Row("apply the configuration", lambda a: a.reconfigure(), is_stage=False)
     LOAD_SCHEDULERS = _Row("load schedulers", lambda a: a.load_schedulers(), is_stage=False)
 
-    # Members are compared by identity, so this hash will do; Enum's own is a function in Python.
+    # Members are compared by identity, so this hash is enough; Enum's own is a Python function and slower.
     __hash__ = object.__hash__
 
     def __init__(
@@ -78,7 +78,7 @@ class Task(Enum):
         return self.label
 
     def run(self, actions: Actions) -> None:
-        """Do the task.
+        """Run the task.
 
         Raises:
             KernelError, NodeUnusable: it failed.
@@ -86,5 +86,5 @@ class Task(Enum):
         self._action(actions)
 
     def follow_up(self, actions: Actions) -> Touched:
-        """What has to be compared and written once the task is done."""
+        """Return what must be compared and written once the task is done."""
         return self._follow_up(actions)

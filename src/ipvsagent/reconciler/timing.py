@@ -1,4 +1,4 @@
-"""How long it takes from a change to the kernel, noted by the owner thread pass by pass."""
+"""Measure the time from a change to the kernel, pass by pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COUNTED = (Kind.SERVICE, Kind.ENDPOINT_SLICE)
 
 
 class Timing:
-    """What is measured of changes since the last pass.
+    """Measures the changes since the last pass.
 
     Args:
         clock: monotonic seconds.
@@ -25,14 +25,14 @@ class Timing:
         self._wall_clock = wall_clock
         self._process_began = wall_clock()
         self._triggers: list[float] = []
-        self._due = True  # a pass that counts has been asked for
-        counters.queued_at = self._process_began  # MET-02: at the loop's start
+        self._due = True  # the next pass counts
+        counters.queued_at = self._process_began  # MET-02: at the start of the loop
 
     def heard(self, event: object, dirty: Container[ObjectKey]) -> None:
-        """Count an event that the coming pass handles.
+        """Count an event that the next pass handles.
 
         Args:
-            dirty: Services to be planned because of this event or of earlier ones.
+            dirty: Services to plan because of this event or earlier ones.
         """
         self._due = True
         self._counters.queued_at = self._wall_clock()
@@ -49,12 +49,12 @@ class Timing:
             self._triggers.append(event.triggered_at)
 
     def pass_done(self, began: float, *, take_arrivals: Callable[[], Iterable[float]], nothing_fails: bool) -> None:
-        """Count a pass that was asked for; one that only looked for drift does not count (MET-01, MET-03, MET-10).
+        """Count a pass that events requested; one that only searched for drift does not count (MET-01, MET-03, MET-10).
 
         Args:
             began: monotonic seconds.
-            take_arrivals: returns when the changes arrived that were written, and forgets them.
-            nothing_fails: whether nothing is left undone.
+            take_arrivals: returns the arrival times of the written changes, and forgets them.
+            nothing_fails: whether no work is left.
         """
         if not self._due:
             return

@@ -20,7 +20,7 @@ from ipvsagent.model.objects import ObjectKey
 from ipvsagent.serve.inputs import ServingInputs
 
 STALE_SECONDS = 600.0
-"""What the API server has not confirmed for so long counts as old."""
+"""Data that the API server has not confirmed for longer than this counts as old."""
 
 _JSON_HEADERS = (("Content-Type", JSON), NO_SNIFFING)  # HC-04
 
@@ -32,22 +32,22 @@ class Health:
         self._inputs = inputs
 
     def late_seconds(self) -> float:
-        """How long work has been outstanding; 0 if nothing is."""
+        """Return how long work has been outstanding; 0 if there is none."""
         since = self._inputs.progress().outstanding_since
         return 0.0 if since is None else max(0.0, self._inputs.clock() - since)
 
     def is_healthy(self) -> bool:
-        """Whether no work is outstanding for longer than twice the synchronisation period (HC-02, DEV-32)."""
+        """Return whether no work is outstanding for longer than twice the synchronisation period (HC-02, DEV-32)."""
         return self.late_seconds() <= 2 * self._inputs.settings().sync_period_seconds
 
     def stale_seconds(self) -> float:
-        """How long the API server has confirmed nothing of what this node serves; 0 up to `STALE_SECONDS`."""
+        """Return how long the API server has not confirmed what this node serves; 0 up to `STALE_SECONDS`."""
         silence = self._inputs.silence_seconds
         age = 0.0 if silence is None else silence()
         return age if age > STALE_SECONDS else 0.0
 
     def handle(self, request: Request) -> Response:
-        """The health server: two paths, any method (HC-01)."""
+        """Handle a request to the health server: two paths, any method (HC-01)."""
         if request.path not in ("/healthz", "/livez"):
             return plain_error(HTTPStatus.NOT_FOUND)
         with_node = request.path == "/healthz"
@@ -56,13 +56,13 @@ class Health:
         return response
 
     def handler_of_service(self, service: ObjectKey, family: Family) -> Handler:
-        """The handler for a Service's health check node port: any path and method (HC-13)."""
+        """Return the handler for a Service's health check node port: any path and method (HC-13)."""
         return lambda _request: self._service_answer(service, family)
 
     def _answer(self, *, with_node: bool) -> Response:
         """Respond to `/healthz` or `/livez`.
 
-        `lastUpdated` is the present time if the response is 200, else the end of the last complete pass (HC-05).
+        `lastUpdated` is the current time if the response is 200, else the end of the last complete pass (HC-05).
         A refused configuration and old API data are shown, but the node stays healthy: it uses what it has.
         """
         now = self._inputs.now()

@@ -19,7 +19,7 @@ class ServingInputs(Struct, frozen=True):
 
     Args:
         silence_seconds: time since the API server last confirmed what is served; None without an API server.
-        source_faults: what is not followed at the moment.
+        source_faults: the resources that are not followed now.
         started_at: when the agent started, with its zone.
         flags: the command line's options in force.
         metrics: content type and text of the metrics; None if metrics are not served. This one may take long.

@@ -76,7 +76,7 @@ class Pages:
         return []
 
     def _reasons(self, check_type: str) -> list[str]:
-        """The reasons why a check fails; `/healthz` never fails, since it says that the process is alive (HC-22)."""
+        """Return the reasons why a check fails; `/healthz` never fails: it shows that the process is alive (HC-22)."""
         match check_type:
             case "livez":
                 return self._not_live()
@@ -149,7 +149,7 @@ class Pages:
 
 
 def _asked_version(accept: str, kind: str) -> str | None:
-    """The version of `config.k8s.io` that a client asks for; empty for plain text, None for neither (HC-24)."""
+    """Return the version of `config.k8s.io` that a client requests; empty for plain text, None for neither (HC-24)."""
     asked = [part.strip().lower() for part in accept.split(",") if part.strip()]
     for media in asked:
         name, *parameters = (word.strip() for word in media.split(";"))

@@ -76,7 +76,7 @@ class Serving:
         for name, server in ((HEALTH, self.health_server), (METRICS, self.metrics_server)):
             if name in server.failures:
                 reason = f"the {name} does not listen: {server.failures[name]}"
-                raise NodeUnusable(reason, "free the port, choose another one, or leave `bindAddressHardFail` out")
+                raise NodeUnusable(reason, "free the port, choose another one, or remove `bindAddressHardFail`")
 
     def stop(self) -> None:
         """Stop both servers and close their connections."""
@@ -108,18 +108,18 @@ class Serving:
         if key in _NOTICES:
             self._report(NodeNotice(_NOTICES[key], f"the {key} does not listen: {reason}"))
         if isinstance(key, HealthCheckKey):
-            words = f"the health check is not served: {reason}; it is tried again every 5 s"
+            words = f"the health check is not served: {reason}; it is retried every 5 s"
             name, field = str(key.service), "spec.healthCheckNodePort"
             self._report(Problem("Service", name, field, words, "FailedToStartServiceHealthcheck"))
 
 
 def metrics_endpoint(settings: Settings, pages: Pages) -> Endpoint:
-    """The metrics server."""
+    """Return the metrics server's endpoint."""
     return Endpoint(METRICS, (_listen(settings.metrics_listen),), pages.handle)
 
 
 def health_endpoints(settings: Settings, status: Status, health: Health) -> dict[Hashable, Endpoint]:
-    """The health server's endpoint, and one for each health check node port of a Service and family (HC-10, HC-11)."""
+    """Return the health server's endpoint, and one for each health check node port and family (HC-10, HC-11)."""
     endpoints: dict[Hashable, Endpoint] = {HEALTH: Endpoint(HEALTH, (_listen(settings.health_listen),), health.handle)}
     for service, checks in status.health_checks.items():
         for check in checks:

@@ -1,7 +1,7 @@
-"""What annotations ask for: a Service's own scheduler and ways in, and the weight of a slice's endpoints.
+"""Read annotations: a Service's scheduler and traffic restrictions, and the weight of a slice's endpoints.
 
-Each wish has a name of ours and, of a Service, the one that kube-router gave it (KR-30), so that manifests written for
-kube-router mean the same here. Where both stand, ours counts. What cannot be used is ignored with a problem.
+Each annotation has our name; those of Services also have kube-router's name (KR-30), so that manifests written for
+kube-router have the same meaning here. If both are present, ours counts. An invalid value is ignored with a problem.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HIGHEST_WEIGHT = 65535
 
 
 class _Flag(NamedTuple):
-    """A word for a scheduler flag: its bit, and the one scheduler that it is for (empty: any)."""
+    """A word for a scheduler flag: its bit, and the only scheduler that it applies to (empty: any)."""
 
     bit: int
     scheduler: str
@@ -41,24 +41,24 @@ _FLAGS: Mapping[str, _Flag] = MappingProxyType(
         "mh-port": _Flag(FLAG_SCHEDULER_2, "mh"),
     }
 )
-# kube-router applies flags to mh alone (KR-02): on others they have never had an effect, and must not get one here.
+# kube-router applies flags only to mh (KR-02): they have no effect on other schedulers, and must not have one here.
 _ROUTER_FLAGS = MappingProxyType({w: _Flag(f.bit, "mh") for w, f in _FLAGS.items() if f.scheduler != "sh"})
 
 
 class Wish(enum.Enum):
-    """What comes of an annotation that restricts a Service."""
+    """The state of an annotation that restricts a Service."""
 
     NONE = enum.auto()  # absent, or `false`
     GRANTED = enum.auto()
-    UNREADABLE = enum.auto()  # restricts as far as it may have been meant to: it must not open anything (DEV-60)
+    UNREADABLE = enum.auto()  # gets the most restrictive meaning (DEV-60)
 
 
 class Wishes(Struct, frozen=True, gc=False):
-    """What the annotations of one Service ask for.
+    """The values of one Service's annotations.
 
     Args:
-        local: external traffic policy Local and internal Cluster, whatever the Service says (KR-03); if it cannot
-            be read, the internal policy stays the Service's.
+        local: external traffic policy Local and internal policy Cluster, whatever the spec says (KR-03); if it cannot
+            be read, the internal policy of the spec applies.
         skips_balancer_ips: load balancer IPs are not served (KR-06).
     """
 
@@ -72,7 +72,7 @@ _NOTHING_GIVEN = api_types.ServiceAnnotations()
 
 
 class _Given(NamedTuple):
-    """An annotation that stands there, as text."""
+    """An annotation that is present, as text."""
 
     field: str
     text: str
@@ -91,7 +91,7 @@ def wishes_of(found: api_types.ServiceAnnotations, problems: Problems) -> Wishes
 
 
 def weight_of(found: api_types.SliceAnnotations | None, problems: Problems) -> int:
-    """The weight of a slice's endpoints (DEV-15)."""
+    """Return the weight of a slice's endpoints (DEV-15)."""
     value = found.weight if found else UNSET
     if value is UNSET:
         return DEFAULT_WEIGHT
@@ -101,12 +101,12 @@ def weight_of(found: api_types.SliceAnnotations | None, problems: Problems) -> i
         return DEFAULT_WEIGHT
     if text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST_WEIGHT)) and int(text) <= HIGHEST_WEIGHT:
         return int(text)
-    problems.add(field, f"`{_short(text)}` is not a number of 0-{HIGHEST_WEIGHT}; the weight is {DEFAULT_WEIGHT}")
+    problems.add(field, f"`{_short(text)}` is not a number in 0-{HIGHEST_WEIGHT}; the weight is {DEFAULT_WEIGHT}")
     return DEFAULT_WEIGHT
 
 
 def _scheduling(found: api_types.ServiceAnnotations, problems: Problems) -> Scheduling | None:
-    """Scheduler and flags; without a scheduler that is known, the flags of an unknown one have no meaning either."""
+    """Return scheduler and flags; None if the scheduler is unknown, because its flags then have no meaning."""
     named, flags = _given(found, "scheduler", problems), _given(found, "scheduler_flags", problems)
     scheduler = named.text if named else ""
     if named and scheduler and scheduler not in SCHEDULERS:
@@ -120,7 +120,7 @@ def _scheduling(found: api_types.ServiceAnnotations, problems: Problems) -> Sche
 
 
 def _flags(given: _Given, problems: Problems) -> tuple[int | None, str]:
-    """The bits and the scheduler that they are for; no bits, and not 0, where none of the words can be used."""
+    """Return the bits and the scheduler that they apply to; None instead of bits if no word is valid."""
     known = _ROUTER_FLAGS if given.of_router else _FLAGS
     bits, flags_for = 0, ""
     words = [w for w in map(str.strip, given.text.split(",")) if w]
@@ -130,14 +130,14 @@ def _flags(given: _Given, problems: Problems) -> tuple[int | None, str]:
         if flag is None:
             problems.add(given.field, f"`{_short(word)}` is none of {', '.join(known)}; it is ignored")
         elif flag.scheduler and flags_for not in ("", flag.scheduler):
-            problems.add(given.field, f"`{word}` is no flag of `{flags_for}`; it is ignored")
+            problems.add(given.field, f"`{word}` is not a flag of `{flags_for}`; it is ignored")
         else:
             bits, flags_for, used = bits | flag.bit, flags_for or flag.scheduler, used + 1
     return (bits, flags_for) if used or not words else (None, "")
 
 
 def _local(found: api_types.ServiceAnnotations, problems: Problems) -> Wish:
-    """Any word but `true` means nothing under kube-router's name (KR-03); ours has to say `true` or `false`."""
+    """Read the annotation; kube-router's is ignored unless it is `true` (KR-03), ours must be `true` or `false`."""
     name, value = _present(found, "local")
     if isinstance(value, str) and name == "router_local" and value.strip() != "true":
         if value.strip() not in ("", "false"):
@@ -147,7 +147,7 @@ def _local(found: api_types.ServiceAnnotations, problems: Problems) -> Wish:
 
 
 def _skips_balancer_ips(found: api_types.ServiceAnnotations, problems: Problems) -> Wish:
-    """kube-router's name counts by being there, whatever it says (KR-06); ours has to say `true` or `false`."""
+    """Read the annotation; kube-router's counts with any value (KR-06), ours must be `true` or `false`."""
     name, value = _present(found, "skip_balancer_ips")
     if name == "router_skip_balancer_ips" and value is not UNSET:
         return Wish.GRANTED
@@ -158,7 +158,7 @@ def _wish(name: str, value: object, consequence: str, problems: Problems) -> Wis
     if value is UNSET or value is None:
         return Wish.NONE
     if not isinstance(value, str):
-        problems.add(_FIELDS[name], f"is not text, which a value in quotes is; {consequence}")
+        problems.add(_FIELDS[name], f"is not a string (quote the value); {consequence}")
         return Wish.UNREADABLE
     text = value.strip()
     if text in ("", "false"):
@@ -170,7 +170,7 @@ def _wish(name: str, value: object, consequence: str, problems: Problems) -> Wis
 
 
 def _given(found: api_types.ServiceAnnotations, attribute: str, problems: Problems) -> _Given | None:
-    """The annotation as text, under our name, else under kube-router's."""
+    """Return the annotation with our name as text, otherwise the one with kube-router's name."""
     for name in (attribute, f"router_{attribute}"):
         value = getattr(found, name)
         if value is not UNSET:
@@ -182,7 +182,7 @@ def _given(found: api_types.ServiceAnnotations, attribute: str, problems: Proble
 
 
 def _present(found: api_types.ServiceAnnotations, attribute: str) -> tuple[str, object]:
-    """The name and value under our name, else under kube-router's."""
+    """Return our name and its value if present, otherwise kube-router's."""
     value: object = getattr(found, attribute)
     if value is not UNSET:
         return attribute, value
@@ -200,15 +200,15 @@ _FIELDS = {
 
 
 def _text(value: object, field: str, problems: Problems) -> str | None:
-    """An annotation's text; null is empty text, as for the API server. A number is no text to it."""
+    """Return an annotation's text; null is empty text, as in the API server. A number is a problem."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value.strip()
-    problems.add(field, "is not text, which a value in quotes is; it is ignored")
+    problems.add(field, "is not a string (quote the value); it is ignored")
     return None
 
 
 def _short(text: str) -> str:
-    """Enough of a text to recognise it."""
+    """Return the beginning of a text, enough to recognise it."""
     return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,4 +1,4 @@
-"""Objects from an API server: each resource is followed by a `Reflector` in a thread of its own."""
+"""Objects from an API server: each resource is followed by a `Reflector` in a separate thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_SECONDS = 2.0
 
 
 def resources(node_name: str) -> tuple[Resource, ...]:
-    """The three resources; selectors leave out on the server what is not used (SVC-01, EP-01)."""
+    """Return the three resources; selectors make the server leave out unused objects (SVC-01, EP-01)."""
     return (
         Resource(
             Kind.SERVICE,
@@ -42,7 +42,7 @@ class ApiSource:
     Args:
         put: takes events, from any thread.
         patience: factor for all delays after failures.
-        page_size: objects a page of a list.
+        page_size: objects per page of a list.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class ApiSource:
         ]
 
     def start(self) -> None:
-        """Begin to list and watch."""
+        """Start listing and watching."""
         for thread in self._threads:
             thread.start()
 
     def silence_seconds(self) -> float:
-        """How long ago the server last confirmed what is known, for the resource for which that is longest.
+        """Return how long ago the server last confirmed the known objects; the longest time of all resources.
 
-        A complete list, an event or a bookmark confirms it; a connection that opens does not.
+        A complete list, an event or a bookmark confirms them; an open connection does not.
         """
         now = time.monotonic()
         return max(now - reflector.confirmed_at for reflector in self._reflectors)
 
     def faults(self) -> tuple[str, ...]:
-        """Describe what is not followed at the moment, for people."""
+        """Describe which resources are not followed now, for people."""
         return self._state.faults()
 
     def ask_for_node(self, name: str) -> None:
@@ -109,7 +109,7 @@ class ApiSource:
         self._questions.ask(name)
 
     def stop(self) -> None:
-        """Stop following. A thread that is about to connect gets two seconds, then it ends with the process."""
+        """Stop following. A thread that is connecting gets two seconds; otherwise it ends with the process."""
         self._stopping.set()
         self._state.stop()
         self._poller.asked.set()
@@ -123,6 +123,6 @@ class ApiSource:
             self._put(event)
 
     def _follow(self, reflector: Reflector) -> None:
-        self._poller.asked.wait()  # or a first sync might bind what is another node's
+        self._poller.asked.wait()  # otherwise the first sync might bind another node's address
         while not self._stopping.is_set():
             reflector.step()

@@ -1,8 +1,8 @@
 """The fields of Kubernetes objects that are read, with the types of the API.
 
-Where the Go type is a pointer, slice or map, null is a normal value. Numbers are checked later, in `source.decode`,
-so that one bad port does not reject its Service; a field of the wrong JSON type does reject the object, and msgspec
-names its path.
+If the Go type is a pointer, slice or map, null is a normal value. Numbers are checked later, in `source.decode`,
+so that one bad port does not reject its Service. A field of the wrong JSON type rejects the object; msgspec names its
+path.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ServiceSpec(Struct, rename="camel", gc=False):
     ip_families: list[str] | None = None
     ports: list[ServicePort] | None = None
     externalIPs: list[str] | None = None  # noqa: N815 - the API's name
-    load_balancer_source_ranges: object = None  # of any type: what cannot be read must not leave an old version open
+    load_balancer_source_ranges: object = None  # of any type: an invalid value must not keep an old version in use
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
     session_affinity: str | None = None
@@ -83,9 +83,9 @@ class ServiceStatus(Struct, rename="camel", gc=False):
 
 
 class ServiceAnnotations(Struct, gc=False):
-    """The annotations of a Service that count (`source.annotations`).
+    """The annotations of a Service that are used (`source.annotations`).
 
-    Anybody may write them, so they may be anything; some count by being there, so null is not the same as absent.
+    Users write them, so they may have any value; some only need to be present, so null is not the same as absent.
     """
 
     scheduler: object = field(name="ipvsagent.io/scheduler", default=UNSET)
@@ -99,7 +99,7 @@ class ServiceAnnotations(Struct, gc=False):
 
 
 class ServiceMetadata(Metadata, rename="camel", gc=False):
-    """`metadata` of a Service; annotations of other kinds are large and of no use."""
+    """`metadata` of a Service; other annotations are large and not needed."""
 
     annotations: ServiceAnnotations | None = None
 
@@ -151,14 +151,14 @@ class EndpointPort(Struct, gc=False):
 
 
 class SliceAnnotations(Struct, gc=False):
-    """The annotations of a slice that count; anybody may write them, so they may be anything."""
+    """The annotations of a slice that are used; users write them, so they may have any value."""
 
     weight: object = field(name="ipvsagent.io/weight", default=UNSET)
     last_change_trigger_time: object = field(name="endpoints.kubernetes.io/last-change-trigger-time", default=None)
 
 
 class SliceMetadata(Metadata, rename="camel", gc=False):
-    """`metadata` of an EndpointSlice; annotations of other kinds are large and of no use."""
+    """`metadata` of an EndpointSlice; other annotations are large and not needed."""
 
     annotations: SliceAnnotations | None = None
 

@@ -1,7 +1,7 @@
-"""How long to wait between attempts, as client-go's reflectors do.
+"""Delays between attempts, as in client-go's reflectors.
 
-Delays double up to a limit, with jitter so that nodes do not come back all at once. They start again from the first
-one after success, or when the last failure is two minutes old.
+Delays double up to a limit, with jitter so that not all nodes reconnect at once. They start again from the first delay
+after a success, or if the last failure is two minutes old.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RESET_SECONDS = 120.0
 
 
 class Backoff:
-    """Delays after failures in a row.
+    """Delays after consecutive failures.
 
     Args:
         clock: monotonic seconds.
@@ -32,7 +32,7 @@ class Backoff:
         """Return the seconds to wait after one more failure.
 
         Args:
-            at_least: what the server asked for (Retry-After).
+            at_least: minimum delay that the server requested (Retry-After).
         """
         if self._clock() - self._due > RESET_SECONDS:
             self._failures = 0
@@ -43,5 +43,5 @@ class Backoff:
         return delay
 
     def succeeded(self) -> None:
-        """Start again from the first delay at the next failure."""
+        """Reset the delay of the next failure to the first delay."""
         self._failures = 0

@@ -1,7 +1,7 @@
-"""Whether each resource is followed, for the log and for `/statusz`.
+"""The state of the connection for each resource, for the log and for `/statusz`.
 
-A broken connection is no fault of an object. The log has one line when it breaks and one when it is back, however many
-resources and attempts were concerned: resources that break for the same reason share their lines.
+A broken connection is not a problem of an object. The log has one line when it breaks and one when it is restored,
+however many resources and attempts are affected: resources that fail for the same reason share their lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ipvsagent.log import Logger
 
 
 class _Outage(Struct):
-    """What broke for one reason."""
+    """Resources that fail for one reason."""
 
     began: float
     resources: set[str]
@@ -26,12 +26,12 @@ class _Broken(Struct):
     """One resource that is not followed."""
 
     began: float
-    reason: str  # the newest one
+    reason: str  # the latest
     outage: _Outage
 
 
 class ConnectionState:
-    """Keeps which resources are broken; for any thread.
+    """Records which resources are broken; for any thread.
 
     Args:
         clock: monotonic seconds.
@@ -43,7 +43,7 @@ class ConnectionState:
         self._lock = threading.Lock()
         self._stopped = False
         self._broken: dict[str, _Broken] = {}
-        self._outages: dict[str, _Outage] = {}  # by the reason of their first fault
+        self._outages: dict[str, _Outage] = {}  # by the reason of the first fault
 
     def broke(self, resource: str, reason: str) -> None:
         """Note that following a resource failed, or failed again."""
@@ -53,7 +53,7 @@ class ConnectionState:
             known = self._broken.get(resource)
             if known is not None:
                 known.reason = reason
-                self._log.debug("API server not reached again", resource=resource, reason=reason)
+                self._log.debug("API server still not reached", resource=resource, reason=reason)
                 return
             now = self._clock()
             outage = self._outages.get(reason)
@@ -67,7 +67,7 @@ class ConnectionState:
         """Note that data of a resource arrives again.
 
         Args:
-            at: when the request began that brought it, on the clock.
+            at: when the request for the data began, on the clock.
         """
         if resource not in self._broken:  # the usual case, without the lock
             return
@@ -88,7 +88,7 @@ class ConnectionState:
             self._stopped = True
 
     def faults(self) -> tuple[str, ...]:
-        """What is broken now, for people."""
+        """Return what is broken now, as text for people."""
         with self._lock:
             now = self._clock()
             return tuple(

@@ -1,8 +1,7 @@
-"""Bytes or parsed YAML in, checked model objects out; nothing that arrives raises anything.
+"""Decode bytes or parsed YAML into checked model objects; no input raises an exception.
 
-Three outcomes: an object that can be used, perhaps with problems whose fields are ignored; one that does not
-concern us (equal to a deletion); one that exists but cannot be used at all, of which a version known before stays
-in force.
+There are three outcomes: a usable object, perhaps with problems whose fields are ignored; an object that is not for
+this proxy (the same as a deletion); an object that exists but is not usable: its last usable version stays in use.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Usable(msgspec.Struct, frozen=True, gc=False):
 
 
 class NotUsed(msgspec.Struct, frozen=True, gc=False):
-    """An object that does not concern us: headless, of another proxy, without owner."""
+    """An object that is not for this proxy: headless, for another proxy, or without a Service."""
 
     kind: Kind
     key: ObjectKey
@@ -56,7 +55,7 @@ _WIRE_TYPES: Mapping[Kind, type[api_types.ApiObject]] = {
 }
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _WIRE_TYPES.items()}
 _KEY_DECODER = msgspec.json.Decoder(api_types.KeyOnly)
-_DECODING_FAILED = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last: nested without end
+_DECODING_FAILED = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last: nested too deeply
 
 
 def decode_json(kind: Kind, data: bytes | msgspec.Raw) -> DecodeResult:
@@ -76,7 +75,7 @@ def decode_value(kind: Kind, value: object, *, with_defaults: bool = False) -> D
     """Decode one object from plain values, as a YAML parser makes them.
 
     Args:
-        with_defaults: the object has not been through an API server: what one fills in is filled in (DEV-61).
+        with_defaults: set the API server's defaults, because the object does not come from one (DEV-61).
     """
     try:
         found = msgspec.convert(value, _WIRE_TYPES[kind])
@@ -90,7 +89,7 @@ def decode_value(kind: Kind, value: object, *, with_defaults: bool = False) -> D
 
 
 def from_wire(kind: Kind, found: api_types.ApiObject, *, with_defaults: bool = False) -> DecodeResult:
-    """Check a wire object and make the model's of it; `with_defaults` is as in `decode_value`."""
+    """Check a wire object and convert it to a model object; `with_defaults` as in `decode_value`."""
     key = ObjectKey("" if kind is Kind.NODE else found.metadata.namespace or "default", found.metadata.name)
     problems = Problems(kind, key)
     triggered_at = 0.0
@@ -118,7 +117,7 @@ def _key(kind: Kind, found: api_types.KeyOnly) -> ObjectKey:
 
 
 def _undecodable(kind: Kind, key: ObjectKey, error: str) -> Unusable:
-    """Turn msgspec's words ("Expected `int`, got `str` - at `$.spec.ports[0].port`") into ours."""
+    """Rewrite msgspec's message ("Expected `int`, got `str` - at `$.spec.ports[0].port`") in our form."""
     what, _, where = error.partition(" - at `$")
     field = where.rstrip("`").lstrip(".")
     name = str(key) if key.name else "without a name"

@@ -1,4 +1,4 @@
-"""Checking Nodes."""
+"""Check Nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ADDRESS_TYPES = ("InternalIP", "ExternalIP")  # in this order (SYN-03)
 
 
 def node_from_wire(found: api_types.Node, problems: Problems) -> Node:
-    """Make a Node; a Node is always of use."""
+    """Return a Node; every Node is used."""
     spec = found.spec or api_types.NodeSpec()
     networks = spec.podCIDRs or ([spec.podCIDR] if spec.podCIDR else [])
     return Node(

@@ -1,4 +1,4 @@
-"""Checking Services (SVC rules)."""
+"""Check Services (SVC rules)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LONGEST_AFFINITY_SECONDS = 86400
 
 
 def service_from_wire(found: api_types.Service, key: ObjectKey, problems: Problems) -> Service | None:
-    """Make a Service; None, without problems, for one that does not concern us (SVC-01 to SVC-03)."""
+    """Return a Service; None without problems if it is not for this proxy (SVC-01 to SVC-03)."""
     spec = found.spec or api_types.ServiceSpec()
     if PROXY_NAME_LABEL in (found.metadata.labels or {}):
         return None
     if spec.type == "ExternalName" or spec.clusterIP in (None, "", "None"):
         return None
-    # Of unknown words the reading counts that opens least (DEV-60); a LoadBalancer's restrictions are all in force.
+    # An unknown word gets the most restrictive meaning (DEV-60): all restrictions of a LoadBalancer are in force.
     type_ = _choice(
         spec.type,
         "spec.type",
@@ -102,7 +102,7 @@ def _policy(text: str | None, field: str, problems: Problems) -> TrafficPolicy:
 
 
 def _cluster_ips(spec: api_types.ServiceSpec, problems: Problems) -> tuple[Address, ...]:
-    """The cluster IP of each family (SVC-04)."""
+    """Return the cluster IP of each family (SVC-04)."""
     by_family: dict[Family, Address] = {}
     for field, text, family_name in _claimed_cluster_ips(spec):
         address = check_address(text, field, problems)
@@ -121,10 +121,10 @@ def _cluster_ips(spec: api_types.ServiceSpec, problems: Problems) -> tuple[Addre
 
 
 def _claimed_cluster_ips(spec: api_types.ServiceSpec) -> Sequence[tuple[str, str, str | None]]:
-    """Field, text and the family it must have.
+    """Return field, text and required family of each address.
 
-    Without `ipFamilies` only `clusterIP` counts. A manifest may give families and `clusterIP` alone: the API server
-    would have made `clusterIPs` of it.
+    Without `ipFamilies` only `clusterIP` counts. A manifest may contain only families and `clusterIP`: an API server
+    would derive `clusterIPs` from them.
     """
     if not spec.ip_families:
         return (("spec.clusterIP", spec.clusterIP or "", None),)
@@ -135,7 +135,7 @@ def _claimed_cluster_ips(spec: api_types.ServiceSpec) -> Sequence[tuple[str, str
 
 
 def _ports(spec: api_types.ServiceSpec, problems: Problems) -> tuple[ServicePort, ...]:
-    """The ports that can be served (SVC-05, SVC-16); of two that are equal the first one counts."""
+    """Return the ports that can be served (SVC-05, SVC-16); of two equal ports, the first one counts."""
     ports: list[ServicePort] = []
     seen: set[tuple[int, int]] = set()
     seen_node_ports: set[tuple[int, int]] = set()
@@ -148,12 +148,12 @@ def _ports(spec: api_types.ServiceSpec, problems: Problems) -> tuple[ServicePort
             problems.add(f"{field}.port", f"{found.port} is outside 1-65535; this port is ignored")
             continue
         if (found.port, protocol) in seen:
-            problems.add(field, f"{found.port}/{protocol.name} stands twice; this port is ignored")
+            problems.add(field, f"{found.port}/{protocol.name} is listed twice; this port is ignored")
             continue
         seen.add((found.port, protocol))
         node_port = _node_port(found.node_port, f"{field}.nodePort", "this node port is ignored", problems)
         if node_port and (node_port, protocol) in seen_node_ports:
-            problems.add(f"{field}.nodePort", f"{node_port}/{protocol.name} stands twice; this node port is ignored")
+            problems.add(f"{field}.nodePort", f"{node_port}/{protocol.name} is listed twice; this node port is ignored")
             node_port = 0
         seen_node_ports.add((node_port, protocol))
         ports.append(ServicePort(found.name or "", protocol, found.port, node_port))
@@ -168,15 +168,15 @@ def _node_port(number: int | None, field: str, consequence: str, problems: Probl
 
 
 def _load_balancer_ips(status: api_types.ServiceStatus | None, problems: Problems) -> tuple[Address, ...]:
-    """Addresses with ipMode VIP or none (SVC-09)."""
+    """Return the addresses whose ipMode is VIP or not set (SVC-09)."""
     balancer = status.load_balancer if status else None
     ingress = (balancer.ingress if balancer else None) or ()
-    texts = [i.ip or "" if i.ip_mode in (None, "VIP") else "" for i in ingress]  # blanks keep the index right
+    texts = [i.ip or "" if i.ip_mode in (None, "VIP") else "" for i in ingress]  # empty texts keep the index correct
     return check_addresses(texts, "status.loadBalancer.ingress", problems)
 
 
 def _source_ranges(found: object, problems: Problems) -> tuple[tuple[Network, ...], bool]:
-    """The source ranges, and whether all were read: one that was not must not open what it should close (DEV-60)."""
+    """Return the source ranges, and whether all could be read: an invalid one must not allow more clients (DEV-60)."""
     if found is None:
         return (), True
     field, consequence = "spec.loadBalancerSourceRanges", "it lets no client in"
@@ -206,7 +206,7 @@ _ALL_IPV4 = Network.parse("0.0.0.0/0")
 
 
 def _affinity(spec: api_types.ServiceSpec, problems: Problems) -> int:
-    """The persistence timeout in seconds (SVC-07)."""
+    """Return the persistence timeout in seconds (SVC-07)."""
     if spec.session_affinity in (None, "", "None"):
         return 0
     if spec.session_affinity != "ClientIP":

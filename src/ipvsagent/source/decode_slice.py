@@ -1,4 +1,4 @@
-"""Checking EndpointSlices (EP-01 to EP-12)."""
+"""Check EndpointSlices (EP-01 to EP-12)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _first_byte = itemgetter(0)
 
 
 def slice_from_wire(found: api_types.EndpointSlice, key: ObjectKey, problems: Problems) -> EndpointSlice | None:
-    """Make a slice; None, without problems, for one that does not concern us (EP-01, EP-02)."""
+    """Return a slice; None without problems if it is not used (EP-01, EP-02)."""
     labels = found.metadata.labels or {}
     owner = labels.get(SERVICE_LABEL)
     if not owner or HEADLESS_LABEL in labels or found.address_type == "FQDN":
@@ -45,7 +45,7 @@ def slice_from_wire(found: api_types.EndpointSlice, key: ObjectKey, problems: Pr
 
 
 def trigger_time(found: api_types.EndpointSlice) -> float:
-    """When what changed the slice happened, as its annotation says (MET-10); Unix time, 0 if that is unknown."""
+    """Return the time of the event that changed the slice, from its annotation (MET-10); Unix time, 0 if unknown."""
     text = found.metadata.annotations and found.metadata.annotations.last_change_trigger_time
     if not isinstance(text, str):
         return 0.0
@@ -56,7 +56,7 @@ def trigger_time(found: api_types.EndpointSlice) -> float:
 
 
 def _ports(found: api_types.EndpointSlice, problems: Problems) -> tuple[EndpointPort, ...]:
-    """Ports with a name and a number; others are skipped (EP-05)."""
+    """Return the ports with a name and a number; skip others (EP-05)."""
     ports = []
     for index, port in enumerate(found.ports or ()):
         if port.name is None or not port.port:
@@ -74,8 +74,8 @@ def _ports(found: api_types.EndpointSlice, problems: Problems) -> tuple[Endpoint
 def _endpoints(found: api_types.EndpointSlice, family: Family, problems: Problems) -> tuple[Endpoint, ...]:
     usable = found.endpoints or ()
     number = int(family)
-    try:  # the quick way, for a hundred thousand of them; what is not beyond doubt is looked at one by one
-        packed = [inet_pton(number, e.addresses[0]) for e in usable]  # type: ignore[index]  # caught, if there is none
+    try:  # the fast path for a hundred thousand endpoints; doubtful ones are checked separately
+        packed = [inet_pton(number, e.addresses[0]) for e in usable]  # type: ignore[index]  # None is caught below
     except (OSError, ValueError, TypeError, IndexError):
         return _doubtful_endpoints(found, family, problems)
     if not ORDINARY_FIRST_BYTES[family].issuperset(map(_first_byte, packed)):
@@ -103,7 +103,7 @@ def _address(text: str, field: str, family: Family, problems: Problems) -> Addre
 
 def _resolved(endpoints: Iterable[tuple[Address, api_types.Endpoint]]) -> tuple[Endpoint, ...]:
     """Resolve nulls as the API means them (EP-08 to EP-10)."""
-    # In one expression for all of a slice: a call for each would cost as much again.
+    # One expression for the whole slice: a call for each endpoint would double the cost.
     made = [
         Endpoint(
             address,
@@ -127,5 +127,5 @@ def _names(hints: list[api_types.Hint]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _one_name(name: str) -> tuple[str]:
-    """The usual case; endpoints share the value, since there are few zones and many endpoints."""
+    """Return a tuple of one name, shared by all endpoints: there are few zones and many endpoints."""
     return (intern(name),)

@@ -1,9 +1,9 @@
-"""What an API server fills in, for objects that have not been through one: those from files (DEV-61).
+"""The defaults that an API server sets, for objects that do not come from one: those in files (DEV-61).
 
-The defaults of the fields that are read, after the API's own rules (`SetDefaults_Service`, `SetDefaults_EndpointPort`,
-and what the storage of Services derives from cluster IPs). Defaults that hold for objects of the API as well, such as
-those of policies and conditions, are filled in where the field is decoded. A number or an address that an API server
-would choose cannot be filled in; it is reported.
+The defaults follow the API's own rules (`SetDefaults_Service`, `SetDefaults_EndpointPort`, and what the storage of
+Services derives from cluster IPs), for the fields that are read. Defaults that also apply to objects of an API server,
+such as those of policies and conditions, are set by the decoder of the field. A number or an address that an API
+server would choose has no default; it is reported.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ipvsagent.model.address import Address
 from ipvsagent.source import api_types
 from ipvsagent.source.problems import Problems
 
-_CHOSEN_BY_SERVER = "is not given, and no API server has chosen one"
+_CHOSEN_BY_SERVER = "is not set, and no API server has chosen one"
 
 
 def fill_in(found: api_types.ApiObject, problems: Problems) -> None:
-    """Fill in the defaults; a problem is added for each field that only an API server can choose."""
+    """Set the defaults; add a problem for each field that only an API server can choose."""
     match found:
         case api_types.Service():
             if found.spec is not None:
@@ -45,7 +45,7 @@ def _fill_in_service(spec: api_types.ServiceSpec, problems: Problems) -> None:
 
 
 def _family(text: str) -> str:
-    """The family of an address; text that is no address is reported where it is decoded."""
+    """Return the family of an address; text that is not an address is reported when it is decoded."""
     try:
         return Address.parse(text).family.label
     except ValueError:

@@ -1,8 +1,8 @@
-"""Creating Kubernetes events: what is wrong with an object, and what happens to this node's agent.
+"""Create Kubernetes events: problems of objects, and notices about this node's agent.
 
-Every node sees the same objects and would report the same. So the name of an event about an object follows from the
-object and the message: the event of the first node is kept, the others get the answer that it exists, and a cluster of
-a thousand nodes has one event. Each report about this node is a separate event.
+Every node sees the same objects and would report the same problems. Therefore the name of an event about an object is
+derived from the object and the message: the first node creates the event, the others get a conflict, and a cluster of
+a thousand nodes has one event. Each notice about this node is a separate event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ API_VERSIONS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node":
 """Kinds of objects that events can be about."""
 
 PAUSE_SECONDS = 0.2
-"""Between two events, so that a cluster full of problems is no burden for its API server."""
+"""Pause between two events, so that many problems do not overload the API server."""
 
 _WAITING = 256
 _CONFLICT, _CREATED = 409, 201
@@ -74,33 +74,33 @@ class EventRecorder:
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
 
     def start(self) -> None:
-        """Start creating events, unless it was started before."""
+        """Start creating events, unless already started."""
         if not self._thread.is_alive():
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop and drop the events that wait. The transport must be closed before."""
+        """Stop, and drop the queued events. The transport must be closed before."""
         self._stopping.set()
-        with contextlib.suppress(queue.Full):  # the thread is awake, then, and looks at `_stopping`
+        with contextlib.suppress(queue.Full):  # then the thread is running and checks `_stopping`
             self._queue.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(1.0)
 
     def finish(self, within_seconds: float) -> None:
-        """Create the events that wait, then stop; `stop` drops those that were not created in time."""
+        """Create the queued events, then stop; `stop` drops those that were not created in time."""
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(within_seconds)
 
     def record(self, item: Announced) -> None:
-        """Queue an event and return at once. Problems without an object and events beyond 256 waiting are dropped."""
+        """Queue an event and return immediately. Drop problems without an object, and events if 256 are queued."""
         if isinstance(item, Problem) and item.kind not in API_VERSIONS:
             return
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            self._log.debug("event dropped, too many wait", about=item)
+            self._log.debug("event dropped, too many are queued", about=item)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -123,13 +123,13 @@ class EventRecorder:
 
 
 def describe(item: Announced, node_name: str, now: dt.datetime, pod: ObjectKey | None = None) -> dict[str, Any]:
-    """Make the event (core/v1). Equal problems have equal names; each notice has a different one."""
+    """Return the event (core/v1). Equal problems have equal event names; each notice has a different name."""
     if isinstance(item, Problem):
-        if item.label == "NodeUnknown" and pod is not None:  # there is no Node that anybody would look at
+        if item.label == "NodeUnknown" and pod is not None:  # there is no Node to attach the event to
             item = Problem("Pod", str(pod), "", str(item), item.label)
         return _about_object(item, node_name, now)
     digest = _digest(f"{item.label} {item.words} {now.isoformat()}")
-    # kubectl looks for events of a Node under its name as UID.
+    # kubectl finds events of a Node by its name as UID.
     involved = {"apiVersion": API_VERSIONS["Node"], "kind": "Node", "name": node_name, "uid": node_name}
     metadata = {"namespace": _NO_NAMESPACE, "name": f"{node_name[:200]}.{digest}"}
     event = _event(metadata, involved, item.label, item.words, node_name=node_name, now=now)

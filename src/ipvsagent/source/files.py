@@ -1,4 +1,4 @@
-"""Reading one manifest file: YAML or JSON, several documents, lists of objects."""
+"""Read one manifest file: YAML or JSON, several documents, lists of objects."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _API_VERSIONS = {
 }
 
 Stamp = tuple[int, int, int]
-"""Inode, time of the last change in nanoseconds, size: another stamp means that the content may differ."""
+"""Inode, time of the last change in nanoseconds, size: if the stamp changes, the content may have changed."""
 
 
 class FileContent(Struct, frozen=True):
-    """What one file holds.
+    """The content of one file.
 
     Args:
         endpoints: keys of the `Endpoints` in it, which are not read.
-        complete: whether all of it could be parsed; if not, what was known of the file stays in force.
+        complete: whether the whole file could be parsed; if not, its last good objects stay in use.
         problems: of the file, not of its objects.
     """
 
@@ -55,7 +55,7 @@ class Found(Struct, frozen=True):
 
 
 def manifest_files(folder: Path) -> Found:
-    """Find the manifest files of a folder and its subfolders, hidden ones left out.
+    """Find the manifest files of a folder and its subfolders, except hidden ones.
 
     A mounted ConfigMap keeps its files behind a hidden folder of links; the visible links are followed.
 
@@ -82,7 +82,7 @@ def manifest_files(folder: Path) -> Found:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """A file's stamp; zeros for one that is just going."""
+    """Return a file's stamp; zeros if it was just removed."""
     try:
         status = path.stat()
     except OSError:
@@ -91,10 +91,10 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def read_manifest(path: Path) -> FileContent:
-    """Read one file; whatever is wrong with it comes out as a problem."""
+    """Read one file; report everything wrong with it as problems."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
             return _unreadable(path, "is not a regular file; it is not read")
         if status.st_size > LARGEST_FILE_BYTES:
             return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES >> 20} MiB; it is not read")
@@ -109,7 +109,7 @@ def read_manifest(path: Path) -> FileContent:
         return _unreadable(path, f"cannot be read: {error.strerror or error}")
     except json.JSONDecodeError as error:
         return _unreadable(path, f"does not parse: line {error.lineno}: {error.msg}")
-    except ValueError as error:  # text that is not UTF-8; numbers of more digits than Python takes
+    except ValueError as error:  # text that is not UTF-8; numbers with more digits than Python accepts
         return _unreadable(path, f"does not parse: {error}")
     return _decode_all(path, documents)
 
@@ -125,7 +125,7 @@ def _decode_all(path: Path, documents: list[object]) -> FileContent:
             continue
         outcome = decode_value(kind, value, with_defaults=True)
         if isinstance(outcome, Unusable) and not outcome.key.name:
-            # Nothing to know it by later, so it is the file's problem rather than an object's.
+            # Without a name the object cannot be recognised later, so this is a problem of the file.
             problems += [Problem("file", str(path), "", f"{p.kind}: {p.field} {p.reason}") for p in outcome.problems]
         else:
             outcomes.append(outcome)
@@ -141,7 +141,7 @@ def _has_owner(value: object) -> bool:
 
 
 def _endpoints(value: object) -> Iterator[ObjectKey]:
-    """The key of an object of kind `Endpoints`; nothing for any other."""
+    """Yield the key of an object of kind `Endpoints`; nothing for other kinds."""
     if isinstance(value, dict) and value.get("kind") == "Endpoints" and value.get("apiVersion", "v1") == "v1":
         metadata = value.get("metadata")
         if isinstance(metadata, dict):
@@ -153,15 +153,15 @@ def unread_endpoints(
 ) -> tuple[Problem, ...]:
     """Return a problem for each `Endpoints` object of a Service without a slice (DEV-61).
 
-    In a cluster a controller makes slices of `Endpoints`; from files nobody does.
+    In a cluster, a controller creates slices from `Endpoints`; there is none for files.
     """
     owners = {s.service for s in slices}
-    reason = "is not read; its Service has no EndpointSlice, which would be"
+    reason = "is not read; add an EndpointSlice for its Service, which has none"
     return tuple(Problem("Endpoints", str(k), "", reason) for k in endpoints if k in services and k not in owners)
 
 
 def _items(document: object) -> Iterator[object]:
-    """A document's objects: itself, or the items of a list such as `kind: List`."""
+    """Yield a document's objects: itself, or the items of a list such as `kind: List`."""
     if isinstance(document, dict) and str(document.get("kind", "")).endswith("List"):
         items = document.get("items")
         if isinstance(items, list):
@@ -175,9 +175,11 @@ def _items(document: object) -> Iterator[object]:
 
 
 def _kind(path: Path, value: object, problems: list[Problem]) -> Kind | None:
-    """The kind to decode a value as; None for what is not read, such as another API's kind of that name."""
+    """Return the kind to decode a value as; None if it is not read, such as a kind of the same name in another API."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-        problems.append(Problem("file", str(path), "", "holds something that is no Kubernetes object; it is ignored"))
+        problems.append(
+            Problem("file", str(path), "", "contains something that is not a Kubernetes object; it is ignored")
+        )
         return None
     try:
         kind = Kind(value["kind"])
@@ -188,7 +190,7 @@ def _kind(path: Path, value: object, problems: list[Problem]) -> Kind | None:
     if given == wanted:
         return kind
     if given.rpartition("/")[0] == wanted.rpartition("/")[0]:
-        reason = f"holds {kind.value} of apiVersion `{given}`, which is not read; allowed: {wanted}"
+        reason = f"contains {kind.value} of apiVersion `{given}`, which is not read; allowed: {wanted}"
         problems.append(Problem("file", str(path), "", reason))
     return None
 

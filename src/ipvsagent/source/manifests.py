@@ -1,10 +1,10 @@
-"""Objects from a folder of YAML and JSON files, followed live.
+"""Follow objects in a folder of YAML and JSON files.
 
-A change costs work in proportion to the files that changed. A file that stops parsing keeps its last good objects;
-a file that goes takes its objects with it.
+The cost of a change depends on the number of changed files. If a file no longer parses, its last good objects stay in
+use; if a file is removed, its objects are removed.
 
-Files are often written in place: emptied first, then filled, or moved away and written anew. So nothing is believed
-to be gone before two looks in a row have found it gone; what came or changed counts at once.
+Files are often written in place: truncated and then filled, or moved away and rewritten. Therefore an object counts as
+removed only after two scans in a row did not find it; additions and changes count immediately.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from ipvsagent.source.files import (
 ObjectReference = tuple[Kind, ObjectKey]
 Outcome = Usable | NotUsed | Unusable
 
-_ENDPOINTS = "Endpoints"  # where problems with them come from
+_ENDPOINTS = "Endpoints"  # origin of their problems
 
 UNREAD: Stamp = (-1, -1, -1)
 YOUNG_NANOSECONDS = 20_000_000
-"""A file younger than this may change once more without a new time stamp: the kernel's clock ticks every 4 ms."""
+"""A file younger than this may change again without a new time stamp: the kernel's clock ticks every 4 ms."""
 
 
 class _Known(Struct):
-    """What is known of one file."""
+    """The state of one file."""
 
     stamp: Stamp
     outcomes: dict[ObjectReference, Outcome]  # of the last content that parsed
-    endpoints: tuple[ObjectKey, ...] = ()  # likewise
-    doubted: Stamp | None = None  # what was read under this stamp lacked objects; to be read once more
+    endpoints: tuple[ObjectKey, ...] = ()  # of the last content that parsed
+    doubted: Stamp | None = None  # the content with this stamp lacked objects and must be read again
 
 
 class ManifestSource:
     """Follows a folder.
 
     Args:
-        folder: is read with its subfolders.
-        put: takes events; called from the source's thread once `start` was called.
-        poll_seconds: how often the folder is looked at. Polling sees what notifications miss: mounted ConfigMaps,
-            network file systems.
+        folder: read with its subfolders.
+        put: takes events; called from the source's thread after `start`.
+        poll_seconds: time between scans. Polling also works where notifications do not: mounted ConfigMaps, network
+            file systems.
     """
 
     def __init__(self, folder: Path, put: Callable[[Event], None], poll_seconds: float = 0.25) -> None:
@@ -64,8 +64,8 @@ class ManifestSource:
         self._put = put
         self._poll_seconds = poll_seconds
         self._files: dict[Path, _Known] = {}
-        self._missing: set[Path] = set()  # known files that the last look did not find
-        self._holders: dict[ObjectReference, list[Path]] = {}  # files that hold an object, sorted: the first one counts
+        self._missing: set[Path] = set()  # known files that the last scan did not find
+        self._holders: dict[ObjectReference, list[Path]] = {}  # files with an object, sorted: the first one counts
         self._endpoints_held: dict[Path, tuple[ObjectKey, ...]] = {}  # `Endpoints`, which are not read, by file
         self._reported: dict[str, tuple[Problem, ...]] = {}
         self._listed = False
@@ -86,16 +86,16 @@ class ManifestSource:
         self._thread.start()
 
     def stop(self) -> None:
-        """End following it."""
+        """Stop following the folder."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def scan(self) -> None:
-        """Look once, and put an event for everything that changed; the first time one list of each kind."""
+        """Scan once, and put an event for each change; the first time, put one list of each kind."""
         found = self._find()
         if found is None:
-            return  # what is known stays
+            return  # keep the known objects
         touched: dict[ObjectReference, None] = {}
         present = {path: stamp_of(path) for path in found.files}
         unreadable = {folder for folder, _ in found.unreadable}
@@ -120,7 +120,7 @@ class ManifestSource:
         return known is None or known.stamp != stamp
 
     def _find(self) -> Found | None:
-        """The files; None, with a report, if the folder itself cannot be read."""
+        """Return the files; None, with a report, if the folder itself cannot be read."""
         origin = str(self._folder)
         try:
             found = manifest_files(self._folder)
@@ -140,7 +140,7 @@ class ManifestSource:
         while not self._stopping.wait(wait):
             began = time.monotonic()
             self.scan()
-            # A folder so large that looking takes long is looked at less often: a tenth of one CPU at most.
+            # Scan a very large folder less often: at most a tenth of one CPU.
             wait = max(self._poll_seconds, 9 * (time.monotonic() - began))
 
     def _read(self, path: Path, stamp: Stamp, touched: dict[ObjectReference, None]) -> None:
@@ -172,7 +172,7 @@ class ManifestSource:
             self._endpoints_held.pop(path, None)
 
     def _report_endpoints(self) -> None:
-        """Look at all objects, but only while some file holds `Endpoints`."""
+        """Check all objects; only called while a file contains `Endpoints`."""
         usable = [o.object for f in self._files.values() for o in f.outcomes.values() if isinstance(o, Usable)]
         services = {o.key for o in usable if isinstance(o, Service)}
         slices = [o for o in usable if isinstance(o, EndpointSlice)]
@@ -193,7 +193,7 @@ class ManifestSource:
             self._holders[reference] = sorted(holders)
 
     def _outcome(self, reference: ObjectReference) -> Outcome | None:
-        """What counts for an object: the first file's version, with a problem if others hold it, too."""
+        """Return an object's version in the first file that contains it, with a problem if other files do, too."""
         holders = self._holders.get(reference)
         if not holders:
             return None
@@ -201,7 +201,7 @@ class ManifestSource:
         if len(holders) == 1 or isinstance(outcome, NotUsed):
             return outcome
         others = ", ".join(str(p) for p in holders[1:])
-        reason = f"stands in {holders[0]}, which counts, and in {others}"
+        reason = f"is in {holders[0]}, which counts, and also in {others}"
         problem = Problem(reference[0].value, str(reference[1]), "", reason)
         if isinstance(outcome, Usable):
             return Usable(outcome.object, (*outcome.problems, problem))
@@ -244,7 +244,7 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
     """Read files and folders once.
 
     Returns:
-        The objects that can be used, and every problem with objects and files.
+        The usable objects, and every problem with objects and files.
 
     Raises:
         SourceError: a path does not exist.
@@ -266,7 +266,7 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
                 if not isinstance(outcome, NotUsed):
                     problems += outcome.problems
             elif holder != file:
-                reason = f"stands in {holder}, which counts, and in {file}"
+                reason = f"is in {holder}, which counts, and also in {file}"
                 problems.append(Problem(reference[0].value, str(reference[1]), "", reason))
     services = {o.key for o in objects.values() if isinstance(o, Service)}
     slices = [o for o in objects.values() if isinstance(o, EndpointSlice)]
@@ -275,7 +275,7 @@ def read_objects(paths: Sequence[Path]) -> tuple[list[KubernetesObject], list[Pr
 
 
 def _contents(paths: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, FileContent]]:
-    """Every file once, in the order of the paths and then of the names."""
+    """Yield every file once, in the order of the paths and then of the names."""
     seen: set[Path] = set()
     for path in paths:
         if not path.exists():
@@ -298,12 +298,12 @@ def _files_at(path: Path, problems: list[Problem]) -> Sequence[Path]:
 
 
 def _doubles(path: Path, content: FileContent) -> Iterator[Problem]:
-    """A problem for each object that stands in a file more than once."""
+    """Yield a problem for each object that a file contains more than once."""
     seen: set[ObjectReference] = set()
     for reference in map(_reference, content.outcomes):
         if reference in seen:
             yield Problem(
-                "file", str(path), "", f"holds {reference[0].value} {reference[1]} twice; the first one counts"
+                "file", str(path), "", f"contains {reference[0].value} {reference[1]} twice; the first one counts"
             )
         seen.add(reference)
 

@@ -1,8 +1,8 @@
-"""The addresses of the cluster's nodes, requested every ten minutes or so.
+"""Request the addresses of the cluster's nodes about every ten minutes.
 
 They are needed for one check: an external or load balancer address that belongs to another node must not be bound here.
-Watching all nodes would bring the heartbeats of every node to every agent. A table, the form that `kubectl get` prints,
-has the addresses in some hundred bytes a node, and the server takes it from its cache.
+A watch on all nodes would send the heartbeats of every node to every agent. A table, the form that `kubectl get`
+prints, takes a few hundred bytes per node, and the server reads it from its cache.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NodeAddressPoller:
 
     Args:
         put: takes `ClusterNodeAddresses`.
-        state: told while the addresses are unavailable.
+        state: gets a fault while the addresses are unavailable.
         wait: waits for seconds; returns True when the poller must stop.
 
     Attributes:
@@ -76,7 +76,7 @@ class NodeAddressPoller:
         self.asked = threading.Event()
 
     def follow(self) -> None:
-        """Request the addresses again and again, until `wait` returns True."""
+        """Request the addresses periodically, until `wait` returns True."""
         while not self._wait(self._random.uniform(*(PERIOD_SECONDS if self.ask() else RETRY_SECONDS))):
             pass
 
@@ -98,7 +98,7 @@ class NodeAddressPoller:
 
     def _list(self) -> dict[str, tuple[Address, ...]]:
         found: dict[str, tuple[Address, ...]] = {}
-        # Version 0: whatever the server has in its cache. Paging is ignored then by some servers, and is harmless.
+        # Version 0: any version from the server's cache. Some servers then ignore paging, which is harmless.
         query = {"includeObject": "None", "resourceVersion": "0", "limit": str(PAGE_SIZE)}
         columns: list[str] = []
         while True:

@@ -1,7 +1,7 @@
-"""Whether the cluster has a node, asked only when needed: a real server on that node does not become idle.
+"""Ask whether the cluster has a node, only if a real server on that node does not become idle.
 
-The answer is one row of a table from the server's cache, a few hundred bytes. There is one question at a time, with
-pauses: during a rolling update not all agents may ask about all nodes at once.
+The answer is one row of a table from the server's cache, a few hundred bytes. Requests are sent one at a time, with
+pauses, so that not all agents ask about all nodes at once during a rolling update.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipvsagent.model.events import Event, NodePresence
 from ipvsagent.source.node_addresses import PATH, TABLE, TIMEOUT_SECONDS
 from ipvsagent.source.transport import Transport
 
-PAUSE_SECONDS = (0.5, 2.0)  # before each question; random between these
+PAUSE_SECONDS = (0.5, 2.0)  # before each request; random between these
 
 
 class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
@@ -25,10 +25,10 @@ class _Table(msgspec.Struct, tag_field="kind", tag="Table"):
 
 
 class NodePresenceQuestions:
-    """Asks about nodes one after the other, in a separate thread.
+    """Asks about nodes one at a time, in a separate thread.
 
     Args:
-        put: takes the answers; a question without an answer is dropped, and may be asked again.
+        put: takes the answers; a failed request is dropped, and may be repeated.
         wait: waits for seconds; returns True when the thread must stop.
     """
 
@@ -40,17 +40,17 @@ class NodePresenceQuestions:
         self._names: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def ask(self, name: str) -> None:
-        """Ask soon; may be called from any thread. An empty name asks nothing and makes the thread call `wait`."""
+        """Queue a request, from any thread. An empty name sends nothing and makes the thread call `wait`."""
         self._names.put(name)
 
     def follow(self) -> None:
-        """Answer questions until `wait` returns True."""
+        """Send queued requests until `wait` returns True."""
         while True:
             names = {self._names.get()}
             while not self._names.empty():
                 names.add(self._names.get())
             for name in sorted(names):
-                if self._wait(self._random.uniform(*PAUSE_SECONDS)):  # or all agents would ask at once
+                if self._wait(self._random.uniform(*PAUSE_SECONDS)):  # otherwise all agents would ask at once
                     return
                 if name:
                     self.answer(name)

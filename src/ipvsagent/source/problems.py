@@ -1,4 +1,4 @@
-"""Collecting the problems of one object, and checks that several decoders share."""
+"""Collect the problems of one object; checks that several decoders share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ipvsagent.model.address import Address, Family, Network, Protocol
 from ipvsagent.model.objects import Kind, ObjectKey, Problem
 
 MOST_PROBLEMS = 20
-"""Problems reported of one object; a slice of a thousand bad endpoints must not drown all else."""
+"""Most problems reported for one object: a slice of a thousand bad endpoints must not hide other problems."""
 
 _PROTOCOLS = {"TCP": Protocol.TCP, "UDP": Protocol.UDP, "SCTP": Protocol.SCTP}
 
 
 class Problems:
-    """The problems of one object, as they are found."""
+    """The problems found in one object."""
 
     __slots__ = ("_found", "_key", "_kind", "_left_out")
 
@@ -26,7 +26,7 @@ class Problems:
         self._left_out = 0
 
     def add(self, field: str, reason: str) -> None:
-        """Note that a field is wrong, and what follows."""
+        """Note that a field is wrong, and the consequence."""
         if self._found is None:
             self._found = []
         if len(self._found) == MOST_PROBLEMS:
@@ -35,7 +35,7 @@ class Problems:
             self._found.append(Problem(self._kind.value, str(self._key), field, reason))
 
     def found(self) -> tuple[Problem, ...]:
-        """All so far; beyond `MOST_PROBLEMS` they are only counted."""
+        """Return the problems found so far; beyond `MOST_PROBLEMS` they are only counted."""
         if not self._left_out:
             return tuple(self._found or ())
         rest = Problem(self._kind.value, str(self._key), "", f"{self._left_out} more problems are not shown")
@@ -43,7 +43,7 @@ class Problems:
 
 
 def check_protocol(text: str | None, field: str, problems: Problems) -> Protocol | None:
-    """A protocol by its name; TCP where none is given (EP-05); None, with a problem, for an unknown one."""
+    """Return a protocol by its name; TCP if none is set (EP-05); None, with a problem, if it is unknown."""
     protocol = _PROTOCOLS.get(text or "TCP")
     if protocol is None:
         problems.add(field, f"`{text}` is none of TCP, UDP, SCTP; this port is ignored")
@@ -53,7 +53,7 @@ def check_protocol(text: str | None, field: str, problems: Problems) -> Protocol
 def check_addresses(
     texts: Iterable[str] | None, field: str, problems: Problems, *, allow_link_local: bool = False
 ) -> tuple[Address, ...]:
-    """Unicast addresses in order, without duplicates; others are ignored with a problem, blank ones silently."""
+    """Return unicast addresses in order, without duplicates; ignore others with a problem, blank ones silently."""
     if not texts:
         return ()
     found: dict[Address, None] = {}
@@ -67,7 +67,7 @@ def check_addresses(
 
 
 def check_address(text: str, field: str, problems: Problems, *, allow_link_local: bool = False) -> Address | None:
-    """A unicast address, or None with a problem."""
+    """Return a unicast address, or None with a problem."""
     try:
         address = Address.parse(text)
     except ValueError as error:
@@ -85,11 +85,11 @@ ORDINARY_FIRST_BYTES = {
     Family.IPV4: frozenset(range(1, 224)) - {127, 169},
     Family.IPV6: frozenset(range(1, 0xFE)),
 }
-"""First bytes of addresses that are unicast ones beyond doubt; `check_address` decides about all others."""
+"""First bytes of addresses that are certainly unicast; `check_address` decides about all others."""
 
 
 def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) -> tuple[Network, ...]:
-    """CIDRs in order, trimmed and masked, without duplicates; others are ignored with a problem."""
+    """Return CIDRs in order, trimmed and masked, without duplicates; ignore others with a problem."""
     if not texts:
         return ()
     found: dict[Network, None] = {}
@@ -101,7 +101,7 @@ def check_networks(texts: Iterable[str] | None, field: str, problems: Problems) 
 
 
 def check_network(text: str, field: str, consequence: str, problems: Problems) -> Network | None:
-    """A CIDR, trimmed and masked, or None with a problem."""
+    """Return a CIDR, trimmed and masked, or None with a problem."""
     stripped = text.strip()
     try:
         if "/" in stripped:
@@ -114,7 +114,7 @@ def check_network(text: str, field: str, consequence: str, problems: Problems) -
 
 
 def check_time(text: str | None, field: str, problems: Problems) -> str:
-    """A time as RFC 3339 in UTC with whole seconds, so that text order is time order; empty where none is given."""
+    """Return a time as RFC 3339 in UTC with whole seconds, so that text order is time order; empty if none is set."""
     if not text:
         return ""
     try:
@@ -122,7 +122,7 @@ def check_time(text: str | None, field: str, problems: Problems) -> str:
         if moment.tzinfo is None:
             raise ValueError(text)
         if len(text) == 20 and text[7] == "-" and text[10] == "T" and text[13] == ":" and text[19] == "Z":
-            return text  # as the API server writes it, and neither a week's number nor another offset
+            return text  # as the API server writes it, without a week number or another offset
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         problems.add(field, f"{text!r} is not a time such as 2026-01-31T12:00:00Z; it is ignored")

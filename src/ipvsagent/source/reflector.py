@@ -1,12 +1,11 @@
-"""Following one resource of an API server: list once, then watch.
+"""Follow one resource of an API server: list once, then watch.
 
-The conversation is that of client-go's reflectors: paged consistent lists; watches from the list's resource version
-with bookmarks; a new list when the server has forgotten that version (410), or when watches fail again and again
-without bringing data. A list goes to the owner as one `Listed` value, which is compared with what is known: nothing
-flaps, and what was deleted meanwhile is found. A list that broke off anywhere is thrown away, so no fault makes the
-agent forget an object that still exists.
+The protocol is that of client-go's reflectors: paged consistent lists; watches from the list's resource version with
+bookmarks; a new list if the server has dropped that version (410), or if watches fail repeatedly without data. A list
+goes to the owner as one `Listed` value, which is compared with the known objects: nothing flaps, and deletions are
+found. An incomplete list is discarded, so no fault makes the agent forget an object that still exists.
 
-What counts as healthy is data: a complete list, an event or a bookmark. A connection that opens proves nothing.
+Only data shows that a connection is healthy: a complete list, an event or a bookmark. An open connection does not.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class _ListMetadata(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    """A page. `metadata` is required: an answer without it is not a list, whatever its status."""
+    """A page. `metadata` is required: an answer without it is not a list, whatever its status code."""
 
     metadata: _ListMetadata
     items: list[msgspec.Raw] | None
@@ -81,7 +80,7 @@ class _ApiStatus(msgspec.Struct):
 
 
 class _Refused(SourceError):
-    """The server answered, but not with what was asked for."""
+    """The server answered, but not with the requested data."""
 
     def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"the API server answered {status}: {message}")
@@ -94,15 +93,15 @@ class Reflector:
 
     Args:
         put: takes events; may be called from the reflector's thread.
-        state: told when following breaks and when data arrives again.
-        sleep: waits for seconds, or less when the reflector is to stop.
-        silent_seconds: how long a watch may bring neither event nor bookmark.
+        state: gets a fault when following fails, and a recovery when data arrives again.
+        sleep: waits for seconds, or less if the reflector must stop.
+        silent_seconds: how long a watch may deliver neither event nor bookmark.
         clock: monotonic seconds.
         randomness: spreads watch times and delays.
 
     Attributes:
-        confirmed_at: when the server last proved that what is known is current: by a complete list, an event or a
-            bookmark.
+        confirmed_at: when the server last confirmed that the known objects are current: by a complete list, an event or
+            a bookmark.
     """
 
     def __init__(
@@ -131,13 +130,13 @@ class Reflector:
         self._random = randomness or random.Random()
         self._backoff = Backoff(self._random, clock)
         self._version: str | None = None  # resource version to watch from; None: list first
-        self._faults = 0  # of watches since one brought the version forward
-        self._watch_broke = False  # since then: a list alone does not show that watches work
+        self._faults = 0  # of watches since one advanced the version
+        self._watch_broke = False  # since then; a list alone does not show that watches work
         self._known: set[ObjectKey] = set()  # keys only, to recognise an implausibly empty list
         self.confirmed_at = clock()
 
     def step(self) -> None:
-        """List if that is due, else watch until the watch ends; wait after a failure."""
+        """List if a list is due, otherwise watch until the watch ends; wait after a failure."""
         try:
             if self._version is None:
                 began = self._clock()
@@ -149,7 +148,7 @@ class Reflector:
                 self._watch(self._version)
         except _Refused as error:
             self._refused(error)
-        except NoAnswer as error:  # the version is as good as before
+        except NoAnswer as error:  # the version is still valid
             self._failed(str(error), watching=False)
         except _FAULTS as error:
             self._failed(_words(error), watching=self._version is not None)
@@ -159,7 +158,7 @@ class Reflector:
     def _list(self) -> str:
         version, items = self._list_pages(self._page_size)
         if not items and self._known:
-            # A cluster has Services as long as it has an API server; believe it only if it says so twice.
+            # A cluster with an API server always has Services; accept an empty list only if the server sends it twice.
             self._sleep(1.0)
             version, items = self._list_pages(self._page_size)
             if not items:
@@ -190,7 +189,7 @@ class Reflector:
             try:
                 page = self._page(page_size, token)
             except _Refused as error:
-                if error.status == GONE and token:  # the token expired: list all at once, as client-go does
+                if error.status == GONE and token:  # the token expired: list everything in one page, as client-go does
                     return self._list_pages(0)
                 raise
             items += page.items or ()
@@ -240,7 +239,7 @@ class Reflector:
             try:
                 for line in answer.lines():
                     heard += self._hear(line, answer, began)
-                    if heard == 2:  # it lasts, even if nothing in the cluster changes
+                    if heard == 2:  # the watch works, even if nothing in the cluster changes
                         self._state.recovered(self._resource.path, began)
             except Silence:
                 self._silent()
@@ -248,12 +247,12 @@ class Reflector:
         if heard:
             self._progressed(began)
         elif self._clock() - began < 1.0:
-            raise SourceError("the API server ended the watch at once")
+            raise SourceError("the API server ended the watch immediately")
         else:
             self._silent()
 
     def _hear(self, line: bytes, answer: Answer, began: float) -> bool:
-        """Take one line of a watch; answer whether it proves that data arrives."""
+        """Process one line of a watch; return whether it proves that data arrives."""
         if not line.strip():
             return False
         event = msgspec.json.decode(line, type=_WatchEvent)
@@ -291,19 +290,19 @@ class Reflector:
                 self._known.discard(key)
                 self._put(Deleted(kind, key))
 
-    # -- well or not -------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------------------
 
     def _progressed(self, began: float) -> None:
-        """Note that watches work: one that began at a time brought the version forward, or ended in order."""
+        """Note that watches work: the one that began at this time advanced the version, or ended normally."""
         self._faults = 0
         self._watch_broke = False
         self._backoff.succeeded()
         self._state.recovered(self._resource.path, began)
 
     def _silent(self) -> None:
-        """Check with a list if the server has confirmed nothing for longer than a watch may be silent."""
+        """List next if the server has confirmed nothing for longer than a watch may be silent."""
         if self._clock() - self.confirmed_at >= 2 * self._silent_seconds:
-            self._log.debug("watch brings nothing, listing again", resource=self._resource.path)
+            self._log.debug("watch delivers nothing, listing again", resource=self._resource.path)
             self._version = None
 
     def _refused(self, error: _Refused) -> None:
@@ -311,18 +310,18 @@ class Reflector:
         if error.status == GONE and watching:
             self._version = None
             self._faults += 1
-            if self._faults <= FAULTS_BEFORE_LIST:  # ordinary: the server has dropped old versions
+            if self._faults <= FAULTS_BEFORE_LIST:  # normal: the server has dropped old versions
                 self._log.debug("resource version is too old, listing again", resource=self._resource.path)
                 self._sleep(self._backoff.failed(error.retry_after_seconds))
                 return
-        # The server asks for patience, which says nothing about the version.
+        # With "too many requests", the version may still be valid.
         self._failed(str(error), error.retry_after_seconds, watching=watching and error.status != TOO_MANY_REQUESTS)
 
     def _failed(self, reason: str, retry_after_seconds: float | None = None, *, watching: bool) -> None:
-        """Note a fault and wait; list next if watches fail without bringing anything.
+        """Note a fault and wait; list next if watches fail without delivering data.
 
         Args:
-            watching: whether the server answered a watch, and not with data.
+            watching: whether the server answered a watch, but not with data.
         """
         if watching:
             self._faults += 1
@@ -334,7 +333,7 @@ class Reflector:
 
 
 def _words(error: Exception) -> str:
-    """Say what failed; texts of parsers stay out, because they may quote what the server sent."""
+    """Describe a failure, without texts of parsers, which may quote what the server sent."""
     return str(error) if isinstance(error, SourceError) else "the API server's answer cannot be parsed"
 
 

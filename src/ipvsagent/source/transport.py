@@ -1,8 +1,8 @@
-"""One HTTP request to the API server at a time.
+"""Send HTTP requests to the API server.
 
-`source.client.access` says how: address, TLS, credentials. This module keeps connections, counts requests and turns
-every fault into a `SourceError`. The texts are made here, from data: a library's text may quote a header or a URL.
-`urllib3` takes time to import, so it is imported only when an API server is really used.
+`source.client.access` provides address, TLS and credentials. This module keeps connections, counts requests and
+converts every fault to a `SourceError`. Its messages never contain a library's text, which may quote a header or a
+URL. `urllib3` is slow to import, so it is imported only if an API server is used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 CONNECT_TIMEOUT_SECONDS = 10.0
 POST_TIMEOUT_SECONDS = 10.0
-READ_SECONDS = 300.0  # for a whole body, however it trickles
+READ_SECONDS = 300.0  # for a whole body, however slowly it arrives
 UNAUTHORIZED = 401
 _MOST_CONNECTIONS = 8
 _LONGEST_MESSAGE = 500
@@ -57,7 +57,7 @@ class Silence(SourceError):
 
 
 class Answer(Protocol):
-    """An HTTP answer whose body is still to be read."""
+    """An HTTP answer whose body has not been read yet."""
 
     @property
     def status(self) -> int:
@@ -65,17 +65,17 @@ class Answer(Protocol):
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """The server's Retry-After in seconds, if it gave one."""
+        """Return the server's Retry-After in seconds, if it is set."""
 
     def read(self) -> bytes:
-        """The whole body.
+        """Return the whole body.
 
         Raises:
             SourceError: the connection broke.
         """
 
     def message(self) -> str:
-        """What the server says in the body about a refusal, without secrets that it echoes.
+        """Return the server's error message from the body, without secrets.
 
         Raises:
             SourceError: the connection broke.
@@ -85,7 +85,7 @@ class Answer(Protocol):
         """Hide the secrets of the request in a text that the server sent."""
 
     def lines(self) -> Iterator[bytes]:
-        """The body's lines as they come, without line ends; an unfinished last line comes, too.
+        """Yield the body's lines as they arrive, without line ends; also an unfinished last line.
 
         Raises:
             SourceError: the connection broke.
@@ -98,41 +98,41 @@ class Transport(Protocol):
     def get(
         self, path: str, query: Mapping[str, str], *, read_timeout_seconds: float, accept: str = JSON
     ) -> AbstractContextManager[Answer]:
-        """Send a request; the context gives the answer and ends the connection.
+        """Send a request; the context returns the answer and closes the connection.
 
         Args:
-            accept: media type to ask for.
+            accept: media type to request.
 
         Raises:
             SourceError: no answer came.
         """
 
     def post(self, path: str, body: bytes) -> int:
-        """Send JSON and return the status code; the answer's body is thrown away.
+        """Send JSON and return the status code; the answer's body is discarded.
 
         Raises:
             SourceError: no answer came.
         """
 
     def close(self) -> None:
-        """End all connections for good; pending reads fail, and so does every later request."""
+        """Close all connections; pending reads and all later requests fail."""
 
 
 class KubernetesTransport:
     """Sends requests to the API server that `ApiAccess` describes.
 
     Args:
-        access: asked before each request, told when the server refuses its credentials.
+        access: called before each request, and after the server refused its credentials.
 
     Attributes:
-        requests: how all of them went; for any thread.
+        requests: counts of all requests; for any thread.
     """
 
     def __init__(self, access: ApiAccess) -> None:
         self._access = access
         self.requests = RequestCounts()
         self._lock = threading.Lock()
-        self._pool: tuple[Connection, PoolManager] | None = None  # guarded by the lock, as all below
+        self._pool: tuple[Connection, PoolManager] | None = None  # guarded by the lock, like all below
         self._open: set[BaseHTTPResponse] = set()  # responses that are being read
         self._closed = False
 
@@ -165,8 +165,8 @@ class KubernetesTransport:
         with self._lock:
             self._closed = True
             for response in self._open:
-                # Wakes the thread that reads it, which then closes it. A response that was read to its end has no
-                # connection any more.
+                # This wakes the thread that reads the response, which then closes it. A response that was read
+                # completely has no connection any more.
                 with contextlib.suppress(RuntimeError, ValueError):
                     response.shutdown()
             if self._pool is not None:
@@ -222,17 +222,17 @@ class KubernetesTransport:
             raise NoAnswer(f"API server {access.connection.url}: {describe(error)}") from None
 
     def _connections(self, wanted: Connection) -> PoolManager:
-        """Connections for one way to connect; they are replaced when it changes."""
+        """Return the connection pool; replace it if the way to connect has changed."""
         from ipvsagent.source.client.connections import open_pool
 
         with self._lock:
             if self._pool is None or self._pool[0] != wanted:
                 try:
                     fresh = open_pool(wanted, options=_KEEPALIVE, most_connections=_MOST_CONNECTIONS)
-                except SourceError as error:  # half of a pair was replaced, or a file is being written
+                except SourceError as error:  # only one file of a pair was replaced, or a file is being written
                     if self._pool is None:
                         raise
-                    self._access.warn(f"{error}; the earlier one stays in use")
+                    self._access.warn(f"{error}; the previous one stays in use")
                     return self._pool[1]
                 if self._pool is not None:
                     self._pool[1].clear()
@@ -287,7 +287,7 @@ class _HttpAnswer:
             yield rest
 
     def _chunks(self) -> Iterator[bytes]:
-        """What arrives, when it arrives: a watch must not wait for a buffer to fill."""
+        """Yield data as soon as it arrives: a watch must not wait for a full buffer."""
         if self._response.chunked:
             yield from self._response.stream(None, decode_content=True)
             return
@@ -297,12 +297,12 @@ class _HttpAnswer:
 
 @contextmanager
 def _broken() -> Iterator[None]:
-    """Turn what ends a connection while it is read into a `SourceError`."""
+    """Convert errors of a connection that is read to a `SourceError`."""
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     try:
         yield
     except (ReadTimeoutError, TimeoutError):
-        raise Silence("the API server sends nothing any more") from None
+        raise Silence("the API server has stopped sending data") from None
     except (HTTPError, OSError) as error:
         raise SourceError(f"the connection to the API server broke: {describe(error)}") from None

@@ -224,7 +224,7 @@ def test_wrong_usage_ends_with_code_2(words: list[str], capsys: Capture) -> None
 
 @pytest.mark.parametrize("command", ["", "run", "plan", "cleanup", "doctor", "version"])
 def test_help_tells_what_a_command_does(command: str, capsys: Capture) -> None:
-    """Each option says what it does; exit codes are told."""
+    """Each option says what it does; exit codes are listed."""
     with pytest.raises(SystemExit) as end:
         main([*([command] if command else []), "--help"])
     assert end.value.code == 0

@@ -93,7 +93,7 @@ def test_convert_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: C
 
 
 def test_schema_is_printed(capsys: Capture) -> None:
-    """For editors and for whoever checks manifests before they reach a cluster."""
+    """For editors, and for checks of manifests before they are applied."""
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"]["ipvs"]["properties"]["scheduler"]["default"] == Settings().scheduler

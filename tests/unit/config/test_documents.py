@@ -120,8 +120,8 @@ def test_the_mode_that_a_distribution_has_without_being_asked_is_refused_with_an
     """CFG-01: a node that was not in IPVS mode must not change its mode by accident."""
     text = (SAMPLES / f"{name}.yaml").read_text(encoding="utf-8").replace(before, after)
     assert problems(text) == [
-        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
-        "takes the node's Services over from kube-proxy with connections open"
+        f"mode: {shown} is not supported: this agent serves Services only through IPVS; allowed: ipvs, which "
+        "takes over the node's Services from kube-proxy and keeps connections open"
     ]
 
 
@@ -215,6 +215,6 @@ metadata: {name: kube-proxy, namespace: kube-system}
 spec: {template: {spec: {containers: [{name: kube-proxy, command: [kube-proxy, --config=/var/lib/config.conf]}]}}}
 """
     assert problems(text) == [
-        "DaemonSet kube-system/kube-proxy, container kube-proxy: kube-proxy reads the file /var/lib/config.conf there; "
-        "give that file, or the ConfigMap it is from"
+        "DaemonSet kube-system/kube-proxy, container kube-proxy: kube-proxy reads its settings from the file "
+        "/var/lib/config.conf; pass that file, or its ConfigMap"
     ]

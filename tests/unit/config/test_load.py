@@ -194,7 +194,7 @@ bindAddress: node-1
         ("ipvs: {udpTimeout: 1e9s}", "ipvs.udpTimeout: must be a duration such as `1m30s` or `0s`, not `1e9s`"),
         (
             "ipvs: {udpTimeout: 9999999999s}",
-            "ipvs.udpTimeout: `9999999999s` is longer than 2147483647s, which is all that the kernel takes",
+            "ipvs.udpTimeout: `9999999999s` is longer than 2147483647s, the kernel's maximum",
         ),
         ("ipvs: {minSyncPeriod: 1m}", "ipvs.minSyncPeriod: 60s is longer than syncPeriod (30s)"),
         ("ipvs: {excludeCIDRs: 10.0.0.0/8}", "ipvs.excludeCIDRs: must be a list of strings, not `10.0.0.0/8`"),
@@ -278,8 +278,8 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
     """CFG-01."""
     text = THEIRS.replace("mode: ipvs", f"mode: {mode}")
     assert problems(text) == [
-        f"mode: {shown} is not what this agent does: it serves Services through IPVS alone; allowed: ipvs, which "
-        "takes the node's Services over from kube-proxy with connections open"
+        f"mode: {shown} is not supported: this agent serves Services only through IPVS; allowed: ipvs, which "
+        "takes over the node's Services from kube-proxy and keeps connections open"
     ]
 
 
@@ -289,7 +289,7 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ("- 1", "the file: must be a mapping, not a list"),
         (
             "--proxy-mode=ipvs --ipvs-scheduler=wlc",
-            "the file: holds flags of kube-proxy; `ipvsagent config convert` makes a configuration of them",
+            "the file: holds flags of kube-proxy; `ipvsagent config convert` converts them to a configuration",
         ),
         (
             "apiVersion: v1\nkind: Service\n",
@@ -298,9 +298,9 @@ def test_other_modes_of_kube_proxy_are_refused(mode: str, shown: str) -> None:
         ),
         (
             "mode: ipvs\n",
-            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy's, add "
+            "has no `apiVersion` and no `kind`; if these are fields of kube-proxy, add "
             "`apiVersion: kubeproxy.config.k8s.io/v1alpha1` and `kind: KubeProxyConfiguration`; if they are values of "
-            "the EKS add-on kube-proxy, give the ConfigMap: "
+            "the EKS add-on kube-proxy, pass the ConfigMap: "
             "`kubectl -n kube-system get configmap kube-proxy-config -o yaml`; "
             "allowed: AgentConfiguration of ipvsagent.io/v1alpha1, "
             "KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
@@ -383,38 +383,3 @@ def test_any_value_is_taken_or_refused(head: str, field: str, value: object) -> 
         return
     assert settings.sync_period_seconds >= settings.min_sync_period_seconds
     assert 0 <= settings.masquerade_bit <= 31
-
-
-@pytest.mark.parametrize("head", [OURS, THEIRS])
-@pytest.mark.parametrize(
-    ("value", "health", "metrics"),
-    [
-        ("''", "0.0.0.0:10256", "127.0.0.1:10249"),
-        ("null", "0.0.0.0:10256", "127.0.0.1:10249"),
-        ("0.0.0.0", "0.0.0.0:10256", "0.0.0.0:10249"),
-        ("'::'", "[::]:10256", "[::]:10249"),
-        ("192.0.2.1:9000", "192.0.2.1:9000", "192.0.2.1:9000"),
-        ("'[2001:db8::1]:9000'", "[2001:db8::1]:9000", "[2001:db8::1]:9000"),
-    ],
-)
-def test_addresses_of_the_servers(head: str, value: str, health: str, metrics: str) -> None:
-    """CFG-04, CFG-05: an address alone gets the port, nothing gets the default."""
-    settings = parse_configuration(head + f"healthzBindAddress: {value}\nmetricsBindAddress: {value}\n").settings
-    assert (str(settings.health_listen), str(settings.metrics_listen)) == (health, metrics)
-
-
-@pytest.mark.parametrize("bind_address", ["'::'", "'2001:db8::1'"])
-def test_an_ipv6_bind_address_moves_the_servers_defaults(bind_address: str) -> None:
-    """CFG-04, CFG-05."""
-    settings = parse_configuration(THEIRS + f"bindAddress: {bind_address}\n").settings
-    assert (str(settings.health_listen), str(settings.metrics_listen)) == ("[::]:10256", "[::1]:10249")
-
-
-@pytest.mark.parametrize("value", ["localhost:80", ":10256", "1.2.3.4:0", "1.2.3.4:65536", "'[::1]'", "1.2.3:80"])
-def test_what_is_no_address_of_a_server_is_refused(value: str) -> None:
-    """CFG-04."""
-    (problem,) = problems(OURS + f"healthzBindAddress: {value}\n")
-    text = value.strip("'")
-    assert problem == (
-        f"healthzBindAddress: `{text}` is not an address with a port such as `0.0.0.0:10256` or `[::]:10256`"
-    )

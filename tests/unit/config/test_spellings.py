@@ -74,7 +74,7 @@ def test_flags_that_name_a_file_lead_to_the_file(text: str) -> None:
     """CFG-51: the file has the settings then."""
     (problem,) = problems(text)
     assert problem.endswith(
-        "kube-proxy reads the file /etc/proxy.yaml there; give that file, or the ConfigMap it is from"
+        "kube-proxy reads its settings from the file /etc/proxy.yaml; pass that file, or its ConfigMap"
     )
 
 
@@ -97,8 +97,8 @@ def test_removed_flags_and_actions_are_named_as_such() -> None:
     assert find_configuration(text).warnings == (
         "flag `--udp-timeout` was removed from kube-proxy; it has no effect here",
         "flag `--cleanup-ipvs` was removed from kube-proxy; it has no effect here",
-        "flag `--healthz-port` has no effect here; `--healthz-bind-address` replaced it: give the port there",
-        "flag `--cleanup` is an action of kube-proxy and no setting; it has no effect here",
+        "flag `--healthz-port` has no effect here; set the port in `--healthz-bind-address`, which replaced it",
+        "flag `--cleanup` is an action of kube-proxy, not a setting; it has no effect here",
         "flag `--log-dir` was removed from kube-proxy; it has no effect here",
     )
 
@@ -128,8 +128,8 @@ def test_words_that_are_no_flags_are_refused_and_variables_left_out() -> None:
 def test_a_command_that_hides_the_flags_says_what_to_give() -> None:
     """The mode is unknown then, so nothing about the mode is said."""
     assert problems(pod("[/start.sh, --fast]")) == [
-        "Pod proxy, container kube-proxy: starts `/start.sh --fast`, which starts kube-proxy with flags that "
-        "are not here; give the flags as a list `kube-proxy-arg`"
+        "Pod proxy, container kube-proxy: runs `/start.sh --fast`, which starts kube-proxy with flags that "
+        "are not here; pass the flags as a list `kube-proxy-arg`"
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_command_that_hides_the_flags_says_what_to_give() -> None:
     [
         (
             "apiVersion: kubeadm.k8s.io/v1alpha1\nkind: MasterConfiguration\nkubeProxy: {config: {mode: ipvs}}\n",
-            "kubeadm's file of before 1.12",
+            "a kubeadm file from before 1.12",
             "`kubeProxy.config`",
             "KubeProxyConfiguration",
         ),
@@ -187,7 +187,7 @@ def test_kubeadm_s_old_file_is_found_in_its_config_map() -> None:
     text = "kind: ConfigMap\nmetadata: {name: kubeadm-config}\ndata:\n  MasterConfiguration: |\n"
     text += "    apiVersion: kubeadm.k8s.io/v1alpha2\n    kind: MasterConfiguration\n"
     (problem,) = problems(text)
-    assert problem.startswith("MasterConfiguration of kubeadm.k8s.io/v1alpha2 is kubeadm's file of before 1.12")
+    assert problem.startswith("MasterConfiguration of kubeadm.k8s.io/v1alpha2 is a kubeadm file from before 1.12")
 
 
 def test_run_says_how_to_find_the_configuration_among_several_documents() -> None:

@@ -60,7 +60,7 @@ def publish(folder: Path, version: str, text: str) -> None:
 
 
 def test_a_swapped_config_map_is_loaded_once(mounted: Path) -> None:
-    """CFG-52, DEV-46: followed live in the place of a restart."""
+    """CFG-52, DEV-46: followed live instead of after a restart."""
     listener = Listener(mounted)
     assert listener.check() == []
     publish(mounted.parent, "2", OURS + "ipvs: {scheduler: lc}\n")
@@ -81,7 +81,7 @@ def test_an_edit_made_while_the_agent_starts_is_found_by_the_first_look(mounted:
 
 
 def test_new_times_without_new_content_are_no_change(mounted: Path) -> None:
-    """The kubelet writes all files of a ConfigMap anew when one of them changes."""
+    """The kubelet rewrites all files of a ConfigMap when one of them changes."""
     listener = Listener(mounted)
     publish(mounted.parent, "2", OURS)
     os.utime(mounted, (1, 1))
@@ -89,7 +89,7 @@ def test_new_times_without_new_content_are_no_change(mounted: Path) -> None:
 
 
 def test_bad_content_is_refused_with_every_problem_and_good_content_follows_again(mounted: Path) -> None:
-    """CFG-50: the old one stays in force meanwhile; the same bad content is told once."""
+    """CFG-50: the old one stays in force meanwhile; the same bad content is reported once."""
     listener = Listener(mounted)
     publish(mounted.parent, "2", OURS + "foo: 1\nipvs: {scheduler: lcc}\n")
     (said,) = listener.check()

@@ -85,21 +85,21 @@ BAD = (
     case(
         "scheduler",
         WARN,
-        "scheduler `mh` is not known to this kernel; `ipvs.schedulerFallback` gives `lc` in its place",
+        "scheduler `mh` is not known to this kernel; `ipvs.schedulerFallback` selects `lc` instead",
         "or install module `ip_vs_mh`",
         settings=dataclasses.replace(SETTINGS, scheduler="mh", scheduler_fallback="lc"),
     ),
     case(
         "scheduler",
         WARN,
-        "`ipvs.schedulerFallback`: scheduler `mh` is not known to this kernel: it would not help",
-        "set it to one of those available (lc, rr, wlc)",
+        "`ipvs.schedulerFallback`: scheduler `mh` is not known to this kernel: the fallback does not work",
+        "set it to an available scheduler (lc, rr, wlc)",
         settings=dataclasses.replace(SETTINGS, scheduler_fallback="mh"),
     ),
     case(
         "scheduler",
         WARN,
-        "module `ip_vs_mh` is not loaded, and the kernel's modules cannot be seen here",
+        "module `ip_vs_mh` is not loaded, and the kernel's modules are not visible here",
         "`modules.hostPath` of the chart) and add `ip_vs_mh` to `modules.names`",
         settings=dataclasses.replace(SETTINGS, scheduler="mh"),
         modules_visible=False,
@@ -116,8 +116,8 @@ BAD = (
     case(
         "service-schedulers",
         WARN,
-        "scheduler `nq` is not known to this kernel; Services that ask for it get `rr`: shop/api, shop/web",
-        "annotate them with one of those available (lc, rr, wlc), or install module `ip_vs_nq` (the full kernel "
+        "scheduler `nq` is not known to this kernel; Services that request it get `rr`: shop/api, shop/web",
+        "annotate them with an available scheduler (lc, rr, wlc), or install module `ip_vs_nq` (the full kernel "
         "package) on the host",
         service_schedulers={"lc": ("shop/a",), "nq": ("shop/api", "shop/web")},
         in_pod=True,
@@ -143,7 +143,7 @@ BAD = (
         "iptables-mix",
         WARN,
         "both variants of iptables hold rules: 1 legacy, 1 nft",
-        "find who writes the rules of legacy (`iptables-legacy-save`)",
+        "find the program that writes the rules of legacy (`iptables-legacy-save`)",
         rules=(saved("-A INPUT -j A"), saved(HINT, variant="nft", table="mangle")),
     ),
     case(
@@ -156,11 +156,13 @@ BAD = (
     ),
     case("processes-visible", WARN, "not visible", "hostPID: true", host_processes_visible=False),
     case("kube-proxy", FAIL, "kube-proxy runs (pid 7)", "delete daemonset", **running("/usr/bin/kube-proxy", "--v=2")),
-    case("kube-proxy", WARN, "k3s (pid 7) has a kube-proxy inside", "disable-kube-proxy", **running("/bin/k3s server")),
+    case(
+        "kube-proxy", WARN, "k3s (pid 7) runs a built-in kube-proxy", "disable-kube-proxy", **running("/bin/k3s server")
+    ),
     case(
         "ipvs-owner",
         WARN,
-        "1 virtual servers are not the agent's: 10.9.9.9:443/TCP",
+        "1 virtual servers do not belong to the agent: 10.9.9.9:443/TCP",
         "`ipvsadm -D -t 10.9.9.9:443`",
         foreign=frozenset({OTHER_FOREIGN.key}),
     ),
@@ -207,7 +209,7 @@ BAD = (
     case(
         "network-manager",
         FAIL,
-        "by /etc/systemd/network/10-all.network",
+        "with /etc/systemd/network/10-all.network",
         "Unmanaged=yes",
         networkd_files=(ConfigurationFile("/etc/systemd/network/10-all.network", "[Match]\nName=*\n"),),
         **running("/lib/systemd/systemd-networkd"),
@@ -232,7 +234,7 @@ BAD = (
         "vip-of-other-node",
         FAIL,
         "10.96.0.10 is the address of node node-2",
-        "out of `externalIPs`",
+        "from `externalIPs`",
         nodes={"node-1": (NODE,), "node-2": (VIP,)},
     ),
     case("mtu", WARN, "MTU 1500, but the uplink's 1500", "to 1450", mtu={"eth0": 1500, "flannel.1": 1500}),
@@ -268,14 +270,14 @@ BAD = (
         "estimation",
         WARN,
         "counters of 10002",
-        "sets it at start; until then `sysctl -w net.ipv4.vs.run_estimation=0`",
+        "sets it at start; until then, run `sysctl -w net.ipv4.vs.run_estimation=0`",
         virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
     ),
     case(
         "estimation",
         WARN,
         "counters of 10002",
-        "5.15 or newer, where `ipvs.estimation` switches it off",
+        "5.15 or newer, where `ipvs.estimation` can switch it off",
         virtual_servers=tuple(server(port=n) for n in range(1, 5002)),
         sysctls={},
     ),

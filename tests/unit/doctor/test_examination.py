@@ -93,7 +93,7 @@ def test_an_empty_root_folder_gives_findings_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("in_pod", [True, False])
-def test_a_pod_is_told_from_a_host_by_what_kubelet_gives_it(
+def test_a_pod_is_recognised_by_the_variables_that_kubelet_sets(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_pod: bool
 ) -> None:
     """Remedies name the chart's values there."""

@@ -25,7 +25,7 @@ def test_processes_are_read_with_their_words(tmp_path: Path) -> None:
     ]
 
 
-def test_a_machine_is_told_from_a_container(tmp_path: Path) -> None:
+def test_a_machine_is_distinguished_from_a_container(tmp_path: Path) -> None:
     """Process 2 is the kernel's."""
     assert not files.sees_host_processes(tmp_path)
     write(tmp_path, "proc/2/comm", "bash\n")

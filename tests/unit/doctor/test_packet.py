@@ -42,7 +42,7 @@ UFW = (
     ],
 )
 def test_a_packet_is_dropped_only_where_that_is_certain(lines: tuple[str, ...], policy: str, fate: Fate) -> None:
-    """What cannot be told counts as accepted."""
+    """A packet counts as accepted if that is unknown."""
     assert walk_input(saved(*lines, policy=policy), PACKET).fate is fate
 
 

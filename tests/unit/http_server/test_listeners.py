@@ -54,7 +54,7 @@ def test_endpoints_come_and_go_and_what_stays_is_not_disturbed(served: Served) -
         assert status_of(sock.recv(4096)) == 200
 
 
-def test_a_connection_to_what_is_gone_is_told_so(served: Served) -> None:
+def test_a_connection_to_a_closed_endpoint_gets_an_error(served: Served) -> None:
     """HC-10: no answer of a Service that does not exist any more."""
     served.server.serve({"a": endpoint("a", at(0))})
     with connect(port_of(served.server, "a")) as sock:
@@ -94,7 +94,7 @@ def test_one_socket_that_fails_closes_all_of_its_endpoint(served: Served) -> Non
 
 
 def test_an_endpoint_that_fails_and_goes_is_forgotten(served: Served) -> None:
-    """HC-12: nothing is tried again that nobody wants."""
+    """HC-12: an endpoint that is not wanted any more is not retried."""
     sock, port = taken_port()
     with sock:
         served.server.serve({"a": endpoint("a", at(port))})

@@ -121,7 +121,7 @@ def test_whoever_sends_slowly_is_cut_off() -> None:
 
 
 def test_whoever_does_not_read_the_answer_is_cut_off_and_delays_nobody() -> None:
-    """HC-20: a response that nobody takes is let go."""
+    """HC-20: a response that is not read is discarded."""
     large = Response(200, (), b"x" * (32 << 20))
     with running(lambda r: large if r.path == "/large" else text_response(200, "ok"), limits=SHORT) as (server, port):
         with connect(port) as sock:

@@ -90,7 +90,7 @@ def test_modprobe_is_found_outside_the_path(machine: Path) -> None:
     assert (machine / "started").exists()
 
 
-def test_a_missing_modprobe_is_told_with_its_package(machine: Path) -> None:
+def test_a_missing_modprobe_is_reported_with_its_package(machine: Path) -> None:
     """The module itself may well be there."""
     with pytest.raises(ToolMissing, match=r"load module dummy: `modprobe` is not installed \(package `kmod`\)"):
         _driver(machine).load("dummy")
@@ -117,7 +117,7 @@ def test_modprobes_words_decide_which_error_it_is(machine: Path, message: str, e
     assert caught.value.detail == message
 
 
-def test_a_modprobe_that_cannot_be_started_is_told(machine: Path) -> None:
+def test_a_modprobe_that_cannot_be_started_is_reported(machine: Path) -> None:
     """Such as one for another processor."""
     program = machine / "programs/modprobe"
     program.write_bytes(b"\x7fELF is all it has of a program")

@@ -53,7 +53,7 @@ def test_local_ready_addresses_count_once_over_all_ports() -> None:
 
 
 def test_endpoints_that_no_port_of_the_service_reaches_do_not_count() -> None:
-    """HC-14, DEV-62: a load balancer that is told of them would send its clients to a port that answers nobody."""
+    """HC-14, DEV-62: a load balancer that knows of them would send its clients to a port that answers nobody."""
     pods = endpoint_slice(endpoint("10.244.0.11", node="node-1"), ports=[EndpointPort("other", Protocol.TCP, 8080)])
     assert checks(local_web(), pods) == (HealthCheck(Family.IPV4, 32000, 0),)
     both = endpoint_slice(endpoint("10.244.0.12", node="node-1"), name="web-2", ports=ports_of_slice(1))
@@ -91,7 +91,7 @@ def test_each_family_counts_its_own() -> None:
         service(type="LoadBalancer", external_policy="Local", health_check_node_port=32000, ports=[]),
     ],
 )
-def test_who_has_none(web: Service) -> None:
+def test_services_that_need_no_health_check_have_none(web: Service) -> None:
     """SVC-15, DEV-62: only a LoadBalancer with externalTrafficPolicy Local, a port to check and one to be asked on."""
     assert checks(web, endpoint_slice(endpoint("10.244.0.11", node="node-1"))) == ()
 

@@ -7,7 +7,7 @@ import pytest
 from ipvsagent.planner.node_name import unknown_node
 
 CONSEQUENCE = (
-    ": no endpoint counts as local, and load balancers are told to leave this node; start the agent with the name of"
+    ": no endpoint counts as local, and load balancers send no traffic to this node; start the agent with the name of"
     " its Node (`NODE_NAME`, `--node-name` or `hostnameOverride`)"
 )
 

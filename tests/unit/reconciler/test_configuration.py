@@ -34,7 +34,7 @@ def test_a_start_with_a_scheduler_that_the_kernel_lacks_is_refused_with_the_list
         FakeNode(kernel_with_schedulers("rr", "wlc"), Settings(scheduler="mh"))
     assert str(caught.value).splitlines() == [
         "scheduler `mh` is not known to this kernel",
-        "hint: set `ipvs.scheduler` to one of those available: rr, wlc",
+        "hint: set `ipvs.scheduler` to an available scheduler: rr, wlc",
     ]
 
 
@@ -51,7 +51,7 @@ def test_the_fallback_takes_the_place_of_a_scheduler_that_the_kernel_lacks() -> 
     )
 
 
-def test_a_fallback_that_the_kernel_lacks_as_well_is_refused() -> None:
+def test_a_fallback_that_the_kernel_lacks_too_is_refused() -> None:
     """DEV-35: the one that was asked for last is named."""
     with pytest.raises(NodeUnusable, match="scheduler `sh` is not known to this kernel"):
         FakeNode(kernel_with_schedulers("rr"), Settings(scheduler="mh", scheduler_fallback="sh"))
@@ -81,7 +81,7 @@ def test_a_refused_configuration_shows_in_the_status_until_a_good_one_comes() ->
     assert node.status().configuration_refused == "foo: is not a known field"
     assert node.status().synchronised
     node.hear(Reconfigure(Settings(scheduler="mh")))
-    reason = "scheduler `mh` is not known to this kernel; hint: set `ipvs.scheduler` to one of those available: rr"
+    reason = "scheduler `mh` is not known to this kernel; hint: set `ipvs.scheduler` to an available scheduler: rr"
     assert node.status().configuration_refused == reason
     assert schedulers_of(node) == [("rr", 0)]
     node.hear(Reconfigure(Settings()))
@@ -106,7 +106,7 @@ def test_fields_that_need_a_restart_are_named_and_the_others_of_the_same_change_
     node.hear(Reconfigure(changed))
     names = ("hostnameOverride", "oomScoreAdj", "clientConnection.kubeconfig", "iptables.variant")
     assert node.status().waiting_for_restart == names
-    assert f"warning: fields of the new configuration wait for a restart fields={', '.join(names)}" in node.log.lines
+    assert f"warning: fields of the new configuration need a restart fields={', '.join(names)}" in node.log.lines
     assert schedulers_of(node) == [("lc", 0)]
     node.hear(Reconfigure(replace(Settings(), iptables_variant="legacy")))
     assert node.status().waiting_for_restart == ("iptables.variant",)
@@ -114,7 +114,7 @@ def test_fields_that_need_a_restart_are_named_and_the_others_of_the_same_change_
     assert node.status().waiting_for_restart == ()
 
 
-def test_whoever_asked_hears_of_settings_that_came_into_force_and_of_no_refused_ones() -> None:
+def test_listeners_get_settings_in_force_and_no_refused_ones() -> None:
     """CFG-12: the form of log lines follows the configuration in force."""
     node = FakeNode(kernel_with_schedulers("rr"))
     node.hear_all()

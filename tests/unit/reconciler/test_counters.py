@@ -47,7 +47,7 @@ def test_operations_are_counted_by_what_they_do_and_how_they_end() -> None:
 
 
 def test_each_creation_of_a_virtual_server_has_a_mark_of_its_own() -> None:
-    """VS-08: by which a reader tells that the kernel's counts began anew; it goes with the virtual server."""
+    """VS-08: it shows a reader that the kernel's counts began at 0 again; it goes with the virtual server."""
     node = served()
     recreated = node.reconciler.counters.recreated
     first = recreated[WEB]
@@ -60,7 +60,7 @@ def test_each_creation_of_a_virtual_server_has_a_mark_of_its_own() -> None:
 
 
 def test_an_adopted_virtual_server_counts_on() -> None:
-    """VS-07: a restart creates nothing, so nothing begins anew."""
+    """VS-07: a restart creates nothing, so no count begins at 0."""
     node = FakeNode(served().kernel)
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
     assert node.reconciler.port_names().keys() == {WEB}

@@ -20,7 +20,7 @@ from support.fake_node import FakeNode
 NOON = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
 WORDS = (
     "is none of the cluster's nodes (did you mean `node-1.example.org`?): no endpoint counts as local, and load"
-    " balancers are told to leave this node; start the agent with the name of its Node"
+    " balancers send no traffic to this node; start the agent with the name of its Node"
     " (`NODE_NAME`, `--node-name` or `hostnameOverride`)"
 )
 CLUSTER = ClusterNodeAddresses({"node-1.example.org": addresses("192.168.60.1"), "other": addresses("192.168.60.2")})

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.speed import scaled
 from msgspec.structs import replace
 
 from ipvsagent.config.types import LocalDetection, Settings
@@ -24,6 +23,7 @@ from ipvsagent.reconciler.tasks import Task
 from ipvsagent.reconciler.writing.failures import Failures
 from support.builders import addresses, endpoint, endpoint_slice, key, port, service
 from support.fake_node import Clock, FakeNode, SilentLogger
+from support.waiting import wait_until
 
 NODE_KEY = ObjectKey("", "node-1")
 OWN = Node("node-1", addresses("192.168.60.1"), pod_networks=(Network.parse("10.244.0.0/24"),))
@@ -92,10 +92,7 @@ class Running:
 
     def wait(self, condition: Callable[[Progress], object]) -> None:
         """Wait until the progress is such."""
-        deadline = time.monotonic() + scaled(20)
-        while not condition(self.progress()):
-            assert time.monotonic() < deadline, self.progress()
-            time.sleep(0.005)
+        wait_until(lambda: condition(self.progress()), lambda: f"the progress changes; it is {self.progress()}")
 
     def wait_for_another(self, status: Status) -> None:
         """Wait until another status was published."""
@@ -181,7 +178,7 @@ def test_the_node_is_eligible_as_its_last_known_object_says() -> None:
 
 
 def test_health_checks_are_published_with_where_they_are_served() -> None:
-    """HC-10, HC-14, SVC-15: in the status that a pass ends with, which others are told of."""
+    """HC-10, HC-14, SVC-15: in the status that is published at the end of a pass."""
     node = FakeNode()
     web = service(
         type="LoadBalancer", external_policy="Local", health_check_node_port=32000, ports=[port(80, node_port=30080)]

@@ -29,7 +29,7 @@ def health_of(status: Status = WELL, progress: Progress | None = None) -> Health
 
 @pytest.mark.parametrize(("path", "progress", "code"), [("/healthz", None, 200), ("/livez", STUCK, 503)])
 def test_a_refused_configuration_is_a_detail_of_the_answer(path: str, progress: Progress | None, code: int) -> None:
-    """HC-05, CFG-50: the old one is in force, so the node is as well or ill as before."""
+    """HC-05, CFG-50: the old one is in force, so the node's health does not change."""
     response = health_of(replace(WELL, configuration_refused="foo: is not known"), progress).handle(
         Request("GET", path)
     )
@@ -47,7 +47,7 @@ def test_old_data_are_a_detail_of_the_answer() -> None:
         assert json.loads(response.body).get("apiDataAgeSeconds") == shown
 
 
-def test_all_well() -> None:
+def test_a_healthy_agent_answers_200_with_one_line_of_json() -> None:
     """HC-01, HC-04, HC-05: 200, one line of JSON, `lastUpdated` is now."""
     response = health_of().handle(Request("GET", "/healthz"))
     assert (response.status, response.headers) == (200, JSON_HEADERS)
@@ -114,7 +114,7 @@ def test_a_service_without_local_endpoints_in_a_family() -> None:
     assert response.body.endswith(b'\t"localEndpoints": 0,\n\t"serviceProxyHealthy": true\n}')
 
 
-def test_a_service_is_not_well_where_the_agent_is_not_but_where_the_node_leaves() -> None:
+def test_a_service_is_unhealthy_with_its_agent_but_not_because_its_node_leaves() -> None:
     """HC-13: the agent's health counts, eligibility of the node does not."""
     status = replace(WELL, node_eligible=False, health_checks=CHECKS)
     leaving = health_of(status).handler_of_service(key("shop/web"), Family.IPV4)

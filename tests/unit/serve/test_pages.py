@@ -105,7 +105,7 @@ def test_what_is_not_there(path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "TRACE", "XYZZY"])
 def test_pages_are_for_reading(method: str) -> None:
-    """HC-21: other methods are told what is allowed."""
+    """HC-21: the answer to other methods lists those allowed."""
     response = get("/proxyMode", method=method)
     assert response.status == 405
     assert ("Allow", "GET, HEAD") in response.headers
@@ -214,7 +214,7 @@ def test_status_and_flags_for_programs(version: str) -> None:
     ],
 )
 def test_what_else_is_accepted(path: str, accept: str, status: int) -> None:
-    """HC-24: what nobody can make is refused."""
+    """HC-24: a media type that the server does not have is refused."""
     assert get(path, accept=accept).status == status
 
 

@@ -87,7 +87,7 @@ class Agent:
 
 
 def test_services_come_change_and_go() -> None:
-    """HC-10, HC-14: listeners follow the status that was published; counts without opening anything anew."""
+    """HC-10, HC-14: listeners follow the status that was published; new counts open no new listener."""
     agent = Agent()
     server = agent.serving.health_server
     sock, free = taken_port()
@@ -126,7 +126,7 @@ def test_the_pages_are_served_apart_and_move_with_the_settings() -> None:
     agent.run(test)
 
 
-def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
+def test_an_unavailable_health_check_port_is_a_problem_of_its_service() -> None:
     """HC-06, HC-12: an event on the Service; the health server's own failure is an event of the node."""
     other, health_port = taken_port()
     sock, port = taken_port()
@@ -148,7 +148,7 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
                 "Service",
                 "shop/web",
                 "spec.healthCheckNodePort",
-                f"the health check is not served: {reason}; it is tried again every 5 s",
+                f"the health check is not served: {reason}; it is retried every 5 s",
                 "FailedToStartServiceHealthcheck",
             ),
         ]
@@ -158,7 +158,7 @@ def test_a_port_that_cannot_be_had_is_a_problem_of_its_service() -> None:
 
 
 @pytest.mark.parametrize("server", ["health", "metrics"])
-def test_a_port_that_cannot_be_had_ends_the_start_where_that_is_asked_for(server: str) -> None:
+def test_an_unavailable_port_ends_the_start_if_that_is_configured(server: str) -> None:
     """HC-06, HC-26, CFG-06: with an event that says so; else the agent goes on, see above."""
     other, port = taken_port()
     agent = Agent(
@@ -172,7 +172,7 @@ def test_a_port_that_cannot_be_had_ends_the_start_where_that_is_asked_for(server
     assert agent.reports == [NodeNotice(label, reason)]
 
 
-def test_ports_that_can_be_had_are_served_with_hard_fail_as_without() -> None:
+def test_available_ports_are_served_with_and_without_hard_fail() -> None:
     """CFG-06."""
     agent = Agent(hard_fail=True)
     agent.run(lambda: None)

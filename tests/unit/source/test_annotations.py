@@ -74,7 +74,7 @@ def test_a_service_without_wishes_carries_none() -> None:
         (
             {FLAGS: "sh-port,mh-port"},
             Scheduling("", 0x10, "sh", "", f"metadata.annotations[{FLAGS}]"),
-            "[ipvsagent.io/scheduler-flags] `mh-port` is no flag of `sh`; it is ignored",
+            "[ipvsagent.io/scheduler-flags] `mh-port` is not a flag of `sh`; it is ignored",
         ),
         (
             {"kube-router.io/service.schedflags": "sh-port"},
@@ -97,7 +97,7 @@ def test_a_service_without_wishes_carries_none() -> None:
             None,
             "[ipvsagent.io/skip-load-balancer-ips] `1` is none of true, false; load balancer IPs are not served",
         ),
-        ({SCHEDULER: 5}, None, "[ipvsagent.io/scheduler] is not text, which a value in quotes is; it is ignored"),
+        ({SCHEDULER: 5}, None, "[ipvsagent.io/scheduler] is not a string (quote the value); it is ignored"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_costs_only_itself(
@@ -109,11 +109,11 @@ def test_what_cannot_be_used_is_named_and_costs_only_itself(
     assert problems == [problem]
 
 
-def test_yaml_that_is_not_quoted_is_no_text() -> None:
+def test_an_unquoted_truth_value_is_not_text() -> None:
     """An API server would refuse `true` without quotes; a file is read as far as it can be."""
     made, problems = service({"ipvsagent.io/local": True, "kube-router.io/service.local": "true"}, from_yaml=True)
     assert made.external_policy == "Local"
-    words = "is not text, which a value in quotes is; externalTrafficPolicy Local is used"
+    words = "is not a string (quote the value); externalTrafficPolicy Local is used"
     assert problems == [f"[ipvsagent.io/local] {words}"]
 
 
@@ -127,13 +127,13 @@ def test_weights_of_0_to_65535_count(text: str, wanted: int) -> None:
 def test_other_weights_are_1_with_a_problem(text: str | None) -> None:
     """DEV-15: a slice with a bad weight is served like all others."""
     shown = text or ""
-    problem = f"metadata.annotations[ipvsagent.io/weight] `{shown}` is not a number of 0-65535; the weight is 1"
+    problem = f"metadata.annotations[ipvsagent.io/weight] `{shown}` is not a number in 0-65535; the weight is 1"
     assert weight(text) == (1, [problem])
 
 
-def test_an_unquoted_weight_is_no_text() -> None:
+def test_an_unquoted_weight_is_not_text() -> None:
     """As for every annotation."""
-    what = "metadata.annotations[ipvsagent.io/weight] is not text, which a value in quotes is; it is ignored"
+    what = "metadata.annotations[ipvsagent.io/weight] is not a string (quote the value); it is ignored"
     assert weight(3) == (1, [what])
 
 

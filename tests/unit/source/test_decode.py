@@ -140,7 +140,7 @@ BAD_FIELDS: list[tuple[Json, str]] = [
         {"ports": [{"port": 80, "protocol": "ICMP"}]},
         "spec.ports[0].protocol `ICMP` is none of TCP, UDP, SCTP; this port is ignored",
     ),
-    ({"ports": [{"port": 80}, {"port": 80}]}, "spec.ports[1] 80/TCP stands twice; this port is ignored"),
+    ({"ports": [{"port": 80}, {"port": 80}]}, "spec.ports[1] 80/TCP is listed twice; this port is ignored"),
     ({"externalIPs": ["127.0.0.1"]}, "spec.externalIPs[0] 127.0.0.1 is a loopback address; it is ignored"),
     ({"externalIPs": ["1.2.3"]}, "spec.externalIPs[0] '1.2.3' is not an IP address; it is ignored"),
     ({"externalIPs": ["169.254.1.1"]}, "spec.externalIPs[0] 169.254.1.1 is a link-local address; it is ignored"),
@@ -204,7 +204,7 @@ def test_an_object_without_a_name_cannot_be_used() -> None:
     ]
 
 
-def test_text_that_is_no_json_cannot_be_used() -> None:
+def test_text_that_is_not_json_cannot_be_used() -> None:
     """Half a line of a watch."""
     assert isinstance(decode_json(Kind.SERVICE, b'{"metadata": {"na'), Unusable)
     assert isinstance(decode_json(Kind.SERVICE, b"\xff\xfe"), Unusable)

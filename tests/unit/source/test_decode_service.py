@@ -190,8 +190,8 @@ def test_first_of_equal_ports_and_node_ports_counts() -> None:
         ServicePort("d", Protocol.UDP, 54),
     )
     assert problems == [
-        "Service shop/web: spec.ports[2] 53/UDP stands twice; this port is ignored",
-        "Service shop/web: spec.ports[3].nodePort 30053/UDP stands twice; this node port is ignored",
+        "Service shop/web: spec.ports[2] 53/UDP is listed twice; this port is ignored",
+        "Service shop/web: spec.ports[3].nodePort 30053/UDP is listed twice; this node port is ignored",
     ]
 
 
@@ -311,7 +311,7 @@ def test_creation_time_is_written_in_utc(text: str | None, expected: str) -> Non
     assert service({}, metadata={"creationTimestamp": text}).created_at == expected
 
 
-def test_creation_time_that_is_none_is_ignored() -> None:
+def test_an_invalid_creation_time_is_ignored() -> None:
     """DEV-14."""
     made, problems = troubled({}, metadata={"creationTimestamp": "yesterday"})
     assert made.created_at == ""

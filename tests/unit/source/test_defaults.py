@@ -49,7 +49,7 @@ metadata: {name: web}
 subsets: [{addresses: [{ip: 10.244.0.11}], ports: [{port: 8080}]}]
 ---
 """
-UNREAD = "Endpoints default/web: is not read; its Service has no EndpointSlice, which would be"
+UNREAD = "Endpoints default/web: is not read; add an EndpointSlice for its Service, which has none"
 
 
 def service(spec: dict[str, Any], **other: Any) -> tuple[Service, list[str]]:
@@ -138,7 +138,7 @@ def test_a_cluster_ip_that_nobody_chose_is_reported() -> None:
     )
     assert isinstance(found, Unusable)
     assert [str(p) for p in found.problems] == [
-        "Service default/web: spec.clusterIP is not given, and no API server has chosen one; the Service is not used"
+        "Service default/web: spec.clusterIP is not set, and no API server has chosen one; the Service is not used"
     ]
 
 
@@ -154,10 +154,10 @@ def test_ports_that_nobody_chose_are_reported() -> None:
     _, problems = service(
         {"clusterIP": "10.96.0.10", "type": "NodePort", "ports": [{"port": 80}, {"port": 81, "nodePort": 30081}]}
     )
-    assert problems == ["spec.ports[0].nodePort is not given, and no API server has chosen one; no node port is served"]
+    assert problems == ["spec.ports[0].nodePort is not set, and no API server has chosen one; no node port is served"]
     _, problems = service({"clusterIP": "10.96.0.10", "type": "LoadBalancer", "externalTrafficPolicy": "Local"})
     assert problems == [
-        "spec.healthCheckNodePort is not given, and no API server has chosen one; no health check is served"
+        "spec.healthCheckNodePort is not set, and no API server has chosen one; no health check is served"
     ]
 
 

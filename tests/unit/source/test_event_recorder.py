@@ -81,7 +81,7 @@ def test_problems_without_an_object_and_failures_cost_nothing() -> None:
 
 
 def test_what_waits_is_created_before_an_agent_that_cannot_go_on_ends() -> None:
-    """HC-06: else nobody would hear why."""
+    """HC-06: otherwise nobody would learn the reason."""
     transport = RefusingTransport(0)
     recorder = EventRecorder(transport, "node-1", SilentLogger(), now=lambda: NOON, pause_seconds=0)
     recorder.start()

@@ -13,47 +13,8 @@ from lab.speed import scaled
 from ipvsagent.errors import SourceError
 from ipvsagent.model.events import Changed, Deleted, Event, Listed, Rejected, SourceProblems
 from ipvsagent.model.objects import Kind, Node, ObjectKey, Service
-from ipvsagent.source.files import read_manifest
-from ipvsagent.source.manifests import ManifestSource, read_objects
-
-
-def service(name: str, cluster_ip: str = "10.96.0.10", *, port: object = 80) -> str:
-    """A Service in namespace `shop` as YAML."""
-    return (
-        f"apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n"
-        f"spec: {{clusterIP: {cluster_ip}, ports: [{{port: {port}}}]}}\n"
-    )
-
-
-class Following:
-    """A source and what it says, a look at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._events: list[Event] = []
-        self._source = ManifestSource(folder, self._events.append)
-        self._tick = 1_700_000_000
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        """Write a file with a time stamp that is its own."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        self._tick += 1
-        os.utime(path, (self._tick, self._tick))
-        return path
-
-    def look(self, times: int = 1) -> list[Event]:
-        """What came of the last of so many looks; those before must say nothing."""
-        for _ in range(times - 1):
-            assert self._look() == []
-        return self._look()
-
-    def _look(self) -> list[Event]:
-        self._source.scan()
-        events = self._events.copy()
-        self._events.clear()
-        return events
+from ipvsagent.source.manifests import ManifestSource
+from unit.source.manifest_folder import Following, service
 
 
 @pytest.fixture
@@ -116,7 +77,7 @@ def test_nothing_is_said_while_nothing_changes(following: Following) -> None:
     assert following.look() == []
 
 
-def test_only_objects_that_changed_are_told(following: Following) -> None:
+def test_only_changed_objects_are_reported(following: Following) -> None:
     """Cost follows the change."""
     following.write("a.yaml", service("web") + "---\n" + service("db"))
     following.look()
@@ -124,15 +85,15 @@ def test_only_objects_that_changed_are_told(following: Following) -> None:
     assert addresses(following.look()) == {"db": "10.96.0.12"}
 
 
-def test_new_file_is_told_at_once(following: Following) -> None:
-    """What came counts at the first look."""
+def test_a_new_file_is_reported_at_once(following: Following) -> None:
+    """New objects count at the first check."""
     following.look()
     following.write("below/deeper/a.yml", service("web"))
     assert addresses(following.look()) == {"web": "10.96.0.10"}
 
 
 def test_file_that_goes_takes_its_objects_with_it_at_the_second_look(following: Following) -> None:
-    """An editor may move a file away and write it anew."""
+    """An editor may move a file away and write a new one."""
     path = following.write("a.yaml", service("web"))
     following.look()
     path.unlink()
@@ -212,7 +173,7 @@ def test_first_file_by_path_wins_and_the_other_takes_over(following: Following) 
     second = following.write("b.yaml", service("web", "10.96.0.2"))
     (event,) = following.look()
     assert isinstance(event, Changed)
-    assert [str(p) for p in event.problems] == [f"Service shop/web: stands in {first}, which counts, and in {second}"]
+    assert [str(p) for p in event.problems] == [f"Service shop/web: is in {first}, which counts, and also in {second}"]
     assert addresses([event]) == {"web": "10.96.0.1"}
     first.unlink()
     (event,) = following.look(times=2)
@@ -226,7 +187,7 @@ def test_object_twice_in_one_file_is_reported_and_the_first_counts(following: Fo
     following.look()
     path = following.write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("web", "10.96.0.2"))
     problem, changed = following.look()
-    assert reasons([problem]) == [f"file {path}: holds Service shop/web twice; the first one counts"]
+    assert reasons([problem]) == [f"file {path}: contains Service shop/web twice; the first one counts"]
     assert addresses([changed]) == {"web": "10.96.0.1"}
 
 
@@ -272,13 +233,13 @@ def test_kind_of_another_api_is_passed_over(following: Following, api_version: s
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("just text\n", "holds something that is no Kubernetes object; it is ignored"),
-        ("metadata: {name: x}\n", "holds something that is no Kubernetes object; it is ignored"),
+        ("just text\n", "contains something that is not a Kubernetes object; it is ignored"),
+        ("metadata: {name: x}\n", "contains something that is not a Kubernetes object; it is ignored"),
         (b"a: \xff\n", "does not parse: 'utf-8' codec can't decode byte 0xff in position 3: invalid start byte"),
         ("[" * 200_000, "does not parse: line 1: is nested more than 100 levels deep"),
         (
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\n",
-            "holds EndpointSlice of apiVersion `discovery.k8s.io/v1beta1`, which is not read; "
+            "contains EndpointSlice of apiVersion `discovery.k8s.io/v1beta1`, which is not read; "
             "allowed: discovery.k8s.io/v1",
         ),
         (
@@ -357,7 +318,7 @@ def test_missing_folder_at_start_is_an_error(tmp_path: Path) -> None:
 
 
 def test_started_source_follows_until_it_is_stopped(following: Following) -> None:
-    """The thread looks by itself."""
+    """The thread checks the folder without being called."""
     seen = threading.Event()
     events: list[Event] = []
 
@@ -373,42 +334,3 @@ def test_started_source_follows_until_it_is_stopped(following: Following) -> Non
     assert seen.wait(scaled(10))
     source.stop()
     assert addresses(events[3:]) == {"web": "10.96.0.10"}
-
-
-def test_files_and_folders_are_read_once_in_the_order_given(following: Following, tmp_path: Path) -> None:
-    """The first of two versions counts; a file given twice is read once."""
-    a = following.write("a.yaml", service("web", "10.96.0.1") + "---\n" + service("db", "10.96.0.9"))
-    b = following.write("b.yaml", service("web", "10.96.0.2"))
-    objects, problems = read_objects([b, tmp_path, b])
-    found = {o.key.name: str(o.cluster_ips[0]) for o in objects if isinstance(o, Service)}
-    assert found == {"web": "10.96.0.2", "db": "10.96.0.9"}
-    assert [str(p) for p in problems] == [f"Service shop/web: stands in {b}, which counts, and in {a}"]
-
-
-def test_reading_reports_bad_files_and_objects_and_goes_on(following: Following, tmp_path: Path) -> None:
-    """One bad file costs only itself."""
-    following.write("a.yaml", "a: [\n")
-    following.write("b.yaml", service("web", port=70000))
-    following.write("c.yaml", service("db"))
-    objects, problems = read_objects([tmp_path])
-    assert [o.key.name for o in objects] == ["web", "db"]
-    assert [p.kind for p in problems] == ["file", "Service"]
-
-
-def test_reading_a_missing_path_is_an_error(tmp_path: Path) -> None:
-    """It is named."""
-    with pytest.raises(SourceError, match="nowhere"):
-        read_objects([tmp_path / "nowhere"])
-
-
-def test_a_slice_that_names_no_service_is_reported(tmp_path: Path) -> None:
-    """EP-01: in a cluster a controller sets the label; from files it is easily forgotten."""
-    path = tmp_path / "slice.yaml"
-    path.write_text(
-        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: shop},"
-        " addressType: IPv4, endpoints: [], ports: []}"
-    )
-    (problem,) = read_manifest(path).problems
-    assert str(problem) == (
-        "EndpointSlice shop/a: metadata.labels names no Service in its label kubernetes.io/service-name; it is not used"
-    )

@@ -273,7 +273,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("answer", GARBAGE, ids=range(len(GARBAGE)))
-def test_a_list_that_is_none_confirms_nothing_and_removes_nothing(running: Running, answer: Reply) -> None:
+def test_an_answer_that_is_not_a_list_confirms_and_removes_nothing(running: Running, answer: Reply) -> None:
     """Its age grows, and the log says once what is wrong."""
     running.server.lists = [listed(5, "a"), answer]
     running.server.watches = [Reply(410)]
@@ -318,7 +318,7 @@ def test_a_break_has_one_line_and_its_end_has_one_with_the_gap(running: Running)
     assert running.state.faults() == ()
 
 
-def test_an_empty_list_is_believed_when_it_comes_twice_and_said(running: Running) -> None:
+def test_an_empty_list_is_believed_when_it_comes_twice_and_is_reported(running: Running) -> None:
     """One empty list among right ones removes nothing."""
     running.server.watches = [Reply(410)]
     running.server.lists = [listed(5, "a"), listed(6), listed(7, "a"), listed(8), listed(9)]

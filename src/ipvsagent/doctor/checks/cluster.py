@@ -25,13 +25,13 @@ def api(node: NodeSnapshot) -> Iterator[Trouble]:
     if node.api_error:
         yield fail(
             node.api_error,
-            "look at the address and the credentials in the kubeconfig, and at the network to the API server (not "
-            "through its own Service: the agent is what makes that work)",
+            "check the address and the credentials in the kubeconfig, and the network to the API server (not through "
+            "its own Service, which works only while the agent runs)",
         )
     if node.api_seconds is not None and node.api_seconds > _SLOW_SECONDS:
         yield warn(
-            f"API server {node.api_server} took {node.api_seconds:.1f} s for one request: changes come late",
-            "look at the API server's load (`apiserver_request_duration_seconds`) and at the network to it",
+            f"API server {node.api_server} took {node.api_seconds:.1f} s for one request: changes are applied late",
+            "check the API server's load (`apiserver_request_duration_seconds`) and the network to it",
         )
 
 
@@ -52,7 +52,7 @@ def rbac(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def node_name(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Check that the cluster has a Node of this node's name (DEV-65)."""
+    """Check that the cluster has a Node with this node's name (DEV-65)."""
     if unknown := unknown_node(node.name, node.nodes):
         what, _, remedy = unknown.partition("; ")
         if node.name_is_guess:  # the agent may have been given another name

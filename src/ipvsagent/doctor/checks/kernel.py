@@ -15,13 +15,13 @@ from ipvsagent.planner.sysctls import Sysctl, plan_sysctls
 REQUIRED_MODULES = ("ip_vs", "dummy", "nf_conntrack", "ip_set", "xt_set")
 
 _CAP_NET_ADMIN, _CAP_SYS_MODULE = 12, 16  # include/uapi/linux/capability.h
-_ESTIMATORS_IN_THREADS = (6, 2)  # before, one timer walks them all
+_ESTIMATORS_IN_THREADS = (6, 2)  # older kernels read all of them in one timer
 _MANY_ESTIMATORS = 10_000
 _LONG_BUCKET = 4  # connections in a bucket of the hash table, on average
-_MOST_TABLE_BITS = 20  # ip_vs_conn_tab_bits is cut to it by older kernels
+_MOST_TABLE_BITS = 20  # older kernels limit ip_vs_conn_tab_bits to it
 _NEARLY_FULL, _FULL = 0.75, 0.95
 _SET_NEARLY_FULL = 0.9
-_AGENT_SETS_IT = "`ipvsagent run` sets it at start; until then"
+_AGENT_SETS_IT = "`ipvsagent run` sets it at start; until then, run"
 
 
 def modules(node: NodeSnapshot) -> Iterator[Trouble]:
@@ -68,13 +68,13 @@ def conn_reuse_mode(node: NodeSnapshot) -> Iterator[Trouble]:
     if wanted is None or present is None or present == wanted:
         return
     consequence = (
-        "new connections from a source port in TIME_WAIT stick to real servers that are gone"
+        "new connections from a source port in TIME_WAIT go to removed real servers"
         if wanted
         else "each connection from a source port in TIME_WAIT is delayed by 1 s"
     )
     yield warn(
         f"net.ipv4.vs.conn_reuse_mode is {present} on kernel {node.kernel_release}: {consequence}",
-        f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.conn_reuse_mode={wanted}`; remove what sets it from /etc/sysctl.d",
+        f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.conn_reuse_mode={wanted}`; remove other values from /etc/sysctl.d",
     )
 
 
@@ -95,14 +95,14 @@ def forwarding(node: NodeSnapshot) -> Iterator[Trouble]:
     if node.number("net/ipv4/ip_forward") == 0:
         yield warn(
             "net.ipv4.ip_forward is 0: traffic to endpoints is dropped",
-            f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.ip_forward=1`; remove what resets it from /etc/sysctl.d",
+            f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.ip_forward=1`; remove other values from /etc/sysctl.d",
         )
     has_ipv6 = any(len(a) == 16 and not a.is_link_local and not a.is_loopback for a in node.own_addresses)
     if has_ipv6 and node.number("net/ipv6/conf/all/forwarding") == 0:
         yield warn(
             "net.ipv6.conf.all.forwarding is 0: IPv6 Services cannot be reached from outside",
-            "`sysctl -w net.ipv6.conf.all.forwarding=1`, and in /etc/sysctl.d; or `ipv6Forwarding: true` in the "
-            "configuration, without which the agent leaves it alone",
+            "run `sysctl -w net.ipv6.conf.all.forwarding=1` and add it to /etc/sysctl.d, or set `ipv6Forwarding: true` "
+            "in the configuration; by default the agent does not change it",
         )
 
 
@@ -118,10 +118,10 @@ def estimation(node: NodeSnapshot) -> Iterator[Trouble]:
     )
     if present is None:
         if costly:
-            yield warn(what, "use kernel 5.15 or newer, where `ipvs.estimation` switches it off, or 6.2 or newer")
+            yield warn(what, "use kernel 5.15 or newer, where `ipvs.estimation` can switch it off, or 6.2 or newer")
         elif mode == "off" and node.virtual_servers:
             yield warn(
-                "`ipvs.estimation` is off, but this kernel has no net.ipv4.vs.run_estimation: it runs",
+                "`ipvs.estimation` is off, but this kernel has no net.ipv4.vs.run_estimation: the estimator runs",
                 "use kernel 5.15 or newer, or set `ipvs.estimation` to `auto`",
             )
         return
@@ -132,8 +132,8 @@ def estimation(node: NodeSnapshot) -> Iterator[Trouble]:
         yield warn(what, f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.run_estimation=0`")
     elif wanted and not present:
         yield warn(
-            f"net.ipv4.vs.run_estimation is 0, but `ipvs.estimation` is {mode}: counts of virtual servers stand still",
-            f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.run_estimation=1`; remove what sets it from /etc/sysctl.d, or "
+            f"net.ipv4.vs.run_estimation is 0, but `ipvs.estimation` is {mode}: counters are not updated",
+            f"{_AGENT_SETS_IT} `sysctl -w net.ipv4.vs.run_estimation=1`; remove other values from /etc/sysctl.d, or "
             "set `ipvs.estimation` to `off`",
         )
 
@@ -157,7 +157,7 @@ def ipvs_timeouts(node: NodeSnapshot) -> Iterator[Trouble]:
         "connections hang"
     )
     if wanted.tcp_seconds:
-        yield warn(what, f"set `ipvs.tcpTimeout` to {keepalive}s or more, or leave it out")
+        yield warn(what, f"set `ipvs.tcpTimeout` to {keepalive}s or more, or remove it")
     elif wanted.automatic:
         yield warn(what, f"{_AGENT_SETS_IT} `ipvsadm --set {keepalive} 0 0`")
     else:
@@ -171,8 +171,8 @@ def connection_table(node: NodeSnapshot) -> Iterator[Trouble]:
         return
     bits = min(_MOST_TABLE_BITS, math.ceil(math.log2(live)))
     yield warn(
-        f"{live} connections are in a table of {size} buckets: each packet searches {live // size} of them",
-        f"`options ip_vs conn_tab_bits={bits}` in /etc/modprobe.d, and reboot (or reload the module)",
+        f"{live} connections are in a table of {size} buckets: each lookup searches {live // size} of them",
+        f"add `options ip_vs conn_tab_bits={bits}` to a file in /etc/modprobe.d, and reboot (or reload the module)",
     )
 
 
@@ -184,7 +184,7 @@ def conntrack_fill(node: NodeSnapshot) -> Iterator[Trouble]:
     trouble = fail if count >= most * _FULL else warn
     yield trouble(
         f"connection tracking holds {count} of {most} entries; when it is full, new connections are dropped",
-        "raise it: `conntrack.maxPerCore` in the configuration, or "
+        "raise the limit: set `conntrack.maxPerCore` in the configuration, or run "
         f"`sysctl -w net.netfilter.nf_conntrack_max={2 * most}`",
     )
 
@@ -195,7 +195,7 @@ def ipset_fill(node: NodeSnapshot) -> Iterator[Trouble]:
         if found.name.startswith("KUBE-") and _is_nearly_full(found):
             yield warn(
                 f"ipset `{found.name}` holds {found.entries} of {found.max_elements} entries",
-                "keep `ipvsagent run` running: it replaces a full set by a larger one; kube-proxy does not",
+                "keep `ipvsagent run` running: it replaces a full set with a larger one; kube-proxy does not",
             )
 
 
@@ -204,7 +204,7 @@ def sysctls_writable(node: NodeSnapshot) -> Iterator[Trouble]:
     if node.read_only_proc:
         yield fail(
             "/proc/sys is mounted read-only: kernel settings cannot be written",
-            "mount the host's /proc/sys/net writable and name that folder in $IPVSAGENT_NETWORK_SETTINGS, "
+            "mount the host's /proc/sys/net writable and set $IPVSAGENT_NETWORK_SETTINGS to that folder, "
             "or set them on the host",
         )
 

@@ -39,14 +39,14 @@ def network_manager(node: NodeSnapshot) -> Iterator[Trouble]:
         file = networkd_owner(node.networkd_files, DUMMY_INTERFACE)
         if file is not None:
             yield fail(
-                f"systemd-networkd manages {DUMMY_INTERFACE} by {file.path} and removes Service addresses from it",
-                "write /etc/systemd/network/00-kube-ipvs0.network with `[Match] Name=kube-ipvs0` and `[Link] "
+                f"systemd-networkd manages {DUMMY_INTERFACE} with {file.path} and removes Service addresses from it",
+                "create /etc/systemd/network/00-kube-ipvs0.network with `[Match] Name=kube-ipvs0` and `[Link] "
                 "Unmanaged=yes` (on separate lines), then `networkctl reload`",
             )
     if node.running("NetworkManager") and not leaves_dummy_alone(node.network_manager_files, DUMMY_INTERFACE):
         yield warn(
             f"NetworkManager is not configured to leave {DUMMY_INTERFACE} alone",
-            "write /etc/NetworkManager/conf.d/kube-ipvs0.conf with `[keyfile]` and "
+            "create /etc/NetworkManager/conf.d/kube-ipvs0.conf with `[keyfile]` and "
             "`unmanaged-devices=interface-name:kube-ipvs0`, then `nmcli general reload`",
         )
 
@@ -67,7 +67,7 @@ def vip_elsewhere(node: NodeSnapshot) -> Iterator[Trouble]:
                 "kubelet's `clusterDNS` must name that address",
             )
         else:
-            yield warn(what, f"remove them there, such as `ip address del {addresses[0]} dev {link}`")
+            yield warn(what, f"remove them, for example with `ip address del {addresses[0]} dev {link}`")
 
 
 def vip_of_other_node(node: NodeSnapshot) -> Iterator[Trouble]:
@@ -79,8 +79,8 @@ def vip_of_other_node(node: NodeSnapshot) -> Iterator[Trouble]:
             continue  # this node itself
         for address in sorted(wanted.intersection(addresses)):
             yield fail(
-                f"Service address {address} is the address of node {name}, which this node cannot reach any more",
-                f"take {address} out of `externalIPs` or the load balancer's addresses, then "
+                f"Service address {address} is the address of node {name}, which this node can no longer reach",
+                f"remove {address} from `externalIPs` or the load balancer's addresses, then run "
                 f"`ip address del {address} dev {DUMMY_INTERFACE}`",
             )
 
@@ -109,8 +109,8 @@ def rp_filter(node: NodeSnapshot) -> Iterator[Trouble]:
     if strict and len(uplinks) > 1:
         yield warn(
             f"rp_filter is strict on {enumerate_few(strict)}, and the node has {len(uplinks)} uplinks: packets to "
-            "Services that come in by one and are answered by another are dropped",
-            "`sysctl -w net.ipv4.conf.all.rp_filter=2` (loose), and in /etc/sysctl.d",
+            "Services that arrive on one and leave on another are dropped",
+            "run `sysctl -w net.ipv4.conf.all.rp_filter=2` (loose), and add it to /etc/sysctl.d",
         )
 
 
@@ -129,15 +129,15 @@ def bridge_netfilter(node: NodeSnapshot) -> Iterator[Trouble]:
     if wrong:
         settings = " ".join(f"net.bridge.{name}=1" for name in wrong)
         yield warn(
-            f"{' and '.join(wrong)} are off: on bridge {enumerate_few(bridges)} a pod does not reach a Service whose "
+            f"{' and '.join(wrong)} are off: on bridge {enumerate_few(bridges)} a pod cannot reach a Service whose "
             "endpoint is on the same bridge",
-            f"`modprobe br_netfilter && sysctl -w {settings}`, and in /etc/modules-load.d and /etc/sysctl.d (not "
-            "needed if pods are not on these bridges)",
+            f"run `modprobe br_netfilter && sysctl -w {settings}`, and add both to /etc/modules-load.d and "
+            "/etc/sysctl.d (not needed if no pods are on these bridges)",
         )
 
 
 def _uplink_names(node: NodeSnapshot) -> list[str]:
-    """Return the uplinks: interfaces of default routes, and others with addresses that are not of pods."""
+    """Return the uplinks: interfaces of default routes, and others whose addresses do not belong to pods."""
     with_address = {a.link_name for a in node.addresses if not a.address.is_link_local}
     return sorted(
         link.name

@@ -16,9 +16,9 @@ _PROXY_PREFIXES = ("KUBE-SVC-", "KUBE-SEP-", "KUBE-FW-", "KUBE-XLB-", "KUBE-SVL-
 _ROUTER_PREFIXES = ("KUBE-ROUTER-",)
 _PROXY_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
 _OTHER_BALANCERS = ("keepalived", "ldirectord", "kube-router")
-_SAMPLE_PORTS = 16  # virtual servers and node ports whose way is walked
+_SAMPLE_PORTS = 16  # number of virtual servers and node ports to trace
 _FIRST_NODE_PORT = 30000
-_DEPTH = 16  # chains in chains
+_DEPTH = 16  # of nested chains
 
 
 def iptables_usable(node: NodeSnapshot) -> Iterator[Trouble]:
@@ -29,7 +29,7 @@ def iptables_usable(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def iptables_mix(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Check for rules in both variants: each variant cannot see the rules of the other, but both affect packets."""
+    """Check for rules in both variants: neither variant shows the rules of the other, but both affect packets."""
     chosen = node.settings.iptables_variant
     kubelet = sorted({r.variant for r in node.rules if not _HINT_CHAINS.isdisjoint(r.chain_names)})
     if chosen != "auto" and kubelet and chosen not in kubelet:
@@ -43,7 +43,7 @@ def iptables_mix(node: NodeSnapshot) -> Iterator[Trouble]:
         program = f"iptables-{other}" if other != "one of them" else "iptables-legacy"
         yield warn(
             f"both variants of iptables hold rules: {counts['legacy']} legacy, {counts['nft']} nft",
-            f"find who writes the rules of {other} (`{program}-save`), let it use the other variant "
+            f"find the program that writes the rules of {other} (`{program}-save`), make it use the other variant "
             "(`update-alternatives --config iptables`), and reboot the node",
         )
 
@@ -55,14 +55,14 @@ def ipvs_owner(node: NodeSnapshot) -> Iterator[Trouble]:
     if foreign:
         first = foreign[0]
         yield warn(
-            f"{len(foreign)} virtual servers are not the agent's: {enumerate_few([str(k) for k in foreign])}",
-            f"if they are meant to be there, list their networks in `ipvs.excludeCIDRs`; else remove them, such as "
+            f"{len(foreign)} virtual servers do not belong to the agent: {enumerate_few([str(k) for k in foreign])}",
+            f"to keep them, add their networks to `ipvs.excludeCIDRs`; otherwise remove them, for example with "
             f"`ipvsadm -D {_ipvsadm_words(first)}`",
         )
     for process in node.running(*_OTHER_BALANCERS):
         yield warn(
             f"{process.name} runs (pid {process.pid}) and may write to the IPVS table",
-            "stop it, or list its addresses in `ipvs.excludeCIDRs`; kube-router needs `--run-service-proxy=false`",
+            "stop it, or add its addresses to `ipvs.excludeCIDRs`; kube-router needs `--run-service-proxy=false`",
         )
 
 
@@ -70,16 +70,16 @@ def kube_proxy(node: NodeSnapshot) -> Iterator[Trouble]:
     """Check that kube-proxy does not run: two service proxies undo each other's changes."""
     for process in node.running("kube-proxy"):
         yield fail(
-            f"kube-proxy runs (pid {process.pid}) and undoes what the agent does",
+            f"kube-proxy runs (pid {process.pid}) and undoes the agent's changes",
             "remove it: `kubectl -n kube-system delete daemonset kube-proxy` (kubeadm: "
-            "`kubeadm init --skip-phases=addon/kube-proxy` for new clusters); connections stay open meanwhile",
+            "`kubeadm init --skip-phases=addon/kube-proxy` for new clusters); connections stay open",
         )
     for process in node.running("k3s", "rke2"):
         words = " ".join(process.words)
         if ("server" in words or "agent" in words) and "disable-kube-proxy" not in words:
             yield warn(
-                f"{process.name} (pid {process.pid}) has a kube-proxy inside, unless its configuration disables it",
-                "put `disable-kube-proxy: true` into /etc/rancher/k3s/config.yaml (RKE2: /etc/rancher/rke2) and "
+                f"{process.name} (pid {process.pid}) runs a built-in kube-proxy, unless its configuration disables it",
+                "add `disable-kube-proxy: true` to /etc/rancher/k3s/config.yaml (RKE2: /etc/rancher/rke2) and "
                 "restart it",
             )
 
@@ -88,7 +88,7 @@ def processes_visible(node: NodeSnapshot) -> Iterator[Trouble]:
     """Check that the processes of the host are visible."""
     if not node.host_processes_visible:
         yield warn(
-            "the host's processes are not visible: kube-proxy, MetalLB and network managers are not looked for",
+            "the host's processes are not visible: kube-proxy, MetalLB and network managers cannot be detected",
             "run doctor on the host, or in a pod with `hostPID: true`",
         )
 
@@ -99,7 +99,7 @@ def leftovers_iptables(node: NodeSnapshot) -> Iterator[Trouble]:
         node,
         _PROXY_PREFIXES,
         "kube-proxy's iptables mode",
-        "`kube-proxy --cleanup` of the release that made them, before the agent starts; or reboot the node",
+        "before the agent starts, run `kube-proxy --cleanup` of the release that made them, or reboot the node",
     )
 
 
@@ -108,8 +108,8 @@ def leftovers_nftables(node: NodeSnapshot) -> Iterator[Trouble]:
     for name in node.nft_tables:
         if name in _PROXY_TABLES:
             yield fail(
-                f"nftables table `{name}` of kube-proxy's nftables mode is there and takes Services' packets first",
-                f"`nft delete table {name}`",
+                f"nftables table `{name}` of kube-proxy's nftables mode exists and takes the packets of Services first",
+                f"run `nft delete table {name}`",
             )
 
 
@@ -119,8 +119,8 @@ def leftovers_router(node: NodeSnapshot) -> Iterator[Trouble]:
         node,
         _ROUTER_PREFIXES,
         "kube-router",
-        "`kube-router --cleanup-config` if it is gone; if it serves as network plugin, run it with "
-        "`--run-service-proxy=false`",
+        "if kube-router is no longer used, run `kube-router --cleanup-config`; if it is the network plugin, run it "
+        "with `--run-service-proxy=false`",
     )
 
 
@@ -143,13 +143,13 @@ def input_vip(node: NodeSnapshot) -> Iterator[Trouble]:
 
 
 def input_node_port(node: NodeSnapshot) -> Iterator[Trouble]:
-    """Check the same for NodePorts, which an administrator may have blocked on purpose."""
+    """Check that filter INPUT accepts packets to NodePorts, which an administrator may block on purpose."""
     ports = node.node_ports[:_SAMPLE_PORTS] or (_FIRST_NODE_PORT,)
     for rules in node.rules:
         for because in _reasons(rules, [Packet("tcp", port) for port in ports]):
             yield warn(
                 f"{rules.family.label} packets to NodePorts are dropped in INPUT: {because}",
-                f"if NodePorts are to be reached: {_accept(rules, '-p tcp --dport 30000:32767')} (and `-p udp`)",
+                f"if NodePorts must be reachable, {_accept(rules, '-p tcp --dport 30000:32767')} (also for `-p udp`)",
             )
 
 
@@ -165,8 +165,8 @@ def host_port(node: NodeSnapshot) -> Iterator[Trouble]:
             if taken:
                 words = " ".join(quote(word) for word in jump)
                 yield fail(
-                    f"a hostPort is redirected before Services and takes their connections: {enumerate_few(taken)}",
-                    f"move its jump behind KUBE-SERVICES: `{program} -t nat -D PREROUTING {words}`, then the same with "
+                    f"a hostPort redirection comes before Services and takes their connections: {enumerate_few(taken)}",
+                    f"move its jump after KUBE-SERVICES: `{program} -t nat -D PREROUTING {words}`, then the same with "
                     "`-A`; or give the pod another hostPort",
                 )
 
@@ -194,11 +194,11 @@ def _reasons(rules: SavedRules, packets: Iterable[Packet]) -> list[str]:
 
 def _accept(rules: SavedRules, words: str) -> str:
     program = "iptables" if rules.family is Family.IPV4 else "ip6tables"
-    return f"`{program}-{rules.variant} -I INPUT {words} -j ACCEPT`, and the same in the firewall's own configuration"
+    return f"run `{program}-{rules.variant} -I INPUT {words} -j ACCEPT`, and add it to the firewall's configuration"
 
 
 def _before_services(chains: dict[str, tuple[Words, ...]]) -> Iterator[tuple[Words, list[Words]]]:
-    """The rules of PREROUTING before the jump to KUBE-SERVICES, if that is there, and the redirections behind each."""
+    """Yield each rule of PREROUTING before the jump to KUBE-SERVICES, with the redirections that it leads to."""
     rules = chains.get("PREROUTING", ())
     position = next((i for i, rule in enumerate(rules) if target_of(rule) == "KUBE-SERVICES"), 0)
     for rule in rules[:position]:
@@ -215,7 +215,7 @@ def _redirections(chains: dict[str, tuple[Words, ...]], rule: Words, depth: int)
 
 
 def _takes(rule: Words, key: VirtualServerKey) -> bool:
-    """Return whether a rule matches the port and neither another protocol nor other addresses."""
+    """Return whether a rule matches the protocol and port, for all addresses."""
     named = {rule[i]: rule[i + 1] for i in range(len(rule) - 1) if rule[i] in ("-p", "-d")}
     if named.get("-p") != key.protocol.word or "-d" in named:
         return False

@@ -23,8 +23,8 @@ class FakeAddresses:
     Attributes:
         links: by name.
         held: prefix length by link name and address.
-        listeners: called after a change with the link's name, the address (None: the link itself) and whether it
-            is there now.
+        listeners: called after a change with the link's name, the address (None: the link itself) and whether it exists
+            now.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -70,7 +70,7 @@ class FakeAddresses:
         return results
 
     def put_link(self, name: str, kind: str) -> None:
-        """Make a network interface; `AlreadyExists` if the name is taken."""
+        """Create a network interface; `AlreadyExists` if the name is taken."""
         if name in self.links:
             raise kernel_error("add interface", name, errno.EEXIST)
         self._last_index += 1  # the kernel never reuses an index either
@@ -78,7 +78,7 @@ class FakeAddresses:
         self._tell(name, None, True)
 
     def put_address(self, link_name: str, address: Address, prefix_length: int) -> None:
-        """Give an address to an interface; `NotFound` if there is no such interface."""
+        """Add an address to an interface; `NotFound` if there is no such interface."""
         self._require(link_name)
         self.held[link_name, address] = prefix_length
         self._tell(link_name, address, True)

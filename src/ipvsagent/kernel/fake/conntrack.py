@@ -16,7 +16,7 @@ class FakeConntrack:
     """The flows; implements `api.Conntrack`.
 
     Attributes:
-        flows: what is tracked, of any protocol; tests add to it.
+        flows: the tracked flows, of any protocol; tests add to it.
         listings: how often a family was listed.
         failures: errors for the next listings, first one first; tests add to it.
     """

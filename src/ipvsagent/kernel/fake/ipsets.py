@@ -29,7 +29,7 @@ class FakeIpSets:
     """The sets by name, with their entries; implements `api.IpSets`.
 
     Args:
-        references: answers how many rules match a set.
+        references: returns how many rules match a set.
 
     Attributes:
         lacking: set types that this kernel does not have.
@@ -113,7 +113,7 @@ class FakeIpSets:
 
 
 def _fits(entry: SetEntry, spec: SetSpec) -> bool:
-    """Whether an entry has the fields of its set's type, and the set's family; a prefix of length 0 is refused."""
+    """Return whether an entry has the fields of its set's type, and the set's family; reject a prefix of length 0."""
     fields = (
         entry.address is not None,
         entry.protocol is not None,
@@ -129,7 +129,7 @@ def _fits(entry: SetEntry, spec: SetSpec) -> bool:
 
 
 def _capacity(spec: SetSpec) -> int | None:
-    """How many entries fit; None if there is no limit."""
+    """Return how many entries fit; None if there is no limit."""
     return None if spec.type is SetType.BITMAP_PORT else spec.max_elements
 
 

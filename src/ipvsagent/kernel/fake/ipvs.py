@@ -126,7 +126,7 @@ class FakeIpvs:
             raise NotSupported("use IPVS", detail="module ip_vs is not loaded")
 
     def _carry_out(self, operation: SingleIpvsOperation) -> int:
-        """Do one operation and return its errno; 0 for success."""
+        """Apply one operation and return its errno; 0 for success."""
         match operation:
             case AddVirtualServer(server):
                 return errno.EEXIST if server.key in self.table else self._put_virtual_server(server, {})
@@ -171,5 +171,5 @@ class FakeIpvs:
 
 
 def _can_be_reached(address: Address) -> bool:
-    """Whether an address is one host's; the kernel checks this for new real servers only."""
+    """Return whether an address belongs to one host; the kernel checks this only for new real servers."""
     return not (address.is_multicast or address.is_unspecified or address.is_link_local_ipv6)

@@ -1,4 +1,4 @@
-"""What was sent to the fake kernel."""
+"""A record of the messages sent to the fake kernel."""
 
 from __future__ import annotations
 

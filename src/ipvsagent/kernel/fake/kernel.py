@@ -1,9 +1,9 @@
-"""An in-memory kernel that refuses what the real one refuses.
+"""An in-memory kernel that rejects what the real kernel rejects.
 
-It holds state and enforces the kernel's rules (measured ones: EEXIST on a second add, ESRCH and ENOENT on what is
-missing, EBUSY for a set that a rule matches, and so on), because a permissive fake hides bugs. The contract
-suite runs on this and on the real kernel. It also records every modifying message in `log`, so that tests can say
-what a change cost.
+It keeps state and enforces the kernel's measured rules (EEXIST for a second add, ESRCH and ENOENT for missing objects,
+EBUSY for a set that a rule matches, and so on), because a permissive fake hides bugs. The contract suite runs on the
+fake and on the real kernel. The fake records every modifying message in `log`, so that tests can check the cost of a
+change.
 
 Each table has a module beside this one: `ipvs`, `addresses`, `ipsets`, `rules`, `conntrack`.
 """
@@ -73,7 +73,7 @@ class FakeKernel:
     Attributes:
         ipvs, addresses, ip_sets, rules, sysctls, modules, conntrack: the drivers.
         modules_available: modules that can be loaded.
-        modules_loaded: modules that are.
+        modules_loaded: modules that are loaded.
     """
 
     def __init__(self) -> None:
@@ -91,22 +91,22 @@ class FakeKernel:
         }
 
     def drivers(self) -> Drivers:
-        """All drivers of this kernel."""
+        """Return all drivers of this kernel."""
         rules = cast("dict[Family, Rules]", dict(self.rules))
         return Drivers(self.ipvs, self.addresses, self.ip_sets, rules, self.sysctls, self.modules, self.conntrack)
 
     def monitor(self, dummy_name: str = DUMMY_INTERFACE) -> FakeMonitor:
-        """A monitor that returns the changes from now on."""
+        """Return a monitor that reports the changes from now on."""
         return FakeMonitor(self.addresses, dummy_name)
 
     @property
     def log(self) -> list[LogEntry]:
-        """Every modifying message that succeeded, in order; text for changes that have no operation."""
+        """Return every modifying message that succeeded, in order; text for changes that have no operation."""
         return self._journal.entries
 
     @property
     def sends(self) -> int:
-        """Number of batches sent."""
+        """Return number of batches sent."""
         return self._journal.sends
 
     def clear_log(self) -> None:
@@ -114,7 +114,7 @@ class FakeKernel:
         self._journal.clear()
 
     def snapshot(self) -> object:
-        """A comparable value of the whole state."""
+        """Return a comparable value of the whole state."""
         servers = sorted(self.ipvs.list_virtual_servers(), key=lambda v: str(v.key)) if self.has_ipvs else []
         return (
             [replace(v, real_servers=tuple(sorted(v.real_servers, key=str))) for v in servers],
@@ -126,57 +126,57 @@ class FakeKernel:
 
     @property
     def has_ipvs(self) -> bool:
-        """Whether module ip_vs is loaded."""
+        """Return whether module ip_vs is loaded."""
         return "ip_vs" in self.modules_loaded
 
-    # -- what others do to the node ------------------------------------------------------------------------------
+    # -- changes by other programs -------------------------------------------------------------------------------
 
     def add_link(self, name: str, kind: str = "") -> None:
-        """A network interface appears."""
+        """Add a network interface."""
         self.addresses.put_link(name, kind)
 
     def add_address(self, link_name: str, address: Address, prefix_length: int) -> None:
-        """An interface gets an address."""
+        """Add an address to an interface."""
         self.addresses.put_address(link_name, address, prefix_length)
 
     def remove_address(self, link_name: str, address: Address) -> None:
-        """An interface loses an address."""
+        """Remove an address from an interface."""
         self.addresses.take_address(link_name, address)
 
     def add_foreign_virtual_server(self, key: str, scheduler: str, real_servers: Sequence[str] = ()) -> None:
-        """Somebody else makes a virtual server such as ``192.0.2.1:443/TCP``; IPv4 only."""
+        """Add a foreign virtual server such as ``192.0.2.1:443/TCP``; IPv4 only."""
         made = VirtualServer(_key(key), scheduler)
         keys = [_endpoint(text) for text in real_servers]
         self.ipvs.table[made.key] = (made, {key: ObservedRealServer(*key) for key in keys})
 
     def set_weight(self, key: str, real_server: str, weight: int) -> None:
-        """Somebody else changes a weight."""
+        """Change a weight."""
         self._edit(key, real_server, weight=weight)
 
     def set_forwarding_method(self, key: str, real_server: str, method: int) -> None:
-        """Somebody else changes a forwarding method."""
+        """Change a forwarding method."""
         self._edit(key, real_server, forwarding_method=method)
 
     def set_thresholds(self, key: str, real_server: str, *, upper: int, lower: int) -> None:
-        """Somebody else changes the connection thresholds."""
+        """Change the connection thresholds."""
         self._edit(key, real_server, upper_threshold=upper, lower_threshold=lower)
 
     def set_connections(self, key: str, real_server: str, *, active: int, inactive: int) -> None:
-        """Clients connect and leave."""
+        """Set the numbers of connections."""
         self._edit(key, real_server, active_connections=active, inactive_connections=inactive)
 
     def add_foreign_set(self, spec: SetSpec) -> None:
-        """Somebody else makes an ipset; `AlreadyExists` if the name is taken."""
+        """Add a foreign ipset; `AlreadyExists` if the name is taken."""
         if spec.name in self.ip_sets.sets:
             raise kernel_error("create ipset", spec.name, errno.EEXIST)
         self.ip_sets.sets[spec.name] = (spec, set())
 
     def add_foreign_chain(self, family: Family, table: Table, chain: Chain) -> None:
-        """Somebody else makes a chain with its rules."""
+        """Add a foreign chain with its rules."""
         self.rules[family].chains[table, chain.name] = chain.rules
 
     def append_foreign_rule(self, family: Family, table: Table, chain: str, rule: Rule) -> None:
-        """Somebody else appends a rule to a chain."""
+        """Append a foreign rule to a chain."""
         held = self.rules[family]
         if (table, chain) in held.chains:
             held.chains[table, chain] += (rule,)
@@ -184,7 +184,7 @@ class FakeKernel:
             held.builtin.setdefault((table, chain), []).append(rule)
 
     def delete_rule(self, family: Family, table: Table, chain: str, rule: Rule) -> None:
-        """Somebody else removes the first copy of a rule from a built-in chain."""
+        """Remove the first copy of a rule from a built-in chain."""
         self.rules[family].builtin[table, chain].remove(rule)
 
     def _references(self, set_name: str) -> int:

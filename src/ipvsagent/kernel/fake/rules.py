@@ -17,7 +17,7 @@ _VERDICTS = {"ACCEPT", "DROP", "RETURN"}
 
 
 class FakeRules:
-    """Our chains and those of others, built-in ones included, with their rules; implements `api.Rules`.
+    """Our chains, foreign chains and built-in chains, with their rules; implements `api.Rules`.
 
     As in the kernel, a rule may refer only to chains and ipsets that exist, and neither can be removed while a rule
     refers to it.
@@ -26,7 +26,7 @@ class FakeRules:
         set_names: returns the names of the ipsets.
 
     Attributes:
-        chains: the rules of chains that somebody made.
+        chains: the rules of chains that are not built in.
         builtin: the rules of built-in chains; one that was never used may be absent.
         lacking: tables, matches and targets that this kernel does not have.
     """
@@ -83,7 +83,7 @@ class FakeRules:
         """As in `api.Rules`.
 
         Raises:
-            Busy: a chain was emptied but stays, because a rule that is not ours leads there.
+            Busy: a chain was emptied but not removed, because a rule that is not ours jumps to it.
         """
         kept: list[str] = []
         for table in rules.tables:
@@ -92,15 +92,15 @@ class FakeRules:
             if self.snapshot() != before:
                 self._journal.record(f"remove {self._family.label} {table.table}")
         if kept:
-            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours lead there")
+            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours jump to it")
 
     def references(self, set_name: str) -> int:
-        """How many rules match a set."""
+        """Return how many rules match a set."""
         every = (*self.chains.values(), *self.builtin.values())
         return sum(set_name in _sets_of(rule) for rules in every for rule in rules)
 
     def snapshot(self) -> object:
-        """A comparable value of the whole state."""
+        """Return a comparable value of the whole state."""
         return dict(self.chains), {at: tuple(rules) for at, rules in self.builtin.items() if rules}
 
     def _table_matches(self, table: TableRules) -> bool:
@@ -134,10 +134,10 @@ class FakeRules:
             self.builtin[table.table, builtin][:0] = rules
 
     def _remove(self, table: TableRules) -> list[str]:
-        """Remove what is ours in one table.
+        """Remove our chains and jumps in one table.
 
         Returns:
-            The chains that stay, empty.
+            The emptied chains that were not removed.
         """
         for jump in table.jumps:
             present = self.builtin.get((table.table, jump.builtin), [])

@@ -4,8 +4,8 @@
 commit for each table, and exits with status 0, or with 1 and the reason on standard error. Its parent holds the xtables
 lock. The module imports little else of the package, so that the process starts quickly.
 
-A plain import of python-iptables starts ldconfig four times, and a compiler. `import_iptc` prevents this: it tells the
-library beforehand where its shared libraries and their extensions are.
+A plain import of python-iptables starts ldconfig four times, and a compiler. `import_iptc` prevents this: it
+passes the paths of its shared libraries and their extensions to the library.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Request(Struct, frozen=True):
 
 
 def main() -> None:
-    """Carry out the request on standard input.
+    """Apply the request on standard input.
 
     Any exception (the library raises its own errors, ValueError, AttributeError and plain Exception) ends the process
     with status 1, and `_report` prints the reason.
@@ -101,7 +101,7 @@ def _loads(soname: str) -> bool:
 
 
 def _extension_directory() -> str | None:
-    """The folder of iptables' extensions: below the folder of the loaded libxtables, or below a usual one."""
+    """Return the folder of iptables' extensions: below the folder of the loaded libxtables, or below a usual one."""
     _find_library("xtables")
     places = [*_loaded_folders("libxtables."), "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib"]
     folders = (Path(place) / "xtables" for place in places)
@@ -109,7 +109,7 @@ def _extension_directory() -> str | None:
 
 
 def _loaded_folders(prefix: str) -> Iterator[str]:
-    """The folders of this process's shared libraries whose names have a prefix."""
+    """Yield the folders of this process's shared libraries whose names have a prefix."""
     for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         folder, _, name = line.rpartition("/")
         if name.startswith(prefix):

@@ -42,7 +42,7 @@ _LOCK_RETRY_SECONDS = 0.05
 
 
 def tables_in_use(family: Family) -> frozenset[str]:
-    """The legacy tables that are in use in this network namespace; reading them loads no module.
+    """Return the legacy tables that are in use in this network namespace; reading them loads no module.
 
     Raises:
         NotPermitted: only root may read the file.
@@ -103,7 +103,7 @@ class LegacyRules:
 
     @property
     def family(self) -> Family:
-        """The family this driver serves."""
+        """Return the family this driver serves."""
         return self._family
 
     def matches(self, rules: RuleSet) -> bool:
@@ -153,7 +153,7 @@ class LegacyRules:
                 kept += [f"{table.table} {chain}" for chain in needed]
             self._write(changes)
         if kept:
-            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours lead there")
+            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours jump to it")
 
     def _in_use(self, rules: RuleSet) -> bool:
         return any(t.table in tables_in_use(self._family) for t in rules.tables)

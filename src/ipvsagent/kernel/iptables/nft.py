@@ -35,7 +35,7 @@ class NftRules:
 
     @property
     def family(self) -> Family:
-        """The family this driver serves."""
+        """Return the family this driver serves."""
         return self._family
 
     def matches(self, rules: RuleSet) -> bool:
@@ -56,7 +56,7 @@ class NftRules:
         return missing_extensions(self.variant, rules)
 
     def list_ours(self, rules: RuleSet) -> list[str]:
-        """See `api.Rules.list_ours`; nothing where the program or the kernel's nf_tables is absent."""
+        """See `api.Rules.list_ours`; empty if the program or the kernel's nf_tables is missing."""
         observed = self._read_if_any()
         return [
             line
@@ -69,7 +69,7 @@ class NftRules:
         """See `api.Rules.remove`.
 
         Raises:
-            Busy: a chain was emptied but stays, because a rule that is not ours leads there.
+            Busy: a chain was emptied but not removed, because a rule that is not ours jumps to it.
         """
         observed = self._read_if_any()
         kept: list[str] = []
@@ -79,7 +79,7 @@ class NftRules:
             if commands:
                 self._write(TableCommands(table.table, commands))
         if kept:
-            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours lead there")
+            raise Busy("remove chain", ", ".join(kept), detail="rules that are not ours jump to it")
 
     def _read(self) -> dict[str, ObservedTable]:
         program = find_program(self._family, self.variant, "-save")

@@ -1,4 +1,4 @@
-"""Finding and running the iptables programs, and the meaning of their failures."""
+"""Find and run the iptables programs, and interpret their failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def base_name(family: Family) -> str:
 
 
 def find_program(family: Family, variant: str, suffix: str = "") -> str:
-    """The path of a program of a variant, such as ``iptables-nft-save``.
+    """Return the path of a program of a variant, such as ``iptables-nft-save``.
 
     A host with only one variant may have it under the plain name (``iptables-save``).
 
@@ -59,7 +59,7 @@ def find_program(family: Family, variant: str, suffix: str = "") -> str:
 
 
 def plain_variant(family: Family) -> str | None:
-    """The variant behind the plain name ``iptables``; None if there is no such program."""
+    """Return the variant behind the plain name ``iptables``; None if there is no such program."""
     path = shutil.which(base_name(family))
     if path is None:
         return None
@@ -67,7 +67,7 @@ def plain_variant(family: Family) -> str | None:
 
 
 def version(variant: str) -> tuple[int, ...]:
-    """The version of a variant's iptables, such as (1, 8, 9); empty if it is unknown.
+    """Return the version of a variant's iptables, such as (1, 8, 9); empty if it is unknown.
 
     Raises:
         ToolMissing: the variant is not installed for IPv4.
@@ -117,13 +117,13 @@ def failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
 
 
 def _first_line(stderr: str) -> str:
-    """The first line that is not empty, without the program's name and version."""
+    """Return the first line that is not empty, without the program's name and version."""
     lines = (_PROGRAM_PREFIX.sub("", line.strip()) for line in stderr.splitlines())
     return next(filter(None, lines), "")
 
 
 def _version_text(path: str) -> str:
     try:
-        return run([path, "--version"], operation="ask for the version of")
+        return run([path, "--version"], operation="read the version of")
     except KernelError:
         return ""  # a program that cannot print its version will fail with a reason when it is used

@@ -1,4 +1,4 @@
-"""Parsing the output of iptables-save, and choosing the commands that change it into the rules that we want.
+"""Parse the output of iptables-save, and compute the commands that change it into the wanted rules.
 
 Both drivers read text and write commands: the nft one as lines for iptables-restore, the legacy one as calls of
 libiptc in a child process. The comparison is here, on values, so that both variants do the same.
@@ -20,7 +20,7 @@ from ipvsagent.model.rules import TableRules, quote
 Words = tuple[str, ...]
 """A rule as iptables-save prints it after ``-A CHAIN``, unquoted."""
 
-# A word is bare, or stands in double quotes with backslashes before quotes and backslashes.
+# A word is bare, or in double quotes with backslashes before quotes and backslashes.
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPE = re.compile(r"\\(.)")
 
@@ -109,7 +109,7 @@ def parse_save(text: str) -> dict[str, ObservedTable]:
 
 
 def replacement(observed: ObservedTable, rules: TableRules, family: Family) -> tuple[Command, ...]:
-    """The commands that write our chains and jumps; none if the table has them already.
+    """Return the commands that write our chains and jumps; none if the table already has them.
 
     A correct chain is not written, so it keeps its counters. A jump that exists keeps its position; of several copies
     the first one is kept. Missing jumps are inserted at the top, in the order given.
@@ -124,7 +124,7 @@ def replacement(observed: ObservedTable, rules: TableRules, family: Family) -> t
 
 
 def removal(observed: ObservedTable, rules: TableRules, family: Family) -> tuple[tuple[Command, ...], tuple[str, ...]]:
-    """The commands that remove our jumps and chains, whatever the chains hold.
+    """Return the commands that remove our jumps and chains, whatever the chains contain.
 
     Returns:
         The commands, and the chains that are emptied but not removed, because a rule that is not ours jumps to them.
@@ -140,7 +140,7 @@ def removal(observed: ObservedTable, rules: TableRules, family: Family) -> tuple
 
 
 def list_ours(observed: ObservedTable, rules: TableRules, family: Family) -> list[str]:
-    """Our chains and jumps in the table, one line each."""
+    """Return our chains and jumps in the table, one line each."""
     lines = [f"{rules.table} {chain.name}" for chain in rules.chains if chain.name in observed.chains]
     for builtin, jumps in _jumps_by_chain(rules, family).items():
         present = observed.builtin.get(builtin, ())
@@ -149,7 +149,7 @@ def list_ours(observed: ObservedTable, rules: TableRules, family: Family) -> lis
 
 
 def restore_lines(commands: TableCommands) -> Iterator[str]:
-    """The commands as ``iptables-restore --noflush`` reads them; it carries them out as one transaction."""
+    """Yield the commands as input of ``iptables-restore --noflush``, which applies them as one transaction."""
     yield f"*{commands.table}"
     for command in commands.commands:
         match command:
@@ -178,11 +178,11 @@ def _jumps_by_chain(rules: TableRules, family: Family) -> dict[str, list[Words]]
 
 
 def _jump_commands(builtin: str, present: tuple[Words, ...], jumps: list[Words]) -> list[Command]:
-    """Make each jump stand in a built-in chain exactly once.
+    """Return the commands after which each jump is in the built-in chain exactly once.
 
-    Copies are deleted by what they say, not by where they stand: should another program have moved them
-    meanwhile, no foreign rule is hit. That always takes the first copy, so all go, and one comes back to the first
-    one's place.
+    Copies are deleted by their content, not by their position: if another program moves them meanwhile, no foreign
+    rule is deleted. This always deletes the first copy, so all copies are deleted, and one is inserted at the first
+    one's position.
     """
     commands: list[Command] = []
     doubled = [words for words in jumps if present.count(words) > 1]
@@ -194,7 +194,7 @@ def _jump_commands(builtin: str, present: tuple[Words, ...], jumps: list[Words])
 
 
 def _first_copies(present: tuple[Words, ...], doubled: list[Words]) -> Iterator[tuple[int, Words]]:
-    """The position of the first copy of each duplicate rule after the other copies are removed, from the top."""
+    """Yield the position of the first copy of each duplicate rule after the other copies are removed, from the top."""
     seen: set[Words] = set()
     position = 0
     for words in present:
@@ -207,7 +207,7 @@ def _first_copies(present: tuple[Words, ...], doubled: list[Words]) -> Iterator[
 
 
 def _destinations(observed: ObservedTable, jumps: dict[str, list[Words]], ours: frozenset[str]) -> frozenset[str]:
-    """Our chains that rules of others jump to, by ``-j`` or ``-g``."""
+    """Return our chains that foreign rules jump to, by ``-j`` or ``-g``."""
     foreign = [rule for name, rules in observed.chains.items() if name not in ours for rule in rules]
     for name, rules in observed.builtin.items():
         foreign += [rule for rule in rules if rule not in jumps.get(name, ())]

@@ -1,8 +1,8 @@
-"""Which of the two iptables variants this host uses.
+"""Find out which iptables variant this host uses.
 
 The variants do not see each other's rules, so the agent must use the variant of kubelet and the network plugin. On a
 host that uses nft, no legacy table may be opened: opening loads it, and every later call of iptables prints a warning.
-So nft is read first, and of legacy only the tables in use.
+So nft is read first, and only those legacy tables that are in use.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _RANDOM_FULLY_SINCE = (1, 6, 2)
 
 
 def detect_variant() -> Variant:
-    """Find the host's iptables variant.
+    """Return the host's iptables variant.
 
-    The first of these that decides: kubelet's hint chains in table mangle; the variant with more rules; the variant
-    behind the plain name ``iptables``, if it works; the variant that works.
+    The first of these criteria that decides: kubelet's hint chains in table mangle; the variant with more rules;
+    the variant behind the plain name ``iptables``, if it works; the variant that works.
 
     Raises:
         ToolMissing: no variant of iptables is installed.
@@ -46,7 +46,7 @@ def detect_variant() -> Variant:
 
 
 def supports_random_fully() -> bool:
-    """Whether the installed iptables knows ``--random-fully`` (IPT-05)."""
+    """Return whether the installed iptables supports ``--random-fully`` (IPT-05)."""
     for variant in ("nft", "legacy"):
         try:
             return version(variant) >= _RANDOM_FULLY_SINCE
@@ -82,7 +82,7 @@ def _has_hint(families: Iterable[dict[str, ObservedTable]]) -> bool:
 
 
 def _count(families: Iterable[dict[str, ObservedTable]]) -> int:
-    """The number of rules in all tables."""
+    """Return the number of rules in all tables."""
     return sum(
         len(rules)
         for tables in families

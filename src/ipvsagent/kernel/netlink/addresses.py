@@ -82,7 +82,7 @@ class AddressDriver:
         return results
 
     def _index(self, link_name: str) -> int:
-        # Asked for each time: the index changes when the interface is made anew.
+        # Looked up each time: the index changes if the interface is recreated.
         request = Message(RTM_GETLINK, codec.encode_link(link_name))
         return codec.decode_link(self._netlink.ask(request, operation="find interface", subject=link_name)).index
 
@@ -94,7 +94,7 @@ class RtnetlinkMonitor(Subscription[AddressEvent]):
     """Notifications about addresses, and about one dummy interface; implements `api.Monitor`.
 
     Args:
-        dummy_name: the interface whose losses are told as `DummyInterfaceChanged`; it may appear later.
+        dummy_name: the interface whose losses are reported as `DummyInterfaceChanged`; it may be created later.
     """
 
     def __init__(self, dummy_name: str) -> None:

@@ -1,4 +1,4 @@
-"""The flows of connection tracking, over ctnetlink (module nf_conntrack_netlink, which the kernel loads by itself)."""
+"""Tracked flows, over ctnetlink (module nf_conntrack_netlink, which the kernel loads automatically)."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2  # include/uapi/linux/genetl
 _IP_VS_SO_GET_INFO = 64 + 1024 + 64 + 1  # include/uapi/linux/ip_vs.h
 _NO_IPVS = "the kernel has no IPVS (module `ip_vs`, `CONFIG_IP_VS`)"
 _NO_IPV6 = "IPVS of this kernel has no IPv6 (`CONFIG_IP_VS_IPV6`)"
+_READ = "read virtual server"
 _GET_INFO = struct.Struct("=III")  # version, connection table size, number of virtual servers
 
 
@@ -84,11 +85,11 @@ class IpvsDriver:
         """As in `api.Ipvs`."""
         request = Message(self._family, codec.get_virtual_server(key))
         try:
-            server = codec.decode_virtual_server(self._netlink.ask(request, operation="look at", subject=str(key)))
+            server = codec.decode_virtual_server(self._netlink.ask(request, operation=_READ, subject=str(key)))
         except NotFound:
             return None
         except NotSupported as error:
-            raise NotSupported("look at", str(key), error.errno, _NO_IPV6) from error
+            raise NotSupported(_READ, str(key), error.errno, _NO_IPV6) from error
         return server and structs.replace(server, real_servers=tuple(self.list_real_servers(key)))
 
     def list_keys(self) -> set[VirtualServerKey]:
@@ -147,9 +148,7 @@ class IpvsDriver:
 
     def _exists(self, key: VirtualServerKey) -> bool:
         try:
-            self._netlink.ask(
-                Message(self._family, codec.get_virtual_server(key)), operation="look at", subject=str(key)
-            )
+            self._netlink.ask(Message(self._family, codec.get_virtual_server(key)), operation=_READ, subject=str(key))
         except NotFound:
             return False
         return True

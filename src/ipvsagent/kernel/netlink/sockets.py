@@ -55,7 +55,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NLM_F_DUMP_INTR = 0x10
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
-_HEAD = struct.Struct("=IHH")  # what of it stands before the sequence number
+_HEAD = struct.Struct("=IHH")  # the part before the sequence number
 _NO_PORT = bytes(4)
 _ERRNO = struct.Struct("=i")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -81,7 +81,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._lengths: list[int] = []
-        self._heads: list[bytes] = []  # what stands before the sequence number
+        self._heads: list[bytes] = []  # the part before the sequence number
         self._before: list[bytes] = []  # this and the following make up the rest
         self._middle: list[bytes] = []
         self._after: list[bytes] = []

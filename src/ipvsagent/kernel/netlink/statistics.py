@@ -1,4 +1,4 @@
-"""The kernel's counts, read in bulk over separate sockets, so that nobody waits for the owner thread's sockets."""
+"""Read the kernel's counters in bulk over separate sockets, so that no thread waits for the owner thread's sockets."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class StatisticsReader:
         try:
             payloads = self._ipvs.dump(ipvs_codec.list_real_servers(key))
         except KernelError:
-            return {}  # it is changing; the next reading will have it
+            return {}  # it is changing; the next reading will include it
         return dict(codec.decode_real_server(p, key.address.family) for p in payloads)
 
 

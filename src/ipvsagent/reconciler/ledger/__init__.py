@@ -1,4 +1,4 @@
-"""What the kernel holds: the ledger of what it acknowledged, and the search for drift.
+"""What the kernel holds: the ledger of acknowledged state, and the search for drift.
 
-Changes nothing in the kernel.
+This room changes nothing in the kernel.
 """

@@ -1,7 +1,7 @@
-"""What the kernel has acknowledged to us, and what was there when it was read.
+"""The state that the kernel has acknowledged, and the state found when it was read.
 
-Values in sync with the desired state are the very objects of the desired state, so that holding both costs
-little more than holding one.
+Values in sync with the desired state are the same Python objects as in the desired state, so that holding both costs
+little more memory than holding one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNUSABLE_WEIGHT = -1
 
 
 class EntryTable:
-    """The entries of our ipsets, kept by set so that the number of entries in each set is known at once."""
+    """The entries of our ipsets, grouped by set so that the number of entries in each set is known."""
 
     def __init__(self) -> None:
         self._by_set: dict[str, set[SetEntry]] = {}
@@ -47,12 +47,12 @@ class EntryTable:
         return chain.from_iterable(self._by_set.values())
 
     def of(self, set_name: str) -> AbstractSet[SetEntry]:
-        """The entries of one set."""
+        """Return the entries of one set."""
         return self._by_set.get(set_name, frozenset())
 
 
 class _MutableEntryTable(EntryTable):
-    """The same, for the ledger alone."""
+    """The same table with methods that change it; only the ledger uses it."""
 
     def add(self, entries: Iterable[SetEntry]) -> None:
         by_set = self._by_set
@@ -73,9 +73,9 @@ class Ledger:
     """The kernel's state as far as it is known; only the methods of this class change it.
 
     Attributes:
-        virtual_servers: every virtual server, those of others included.
-        counted: how many of them are of IPv4, which the kernel counts, too.
-        foreign: keys of virtual servers that others made; they are changed only when a Service claims them and
+        virtual_servers: every virtual server, including those that others created.
+        counted: the number of IPv4 virtual servers, which the kernel counts, too.
+        foreign: keys of virtual servers that others created; they are changed only if a Service claims them, and
             never removed.
         addresses: on the dummy interface.
         entries: of our ipsets.
@@ -96,7 +96,7 @@ class Ledger:
     # -- what was read from the kernel -------------------------------------------------------------------------
 
     def replace_all(self, read: Ledger) -> None:
-        """Take over what was just read of the whole kernel; the other ledger is not used afterwards."""
+        """Take over the state just read from the whole kernel; the other ledger is not used afterwards."""
         self.virtual_servers = self._virtual_servers = read._virtual_servers
         self.foreign = self._foreign = read._foreign
         self.addresses = self._addresses = read._addresses
@@ -104,11 +104,11 @@ class Ledger:
         self.counted = read.counted
 
     def mark_foreign(self, key: VirtualServerKey) -> None:
-        """Note that others made a virtual server."""
+        """Note that another program created a virtual server."""
         self._foreign.add(key)
 
     def replace_addresses(self, found: Iterable[Address]) -> None:
-        """Take these for the addresses of the dummy interface."""
+        """Replace the addresses of the dummy interface."""
         self.addresses = self._addresses = set(found)
 
     def lose_addresses(self, gone: Iterable[Address]) -> None:
@@ -116,7 +116,7 @@ class Ledger:
         self._addresses.difference_update(gone)
 
     def replace_entries(self, set_name: str, found: Iterable[SetEntry]) -> None:
-        """Take these for the entries of a set."""
+        """Replace the entries of a set."""
         self._entries.replace(set_name, found)
 
     # -- what the kernel acknowledged --------------------------------------------------------------------------
@@ -127,14 +127,14 @@ class Ledger:
             self._foreign.discard(key)
 
     def hold(self, server: VirtualServer) -> None:
-        """Note a virtual server with all that it has."""
+        """Note a virtual server with its settings and real servers."""
         key = server.key
         if key not in self._virtual_servers:
             self.counted += len(key.address) == 4
         self._virtual_servers[key] = server
 
     def forget(self, key: VirtualServerKey) -> None:
-        """Note that there is no such virtual server any more."""
+        """Note that a virtual server no longer exists."""
         if self._virtual_servers.pop(key, None) is not None:
             self.counted -= len(key.address) == 4
         self._foreign.discard(key)
@@ -187,7 +187,7 @@ class Ledger:
 
 
 def from_observed(observed: ObservedVirtualServer) -> VirtualServer:
-    """Take a listed virtual server into the ledger (VS-07)."""
+    """Convert a listed virtual server for the ledger (VS-07)."""
     return VirtualServer(
         observed.key,
         observed.scheduler,

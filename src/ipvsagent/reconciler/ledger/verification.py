@@ -1,10 +1,9 @@
-"""Looking for drift: is the kernel still what the ledger says?
+"""Search for drift: differences between the kernel and the ledger.
 
-Notifications tell of lost addresses at once, and of changed rules where nf_tables holds them. The rest is looked for
-once a second, at a cost that does not grow with the cluster: tripwires that are read in O(1) (number of virtual
-servers, number of entries of each set), and a share of the virtual servers and one set in full, in turn. What differs
-is put into the ledger as it was found; writing what is touched then repairs it like any other difference (DEV-01,
-DEV-02, DEV-17).
+The kernel notifies the agent of removed addresses, and of changed rules if nf_tables holds them. Everything else is
+checked once a second, at a cost that does not grow with the cluster: tripwires that are read in O(1) (number of virtual
+servers, number of entries of each set), and a share of the virtual servers and one set in full, in turn. Differences
+are recorded in the ledger as found; the next write repairs them like any other difference (DEV-01, DEV-02, DEV-17).
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ from ipvsagent.reconciler.ledger.ledger import Ledger, from_observed
 TICK_SECONDS = 1.0
 VIRTUAL_SERVERS_PER_TICK = 64
 TICKS_PER_RULE_CHECK = 2
-"""One family's rules, and the kernel settings, are compared every so many ticks: that starts a program.
+"""Ticks between comparisons of one family's rules and the kernel settings: a comparison starts a program.
 
-Legacy tables, of which nobody tells anything, are compared every tick; reading them is cheaper, too."""
+Legacy tables, which send no notifications, are compared every tick; reading them is also cheaper."""
 RULES_SETTLE_SECONDS = 0.1
-"""Rules that were told to have changed are compared so much later: a script has mostly more than one command."""
+"""Delay of a comparison after a notification of changed rules: a script usually runs several commands."""
 RULES_REST_SECONDS = 0.5
-"""And so long after the end of the last comparison at the earliest, however much changes."""
+"""Minimum time after the end of the last comparison, however much changes."""
 TICKS_PER_KEY_CHECK = 30
-"""The one look at everything: which virtual servers there are, for the IPv6 ones that the kernel does not count."""
+"""Ticks between listings of all keys, which find changes of IPv6 virtual servers: the kernel counts only IPv4."""
 
 
 class Finding(NamedTuple):
-    """What one tick found.
+    """The result of one tick.
 
     Args:
-        touched: items whose place in the ledger was corrected.
-        unknown: the kernel differs in a way that only reading all of it again can tell.
-        sets_missing: a set of ours is gone or of the wrong kind.
-        check_rules: whether one family's rules, or those that are suspected, and the kernel settings are to be
-            compared now.
+        touched: items that were corrected in the ledger.
+        unknown: the kernel differs in a way that only reading all of it again can show.
+        sets_missing: a set of ours is missing or of the wrong kind.
+        check_rules: whether to compare the rules (of one family or of those that may have changed) and the kernel
+            settings now.
     """
 
     touched: Touched
@@ -55,9 +54,9 @@ class Finding(NamedTuple):
     check_rules: bool = False
 
     def describe(self) -> str:
-        """What differs, in a few words."""
+        """Return a short description of what differs."""
         if self.unknown:
-            return "virtual servers appeared or went"
+            return "virtual servers were added or removed"
         items = (*self.touched.virtual_servers, *self.touched.addresses, *self.touched.entries)
         rest = f" and {len(items) - 3} more" if len(items) > 3 else ""
         return ", ".join(str(i) for i in items[:3]) + rest
@@ -68,7 +67,7 @@ class Verification:
 
     def __init__(self, drivers: Drivers) -> None:
         self._drivers = drivers
-        self._uncounted = 0  # virtual servers that the kernel counts and the ledger does not hold: by firewall mark
+        self._uncounted = 0  # virtual servers by firewall mark: counted by the kernel, not in the ledger
         self._share: Iterator[VirtualServerKey] = iter(())
         self._next_set = 0
         self._ticks = 0
@@ -79,34 +78,34 @@ class Verification:
         self._rules_compared = -math.inf
 
     def begin(self, ledger: Ledger, now: float) -> None:
-        """Begin to verify, or begin again: the ledger was just read from the kernel."""
+        """Start or restart verification: the ledger was just read from the kernel."""
         self._uncounted = self._drivers.ipvs.count_virtual_servers() - ledger.counted
         self._next_tick = now + TICK_SECONDS
 
     def next_time(self) -> float | None:
-        """When to call `tick`; None before `begin`."""
+        """Return when to call `tick`; None before `begin`."""
         return None if math.isinf(self._next_tick) else min(self._next_tick, self._next_rule_check)
 
     def rules_changed(self, now: float) -> None:
-        """Rules may have been changed: a coming tick has them compared."""
+        """Schedule a comparison of the rules, which may have changed."""
         at = max(now + RULES_SETTLE_SECONDS, self._rules_compared + RULES_REST_SECONDS)
         self._next_rule_check = min(self._next_rule_check, at)
 
     def rules_compared(self, now: float) -> None:
-        """A comparison that a tick asked for has ended."""
+        """Note that a comparison requested by a tick has ended."""
         self._rules_compared = now
 
     def tick(
         self, ledger: Ledger, *, families: Sequence[Family], now: float, exclude: Sequence[Network]
     ) -> Finding | None:
-        """Do one second's share, if it is time, or the comparison of rules alone that is due in between.
+        """Check one second's share if it is due; between two ticks, request only a due comparison of rules.
 
         Args:
-            families: whose sets must exist.
-            exclude: networks whose addresses are not ours to repair (DEV-28).
+            families: families whose sets must exist.
+            exclude: networks whose addresses are not repaired (DEV-28).
 
         Raises:
-            KernelError: something could not be listed; the next tick tries again.
+            KernelError: something could not be listed; the next tick retries.
         """
         due = self.next_time()
         if due is None or now < due:
@@ -148,7 +147,7 @@ class Verification:
     def _next_share(self, ledger: Ledger) -> list[VirtualServerKey]:
         share = list(islice(self._share, VIRTUAL_SERVERS_PER_TICK))
         if len(share) < VIRTUAL_SERVERS_PER_TICK:
-            self._share = iter(tuple(ledger.virtual_servers))  # the next round, on what there is then
+            self._share = iter(tuple(ledger.virtual_servers))  # the next round, with the virtual servers that exist now
         return share
 
     def _keys_differ(self, ledger: Ledger) -> bool:
@@ -157,7 +156,7 @@ class Verification:
     # -- sets --------------------------------------------------------------------------------------------------
 
     def _compare_sets(self, ledger: Ledger, families: Sequence[Family], touched: Touched) -> bool:
-        """Compare numbers of entries, and all entries where those differ and of one set in turn."""
+        """Compare the number of entries of each set; compare all entries if it differs, and of one set in turn."""
         present = {s.name: s for s in self._drivers.ip_sets.list_sets()}
         specs = [spec for family in families for spec in set_specs(family)]
         turn = specs[self._next_set % len(specs)] if specs else None
@@ -185,7 +184,7 @@ class Verification:
 
 
 def count_repairs(counters: Counters, touched: Touched, failed: AbstractSet[object]) -> None:
-    """Count what somebody else changed, and what of it was written again.
+    """Count the items that another program changed, and how many were repaired.
 
     Args:
         failed: items that could not be written.

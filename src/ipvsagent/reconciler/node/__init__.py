@@ -1,1 +1,1 @@
-"""The node itself, apart from any Service: its facts, rules, ipsets and kernel settings."""
+"""The node itself, independent of Services: its facts, rules, ipsets and kernel settings."""

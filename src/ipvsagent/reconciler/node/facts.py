@@ -23,12 +23,12 @@ from ipvsagent.reconciler.objects.cache import ObjectCache
 
 
 def own_node(objects: ObjectCache, node_name: str) -> Node | None:
-    """This node's object, if it was heard of."""
+    """Return this node's object; None if it is not known."""
     return objects.nodes.get(ObjectKey("", node_name))
 
 
 def unknown_own_node(objects: ObjectCache, node_name: str) -> str:
-    """Say that the cluster does not know this node, and which one is probably meant; empty if it does (DEV-65)."""
+    """Return a message, with the most similar name, if the cluster has no Node for this node; else empty (DEV-65)."""
     if not objects.nodes_listed:
         return ""
     return unknown_node(node_name, {*objects.cluster_addresses, *(n.name for n in objects.nodes.values())})
@@ -37,7 +37,7 @@ def unknown_own_node(objects: ObjectCache, node_name: str) -> str:
 def read_facts(
     addresses: Addresses, objects: ObjectCache, *, node_name: str, families: tuple[Family, ...], settings: Settings
 ) -> NodeFacts:
-    """Put the facts together (SYN-03, NP-01 to NP-07).
+    """Collect the facts (SYN-03, NP-01 to NP-07).
 
     Raises:
         KernelError: the addresses could not be listed.
@@ -47,8 +47,8 @@ def read_facts(
     usable = usable_node_addresses(present)
     node = own_node(objects, node_name)
     internal = node_ips(node.addresses if node else (), settings.bind_address)
-    # `primary` closes all NodePorts of a node without an object. One that was not listed yet may well have an object,
-    # and a restart must not remove what an earlier agent served.
+    # With `primary`, a node without a Node object serves no NodePorts. Before Nodes are listed, the object may exist,
+    # and a restart must not remove what the previous agent served.
     answering = settings.node_port_addresses
     if answering.primary and not internal and not objects.nodes_listed:
         answering = NodePortAddresses()

@@ -1,6 +1,6 @@
 """Kernel settings and IPVS timeouts: written at the start and with each new configuration, then kept.
 
-A setting that is right already is left untouched. A limit that cannot be set is reported, and the agent goes on.
+A setting that is correct is not written. A limit that cannot be set is reported, and the agent continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEEPALIVE = ("time", "intvl", "probes")  # net/ipv4/tcp_keepalive_*
 
 
 def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
-    """Bring kernel settings and IPVS timeouts to their values (SYS-01 to SYS-14)."""
+    """Set kernel settings and IPVS timeouts to their values (SYS-01 to SYS-14)."""
     for wanted in _sysctls(drivers, settings):
         try:
             _write_sysctl(drivers, wanted, log)
@@ -36,14 +36,14 @@ def write_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
 
 
 def restore_sysctls(drivers: Drivers, settings: Settings, log: Logger) -> None:
-    """Bring back the kernel settings without which the data plane is wrong; limits are left to whoever tuned them."""
+    """Restore the kernel settings that the data plane requires; limits stay as an administrator set them."""
     for wanted in _sysctls(drivers, settings):
         if wanted.required:
             _write_sysctl(drivers, wanted, log)
 
 
 def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
-    """Set the IPVS timeouts that are not as they should be (SYS-08).
+    """Set the IPVS timeouts that are wrong (SYS-08).
 
     Raises:
         KernelError: they could not be read or set.
@@ -75,7 +75,7 @@ def _has_ipv6(drivers: Drivers) -> bool:
 
 
 def _warn_of_ipv6(drivers: Drivers, settings: Settings, log: Logger) -> None:
-    """Say that this node forwards no IPv6 although it serves it (DEV-31)."""
+    """Warn if this node serves IPv6 but does not forward it (DEV-31)."""
     if settings.ipv6_forwarding or not _has_ipv6(drivers):
         return
     with contextlib.suppress(KernelError):  # a hint, not worth a failure

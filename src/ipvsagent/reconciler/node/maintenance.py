@@ -1,4 +1,4 @@
-"""Maintaining what the node needs whatever Services exist: its facts, the constant rules, and ipsets."""
+"""Maintain what the node needs independent of Services: its facts, the constant rules, and ipsets."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _CHECKS_PER_LOOK = 30
 
 
 class NodeMaintenance:
-    """Keeps rules, ipsets and facts of the node in step; the settings are passed with each call, as they may change.
+    """Keeps rules, ipsets and facts of the node up to date; the settings may change, so each call passes them.
 
     Args:
         name: of this node (EP-09).
-        families: those that this node may serve.
-        random_fully: whether iptables knows ``--random-fully`` (IPT-05).
+        families: the address families that this node may serve.
+        random_fully: whether iptables supports ``--random-fully`` (IPT-05).
 
     Attributes:
         eligible: whether load balancers may send new traffic here (HC-03).
-        unknown: why the cluster does not know this node; empty if it does (DEV-65).
+        unknown: a message if the cluster has no Node for this node; otherwise empty (DEV-65).
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class NodeMaintenance:
         return tuple(f for f in self._families if self._served[f].is_served)
 
     def prepare(self, settings: Settings) -> None:
-        """Make the node ready.
+        """Prepare the node.
 
         Raises:
-            NodeUnusable: the node lacks something that nothing can be done without.
+            NodeUnusable: the node lacks something that the agent cannot work without.
         """
         self.check_families(settings)
         prepare_node(self._drivers, settings, self._log)
@@ -87,7 +87,7 @@ class NodeMaintenance:
         self.check_families(settings)
 
     def changed(self, settings: Settings) -> bool:
-        """Take a changed Node object in; answer whether it needs other rules."""
+        """Process a changed Node object; return whether it needs different rules."""
         node = own_node(self._objects, self._name)
         if node is not None:  # a deleted Node keeps its last known object (HC-03)
             self.eligible = takes_traffic(node)
@@ -97,10 +97,10 @@ class NodeMaintenance:
         return self._plan_rules(settings) != self._rules
 
     def check_families(self, settings: Settings) -> None:
-        """Check that this node serves its primary family, as soon as that is known.
+        """Check that this node serves its primary address family, once that is known.
 
         Raises:
-            NodeUnusable: it is not (SYN-01, SYN-02).
+            NodeUnusable: the node cannot serve it (SYN-01, SYN-02).
         """
         node = own_node(self._objects, self._name)
         known = node_ips(node.addresses if node else (), settings.bind_address)
@@ -114,7 +114,7 @@ class NodeMaintenance:
             )
 
     def read_facts(self, settings: Settings) -> NodeFacts:
-        """Everything that plans depend on.
+        """Return everything that plans must know about this node.
 
         Raises:
             KernelError: the addresses could not be listed.
@@ -124,7 +124,7 @@ class NodeMaintenance:
         )
 
     def write_rules(self, settings: Settings) -> None:
-        """Write the rules of all families where the kernel differs.
+        """Write the rules of all families if the kernel's differ.
 
         Raises:
             KernelError: some could not be read or written.
@@ -134,11 +134,11 @@ class NodeMaintenance:
             self._prepare(rules)
 
     def suspect_rules(self, family: Family) -> None:
-        """The rules of a family may have been changed: they are the next to be checked."""
+        """Mark the rules of a family, which may have been changed, to be checked next."""
         self._suspected.add(family)
 
     def check_rules(self) -> None:
-        """Repair the rules of the families that are suspected, else of one family, in turn.
+        """Repair the rules of the marked families; if none is marked, of one family in turn.
 
         Raises:
             KernelError: they could not be read or written.
@@ -148,7 +148,7 @@ class NodeMaintenance:
         for rules in suspected or [self._rules[self._rules_checked % len(self._rules)]]:
             self._suspected.discard(rules.family)
             if self._check(rules):
-                self._log.warning("rules were changed by somebody else; repaired", family=rules.family.label)
+                self._log.warning("rules were changed by another program; repaired", family=rules.family.label)
                 self._counters.note_drift(Drift.RULES, 1, 1)
 
     def look_for_missing_parts(self) -> None:
@@ -164,7 +164,7 @@ class NodeMaintenance:
                 self._prepare(rules)
 
     def create_sets(self) -> None:
-        """Create the sets that are missing.
+        """Create the missing sets.
 
         Raises:
             KernelError, NodeUnusable: some could not be created.

@@ -1,7 +1,7 @@
-"""Preparing a node before its first Service: modules, kernel settings, dummy interface.
+"""Prepare a node before its first Service: modules, kernel settings, dummy interface.
 
-What is right already is left untouched, so a restart writes nothing. A required part that is unavailable ends the
-start with one sentence and a remedy (`NodeUnusable`).
+What is already correct is not written, so a restart writes nothing. If a required part is unavailable, the start fails
+with one sentence and a remedy (`NodeUnusable`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def prepare_node(drivers: Drivers, settings: Settings, log: Logger) -> None:
     """Prepare what all families have in common: modules, settings, dummy interface.
 
     Raises:
-        NodeUnusable: the node lacks something that nothing can be done without.
+        NodeUnusable: the node lacks something that the agent cannot work without.
     """
     with needed_from_node():
         load_modules(drivers, log)
@@ -38,7 +38,7 @@ def load_modules(drivers: Drivers, log: Logger) -> None:
 
 
 def ensure_dummy(drivers: Drivers) -> bool:
-    """Create the dummy interface if it is missing; answer whether it was.
+    """Create the dummy interface if it is missing; return whether it was.
 
     Raises:
         NodeUnusable: the name belongs to an interface of another kind.

@@ -1,8 +1,8 @@
 """The kernel's rate estimation: on, off, or on for a moment when metrics are scraped.
 
-The counts that the kernel lists for a virtual server are those that its estimator added up last, over all CPUs, every
-two seconds; with the estimator off they stand still. So where it is off, it is let run for one round when metrics
-were asked for: the counters lag behind by one scrape, and the kernel spends a tenth of the time at most.
+The kernel's estimator adds up the counters of each virtual server over all CPUs every two seconds; while it is off,
+the counters that the kernel lists do not change. So if it is off, a scrape switches it on for one round: counters are
+one scrape old, and the estimator runs at most a tenth of the time.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from ipvsagent.planner.estimation import plan_estimation
 RUN_ESTIMATION = "net/ipv4/vs/run_estimation"
 
 ROUND_SECONDS = 3.0
-"""How long the estimator runs for one round: it takes two seconds, and begins with some delay."""
+"""How long the estimator runs for one round: a round takes two seconds and starts with some delay."""
 
 SECONDS_BETWEEN_ROUNDS = 30.0
-"""From the beginning of one to that of the next, at least."""
+"""Minimum time from the start of one round to the start of the next."""
 
 _ON, _OFF = "1", "0"
 
 
 class RateEstimation:
-    """Keeps the setting as it should be; all but `ask` belongs to the owner thread."""
+    """Switches the estimator; only `ask` may be called from other threads than the owner thread."""
 
     def __init__(self, sysctls: Sysctls, counters: Counters, log: Logger) -> None:
         self._sysctls = sysctls
         self._counters = counters
         self._log = log
         self._asked = False
-        self._runs: bool | None = None  # all the time; None before the first look
-        self._present = ""  # what the kernel has; empty: to be looked at
+        self._runs: bool | None = None  # permanently; None before the first tick
+        self._present = ""  # the kernel's value; empty: must be read
         self._absent = False
         self._round_ends: float | None = None
         self._next_round = 0.0
@@ -44,19 +44,19 @@ class RateEstimation:
         self._asked = True
 
     def look_again(self) -> None:
-        """Read the kernel's setting at the next tick: somebody may have changed it."""
+        """Read the kernel's setting at the next tick: another program may have changed it."""
         self._present = ""
 
     def next_time(self) -> float | None:
-        """When a round that is under way ends; None if there is none."""
+        """Return when the current round ends; None if there is none."""
         return self._round_ends
 
     def tick(self, mode: str, virtual_servers: int, now: float) -> None:
-        """Bring the setting in step.
+        """Update the kernel's setting.
 
         Args:
             mode: as configured.
-            virtual_servers: how many this node has.
+            virtual_servers: number of virtual servers on this node.
             now: monotonic seconds.
         """
         try:
@@ -87,12 +87,12 @@ class RateEstimation:
         was_running = self._present != _OFF
         self._write(_ON if runs else _OFF)
         self._round_ends, self._next_round = None, now
-        # What was counted until now is known if the estimator ran until now.
+        # If the estimator ran until now, the counters are current.
         self._counters.estimation_rounds = not runs and was_running
         if self._runs is not None or was_running != runs:
             self._log.info(
                 "kernel's rate estimation switched",
-                estimation="on" if runs else "off, but for rounds that scrapes ask for",
+                estimation="on" if runs else "off, except for rounds that scrapes request",
                 mode=mode,
                 virtual_servers=virtual_servers,
             )
@@ -114,10 +114,10 @@ class RateEstimation:
             self._present, self._warned = value, ""
 
     def _miss_switch(self, mode: str) -> None:
-        """This kernel has no switch, which is what `on` asks for, and what `auto` makes do with."""
+        """Warn in mode `off` if this kernel cannot switch the estimator; the other modes work without a switch."""
         self._absent = True
         if mode == "off":
-            self._warn("this kernel cannot switch rate estimation off; it runs", f"no {RUN_ESTIMATION}")
+            self._warn("this kernel cannot switch rate estimation off", f"no {RUN_ESTIMATION}")
 
     def _warn(self, message: str, reason: object) -> None:
         if self._warned != str(reason):

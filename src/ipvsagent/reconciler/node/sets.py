@@ -1,4 +1,4 @@
-"""The ipsets that the rules match: created, replaced where they are wrong, grown when they are full."""
+"""The ipsets that the rules match: create them, replace wrong ones, enlarge full ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPORARY_SET = "KUBE-IPVSAGENT-TEMP"
 def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
     """Create missing sets of a family and replace those of the wrong type, family or size (SET-34, DEV-25)."""
     present = {s.name: s for s in drivers.ip_sets.list_sets()}
-    if _TEMPORARY_SET in present:  # of a replacement that did not come to its end
+    if _TEMPORARY_SET in present:  # left by an interrupted replacement
         drivers.ip_sets.destroy(_TEMPORARY_SET)
     for spec in set_specs(rules.family):
         observed = present.get(spec.name)
@@ -31,7 +31,7 @@ def ensure_sets(drivers: Drivers, rules: RuleSet) -> None:
 
 
 def grow_set(drivers: Drivers, name: str) -> int:
-    """Replace a full set by one of twice the size, with the same entries; answer the new size (DEV-24).
+    """Replace a full set with one of twice the size and the same entries; return the new size (DEV-24).
 
     Raises:
         KernelError: it could not be replaced; the old one stays.
@@ -49,11 +49,11 @@ def _serves(observed: ObservedSet, spec: SetSpec) -> bool:
 
 
 def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: RuleSet) -> None:
-    """Replace a wrong set: by swapping where the kernel can."""
+    """Replace a wrong set, by swapping if the kernel can."""
     if observed.type == spec.type and observed.family is spec.family:
         _swap_in(drivers.ip_sets, spec)
         return
-    drivers.rules[rules.family].remove(rules)  # they are rewritten right after
+    drivers.rules[rules.family].remove(rules)  # they are written again right after this
     try:
         drivers.ip_sets.destroy(spec.name)
     except Busy as error:
@@ -65,10 +65,10 @@ def _replace_set(drivers: Drivers, observed: ObservedSet, spec: SetSpec, rules: 
 
 
 def _swap_in(ip_sets: IpSets, spec: SetSpec) -> None:
-    """Replace a set by one of the right size with the same entries, without a moment in between.
+    """Replace a set with one of the right size and the same entries, atomically.
 
     Raises:
-        KernelError: the new one could not be made or filled; the old one stays.
+        KernelError: the new set could not be created or filled; the old one stays.
     """
     with contextlib.suppress(NotFound):
         ip_sets.destroy(_TEMPORARY_SET)

@@ -1,4 +1,4 @@
-"""What Kubernetes says: the objects known, endpoints that left them, and what is wrong with them.
+"""What Kubernetes says: known objects, departed endpoints, and problems of objects.
 
-Knows no driver and plans nothing.
+This room knows no driver and plans nothing.
 """

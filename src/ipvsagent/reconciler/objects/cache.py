@@ -1,6 +1,6 @@
-"""What Kubernetes says: the objects known, indexed by Service, and which Services a change concerns.
+"""What Kubernetes says: the known objects, indexed by Service, and the Services that a change affects.
 
-Memory holds each object once. An event that changes nothing that is used marks nothing dirty (SYN-11, DEV-33).
+Each object is stored once. An event that changes no used field marks no Service dirty (SYN-11, DEV-33).
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class ObjectCache:
 
     Attributes:
         services: by key.
-        nodes: by key; all that were heard of, this one among them.
-        cluster_addresses: of nodes whose objects were not heard of, by name; this node may be among them.
+        nodes: by key; all known Node objects, including this node's.
+        cluster_addresses: addresses of nodes without a known object, by name; may include this node.
         dirty: Services whose plan may have changed since `take_dirty`; a dict as an ordered set.
-        infrastructure: those of the Services that every pod depends on.
+        infrastructure: the Services that every pod depends on.
         infrastructure_changed: whether one of them changed since `infrastructure_read`.
-        problems: what is wrong with the objects and their source, as last reported, by object or source.
-        departed: endpoints and nodes that left.
+        problems: the last reported problems of objects and sources, by object or source.
+        departed: endpoints and nodes that were removed.
     """
 
     def __init__(self, own_node: str = "", ask_for_node: Callable[[str], None] = lambda _name: None) -> None:
@@ -69,34 +69,34 @@ class ObjectCache:
 
     @property
     def complete(self) -> bool:
-        """Whether Services and EndpointSlices were both listed to the end (SYN-04)."""
+        """Return whether Services and EndpointSlices were both listed completely (SYN-04)."""
         return {Kind.SERVICE, Kind.ENDPOINT_SLICE} <= self._listed
 
     @property
     def nodes_listed(self) -> bool:
-        """Whether Nodes were listed to the end: this one does not exist, then, if it is not in `nodes`."""
+        """Return whether Nodes were listed completely; then this node exists only if it is in `nodes`."""
         return Kind.NODE in self._listed
 
     def slices_of(self, service: ObjectKey) -> list[EndpointSlice]:
-        """All slices of a Service."""
+        """Return all slices of a Service."""
         return [self._slices[key] for key in self._slices_of.get(service, ())]
 
     def take_dirty(self) -> dict[ObjectKey, None]:
-        """The Services to be planned; the next call returns those that changed after this one."""
+        """Return the Services to plan; the next call returns those that change after this call."""
         dirty, self.dirty = self.dirty, {}
         return dirty
 
     def take_nodes_changed(self) -> bool:
-        """Whether a Node changed since the last call."""
+        """Return whether a Node changed since the last call."""
         changed, self._nodes_changed = self._nodes_changed, False
         return changed
 
     def infrastructure_read(self) -> None:
-        """Note that the facts about the node take the present infrastructure Services into account."""
+        """Note that the facts about the node include the current infrastructure Services."""
         self.infrastructure_changed = False
 
     def apply(self, event: ObjectEvent) -> None:
-        """Take one event in."""
+        """Process one event."""
         match event:
             case Listed():
                 self._replace_all(event)

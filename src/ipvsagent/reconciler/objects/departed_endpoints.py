@@ -1,7 +1,7 @@
-"""Endpoints that left their slices, and whether their pods have ended for certain: then there is nothing to drain.
+"""Endpoints that were removed from their slices, and whether their pods have certainly ended: then nothing can drain.
 
-Two things show it. The node of an endpoint is gone from the cluster: whatever ran on it is cut off. Or the endpoint was
-terminating when it left: its pod's grace period has ended, and its connections with it.
+There are two signs. The node of the endpoint was removed from the cluster: its pods are cut off. Or the endpoint was
+terminating when it was removed: its pod's grace period has ended, and its connections with it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from ipvsagent.model.address import Address
 from ipvsagent.model.objects import EndpointSlice, ObjectKey
 
 MARGIN_SECONDS = 5.0
-"""An endpoint that moves from one slice to another may be in neither of them for a moment."""
+"""An endpoint that moves from one slice to another may be in neither slice for a moment."""
 
 ASK_AGAIN_SECONDS = 30.0
 _MOST_GONE = 4096
 
 
 class DepartedEndpoint(Struct):
-    """An endpoint that left; times are those of a monotonic clock in seconds."""
+    """A removed endpoint; times are seconds of a monotonic clock."""
 
     service: ObjectKey
     node_name: str
     terminated: bool
-    seen_at: float | None = None  # None: nobody has looked at it yet
+    seen_at: float | None = None  # None: not checked yet
     asked_at: float | None = None
 
 
 class DepartedEndpoints:
-    """Endpoints that left and whose real servers may still drain, and nodes that left.
+    """Removed endpoints whose real servers may still drain, and removed nodes.
 
     Args:
-        own_node: this node's name: it is there, whatever the cluster says.
-        slices_of: the slices that a Service has now.
+        own_node: this node's name; it exists, whatever the cluster says.
+        slices_of: returns the current slices of a Service.
         ask_for_node: asks whether the cluster has a node; the answer comes as `NodePresence`.
     """
 
@@ -52,7 +52,7 @@ class DepartedEndpoints:
         self._ask_for_node = ask_for_node
 
     def note(self, before: EndpointSlice, after: EndpointSlice | None) -> None:
-        """Note what a slice has lost."""
+        """Note the endpoints that a slice has lost."""
         kept = {e.address for e in after.endpoints} if after else set()
         for endpoint in before.endpoints:
             if endpoint.address not in kept:
@@ -61,7 +61,7 @@ class DepartedEndpoints:
                 )
 
     def node_gone(self, name: str) -> None:
-        """Note that the cluster has a node no longer."""
+        """Note that the cluster no longer has a node."""
         if name != self._own_node:
             self._gone[name] = None
             if len(self._gone) > _MOST_GONE:
@@ -72,19 +72,19 @@ class DepartedEndpoints:
         self._gone.pop(name, None)
 
     def nodes_listed(self, before: Mapping[str, object], after: Mapping[str, object]) -> None:
-        """Compare two listings of all nodes: one that was in neither may be newer than both."""
+        """Compare two listings of all nodes; a node that is in neither may be newer than both."""
         for name in before.keys() - after.keys():
             self.node_gone(name)
         for name in [name for name in self._gone if name in after]:
             self.node_present(name)
 
     def has_ended(self, address: Address, now: float) -> bool:
-        """Whether what ran behind an address has ended for certain."""
+        """Return whether the pod behind an address has certainly ended."""
         departed = self._departed.get(address)
         if departed is None:
             return False
         if any(e.address == address for s in self._slices_of(departed.service) for e in s.endpoints):
-            del self._departed[address]  # it is back, or was in another slice all the time
+            del self._departed[address]  # it is back, or it was always in another slice
             return False
         if departed.seen_at is None:
             departed.seen_at = now
@@ -93,7 +93,7 @@ class DepartedEndpoints:
         return departed.terminated and now - departed.seen_at >= MARGIN_SECONDS
 
     def inquire(self, address: Address, now: float) -> None:
-        """Ask whether the node of an endpoint that left still exists, unless that was asked a moment ago."""
+        """Ask whether the node of a removed endpoint still exists, unless this was asked recently."""
         departed = self._departed.get(address)
         if departed is None or departed.node_name in ("", self._own_node):
             return

@@ -1,6 +1,6 @@
-"""What is wrong with objects, changed one origin at a time: an origin is an object, a plan, a contested virtual server.
+"""Problems of objects, updated one origin at a time: an origin is an object, a plan, or a contested virtual server.
 
-A pass looks at the origins that it changed and at no other, however many problems a cluster has.
+A pass processes only the origins that it changed, however many problems a cluster has.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Hashable
 from ipvsagent.model.objects import Problem
 
 _FEW = 64
-"""So many changes are put into their places one by one; with more, sorting all of them again is cheaper."""
+"""Up to this number of changes, each is inserted separately; above it, sorting everything again is cheaper."""
 
 
 class ProblemTable:
     """Problems by origin.
 
-    Invariant: `every` is what all origins have now, sorted, each problem once.
+    Invariant: `every` returns the problems of all origins, sorted, each problem once.
     """
 
     def __init__(self) -> None:
         self._by_origin: dict[Hashable, tuple[Problem, ...]] = {}
         self._counts: dict[Problem, int] = {}  # number of origins
-        self._unsorted: dict[Problem, None] = {}  # those that came or went since `_sorted` was right
-        self._unreported: dict[Problem, None] = {}  # those that came or went since `take_new`
+        self._unsorted: dict[Problem, None] = {}  # added or removed since `_sorted` was up to date
+        self._unreported: dict[Problem, None] = {}  # added or removed since `take_new`
         self._reported: set[Problem] = set()
         self._sorted: list[Problem] = []
         self._every: tuple[Problem, ...] = ()
 
     def replace(self, origin: Hashable, problems: tuple[Problem, ...]) -> None:
-        """Replace an origin's problems; without any, the origin is forgotten."""
+        """Replace an origin's problems; an origin without problems is forgotten."""
         old = self._by_origin.pop(origin, ())
         if problems:
             self._by_origin[origin] = problems
@@ -46,14 +46,14 @@ class ProblemTable:
             self._note(problem)
 
     def every(self) -> tuple[Problem, ...]:
-        """All problems; the same value until one comes or goes."""
+        """Return all problems; the same value until one is added or removed."""
         if self._unsorted:
             self._sort()
             self._every = tuple(self._sorted)
         return self._every
 
     def take_new(self) -> list[Problem]:
-        """The problems that exist now and did not at the last call, sorted."""
+        """Return the problems that are new since the last call, sorted."""
         touched, self._unreported = self._unreported, {}
         new = [p for p in touched if p in self._counts and p not in self._reported]
         self._reported.difference_update(p for p in touched if p not in self._counts)

@@ -1,4 +1,4 @@
-"""What the kernel should hold: which Services are planned again, in which order, and under which names.
+"""What the kernel should hold: which Services to replan, in which order, and under which names.
 
-Writes nothing to the kernel but for the modules of schedulers, which are loaded before a plan names them.
+This room does not write to the kernel. It only loads the modules of schedulers before a plan uses them.
 """

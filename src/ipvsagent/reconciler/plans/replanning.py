@@ -1,4 +1,4 @@
-"""Replanning: which Services are planned again, in which order, and what their plans touch."""
+"""Replanning: which Services to replan, in which order, and what their plans touch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ipvsagent.reconciler.plans.schedulers import Schedulers
 from ipvsagent.reconciler.state import State
 
 SERVICES_PER_STEP = 256
-"""Services planned and written together; in a first sync the first step reaches the kernel before the next."""
+"""Services planned and written together; in a first sync, each step is written before the next is planned."""
 
 
 class Replanning:
-    """Keeps the desired state in step with objects, settings and facts about the node.
+    """Updates the desired state when objects, settings or facts about the node change.
 
-    The one writer of `State.desired` and `State.facts`.
+    The only writer of `State.desired` and `State.facts`.
 
     Attributes:
-        port_names: which Service's port each virtual server serves.
+        port_names: the Service port that each virtual server serves.
     """
 
     def __init__(self, state: State, schedulers: Schedulers) -> None:
@@ -42,16 +42,16 @@ class Replanning:
 
     @property
     def is_due(self) -> bool:
-        """Whether a plan is out of date."""
+        """Return whether a plan is out of date."""
         return self._all or bool(self._state.objects.dirty)
 
     def look_for_schedulers(self) -> None:
-        """Look whether a scheduler that was missing has come, if it is time; it is used from the next planning on."""
+        """Check for schedulers that were missing, if it is time; the next plans use those that are found."""
         if self._schedulers.due:
             self._load_schedulers(self._state.objects.services)
 
     def try_schedulers_again(self) -> None:
-        """Load schedulers that could not be loaded before; those that can now are used.
+        """Retry loading schedulers that could not be loaded; use those that can be loaded now.
 
         Raises:
             KernelError: one of them cannot be loaded yet.
@@ -62,15 +62,15 @@ class Replanning:
             self.learn(self._state.facts)
 
     def plan_all_next(self) -> None:
-        """Consider all plans out of date; schedulers that were missing are looked for again."""
+        """Mark all plans as out of date, and check again for schedulers that were missing."""
         self._all = True
         self._schedulers.forget()
 
     def first_steps(self) -> Iterator[list[ObjectKey]]:
-        """All Services in the order in which a first sync takes them, a step at a time.
+        """Yield all Services in the order of a first sync, in steps.
 
-        The API server's Service is a step of its own that comes before the others are even looked at: how long a new
-        node waits for it does not depend on the size of the cluster.
+        The API server's Service is a separate first step: it is written before the other Services are even sorted, so
+        that a new node's wait for it does not depend on the size of the cluster.
         """
         objects = self._state.objects
         services, dirty = objects.services, objects.take_dirty()
@@ -92,7 +92,7 @@ class Replanning:
         return self.plan(dirty)
 
     def plan(self, services: Iterable[ObjectKey]) -> Touched:
-        """Plan these Services; those that are gone leave nothing."""
+        """Plan these Services; a removed Service has an empty plan."""
         state, objects = self._state, self._state.objects
         touched = Touched()
         services = list(services)
@@ -109,17 +109,17 @@ class Replanning:
         return touched
 
     def _load_schedulers(self, services: Iterable[ObjectKey]) -> None:
-        """Have the schedulers loaded that these Services ask for, before anything is written with them."""
+        """Load the schedulers that these Services request, before anything is written with them."""
         known = (self._state.objects.services.get(key) for key in services)
         self._schedulers.load(_schedulers_of(s for s in known if s is not None))
         missing = self._schedulers.missing
         if missing != self._state.facts.missing_schedulers:
-            self._all |= bool(self._state.facts.missing_schedulers - missing)  # others may have done without it
+            self._all |= bool(self._state.facts.missing_schedulers - missing)  # some plans may lack it
             self._state.facts = replace(self._state.facts, missing_schedulers=missing)
 
 
 def _schedulers_of(services: Iterable[Service]) -> set[str]:
-    """The schedulers that Services ask for."""
+    """Return the schedulers that Services request."""
     return {s.scheduling.scheduler for s in services if s.scheduling and s.scheduling.scheduler}
 
 

@@ -1,8 +1,8 @@
-"""Schedulers that single Services ask for: their modules are loaded before the first virtual server has them.
+"""Schedulers that single Services request: their modules are loaded before a virtual server uses them.
 
-The kernel would load a module itself when a virtual server asks for its scheduler. It does so under a lock that the end
-of a network namespace needs, too, and modprobe can wait for just that: both hang for good. So no operation may name a
-scheduler whose module has not been loaded before (DEV-15).
+The kernel would load the module itself when a virtual server names a scheduler. But it holds a lock meanwhile that is
+also needed to remove a network namespace, and modprobe may wait for that removal: both hang forever. Therefore no
+operation may name a scheduler whose module has not been loaded (DEV-15).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ipvsagent.kernel.api import Modules
 from ipvsagent.log import Logger
 
 SECONDS_BETWEEN_TRIES = 60.0
-"""How long a scheduler that could not be loaded counts as missing: looking for it starts a program."""
+"""How long a scheduler that could not be loaded counts as missing: checking again starts a program."""
 
 _LASTING = (NotFound, NotPermitted, ToolMissing)
-"""Errors that only an administrator ends; others, such as a lack of memory, may pass by themselves."""
+"""Errors that only an administrator can resolve; others, such as a lack of memory, may be temporary."""
 
 
 class Schedulers:
@@ -25,10 +25,10 @@ class Schedulers:
 
     Args:
         clock: monotonic seconds.
-        failed: called with an error that may pass; `try_again` is to be called later.
+        failed: called with a temporary error; `try_again` must be called later.
 
     Attributes:
-        missing: schedulers that virtual servers must not have.
+        missing: schedulers that virtual servers must not use.
     """
 
     def __init__(
@@ -38,21 +38,21 @@ class Schedulers:
         self._log = log
         self._clock = clock
         self._failed = failed
-        self._not_before: dict[str, float] = {}  # when to try those of `missing` again
-        self._passing: set[str] = set()  # those of `missing` whose error may pass
+        self._not_before: dict[str, float] = {}  # when to retry the schedulers in `missing`
+        self._passing: set[str] = set()  # schedulers in `missing` whose error may be temporary
         self.missing: frozenset[str] = frozenset()
 
     @property
     def due(self) -> bool:
-        """Whether it is time to look for a missing one again."""
+        """Return whether it is time to check for a missing scheduler again."""
         now = self._clock()
         return any(now >= moment for moment in self._not_before.values())
 
     def load(self, names: Iterable[str]) -> None:
-        """Load what Services ask for.
+        """Load the schedulers that Services request.
 
-        What was loaded once is looked at again: a module that nobody uses can be unloaded by anybody. What was missing
-        is looked for again after `SECONDS_BETWEEN_TRIES`: somebody may have installed it.
+        A module that was loaded before is checked again, because unused modules can be unloaded. A missing module is
+        checked again after `SECONDS_BETWEEN_TRIES`, because it may have been installed.
         """
         now = self._clock()
         for name in sorted(set(names)):
@@ -64,35 +64,35 @@ class Schedulers:
                 self._failed(error)
 
     def try_again(self, names: Iterable[str]) -> None:
-        """Load what could not be loaded for a reason that may have passed.
+        """Retry schedulers that could not be loaded for a temporary reason.
 
         Args:
-            names: what Services still ask for; all else needs no more tries.
+            names: what Services still request; other schedulers are not retried any more.
 
         Raises:
-            KernelError: it has not; what was loaded before that counts.
+            KernelError: one still cannot be loaded; those loaded before it are used.
         """
         self._passing.intersection_update(names)
         for name in sorted(self._passing):
             self._load(name)
 
     def forget(self) -> None:
-        """Forget which are missing; what is needed is loaded, or found missing, when it is planned."""
+        """Forget the missing schedulers; they are checked again when a plan needs them."""
         self.missing = frozenset()
         self._not_before.clear()
         self._passing.clear()
 
     def _load(self, name: str) -> None:
-        """Load one, or note that it is missing.
+        """Load one scheduler, or note that it is missing.
 
         Raises:
-            KernelError: it is missing for a reason that may pass.
+            KernelError: it is missing for a reason that may be temporary.
         """
         try:
             self._modules.load(f"ip_vs_{name}")
         except KernelError as error:
             if name not in self.missing:
-                self._log.warning("scheduler that a Service asks for is unavailable", scheduler=name, error=error)
+                self._log.warning("scheduler requested by a Service is unavailable", scheduler=name, error=error)
             self.missing |= {name}
             self._not_before[name] = self._clock() + SECONDS_BETWEEN_TRIES
             if not isinstance(error, _LASTING):

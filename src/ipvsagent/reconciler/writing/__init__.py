@@ -1,4 +1,4 @@
-"""From desired state and ledger to the kernel: compare, write, and follow up what a write begins or leaves undone.
+"""Write the difference between desired state and ledger to the kernel, and follow up: retry, drain, clean up.
 
-Decides nothing about Services.
+This room decides nothing about Services.
 """

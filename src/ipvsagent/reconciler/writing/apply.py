@@ -1,6 +1,6 @@
-"""Applying the desired state to the kernel: compare, write, and follow up.
+"""Apply the desired state to the kernel: compare, write, and follow up.
 
-What follows from a write: failures are retried, real servers drain, stale flows are deleted, full sets grow.
+After a write, failures are retried, real servers drain, stale flows are deleted, and full sets are enlarged.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ipvsagent.reconciler.writing.writer import Outcome, Writer
 
 
 class Applier:
-    """Brings the kernel in step with the desired state, for given items only.
+    """Applies the desired state to the kernel, only for given items.
 
     Args:
         clock: monotonic seconds.
 
     Attributes:
-        stale_flows: those to be deleted; true if there may be any.
+        stale_flows: flows to delete; true if there may be any.
         draining: the real servers that drain.
     """
 
@@ -60,10 +60,10 @@ class Applier:
         self.draining = DrainingServers(counters)
 
     def apply(self, touched: Touched, *, drifted: Touched | None, exclude: Sequence[Network]) -> None:
-        """Write whatever differs among the items touched; each failed item is retried by itself.
+        """Write the touched items that differ; each failed item is retried separately.
 
         Args:
-            drifted: items that somebody else changed; counted as repaired once they are written.
+            drifted: items that another program changed; counted as repaired once they are written.
             exclude: networks in which nothing is ever removed (DEV-28).
         """
         if drifted:
@@ -84,7 +84,7 @@ class Applier:
         """Remove real servers that have drained.
 
         Returns:
-            Their virtual servers, whose settings may change now.
+            The virtual servers of the removed real servers, whose settings may change now.
         """
         drained, errors = self.draining.tick(
             self._drivers,
@@ -100,7 +100,7 @@ class Applier:
         return drained
 
     def clean_flows(self) -> None:
-        """Delete flows that lead to real servers that are gone.
+        """Delete flows that lead to removed real servers.
 
         Raises:
             KernelError: they could not be listed or deleted.
@@ -129,10 +129,10 @@ class Applier:
             try:
                 size = grow_set(self._drivers, name)
             except KernelError as error:
-                self._log.warning("set is full and cannot be replaced by a larger one", set=name, error=error)
-                self._failures.failed(Task.CREATE_SETS, error)  # it removes what is left of the attempt
+                self._log.warning("set is full and cannot be replaced with a larger one", set=name, error=error)
+                self._failures.failed(Task.CREATE_SETS, error)  # it removes the remains of the attempt
             else:
-                self._log.info("set was full; replaced by a larger one", set=name, max_elements=size)
+                self._log.info("set was full; replaced with a larger one", set=name, max_elements=size)
         if outcome.drift:
             self._failures.failed(Task.READ_KERNEL, next(iter(outcome.failures.values())))
 

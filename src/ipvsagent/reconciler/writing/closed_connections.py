@@ -1,9 +1,9 @@
-"""Whether the connections that IPVS counts as inactive are closed.
+"""Find out whether the connections that IPVS counts as inactive are closed.
 
-IPVS counts as inactive what one side has closed and what both have: a half-closed connection, which may still carry
-data for hours, and one in TIME_WAIT, which is only remembered, for two minutes. Connection tracking tells the two
-apart. A client that comes back from the port of a closed connection is sent elsewhere: by `expire_nodest_conn`
-where its real server drains, by `conn_reuse_mode` where IPVS has it in TIME_WAIT.
+IPVS counts two kinds of connections as inactive: half-closed ones, which may still carry data for hours, and those in
+TIME_WAIT, which are only remembered for two minutes. Connection tracking distinguishes the two. A client that reuses
+the port of a closed connection is sent to another real server: by `expire_nodest_conn` if its real server drains, by
+`conn_reuse_mode` if IPVS has the connection in TIME_WAIT.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ipvsagent.model.address import Address
 from ipvsagent.model.state import VirtualServerKey
 
 LOOK_SECONDS = 5.0
-"""How often the connections of one address are listed; each time costs the kernel a walk of its table."""
+"""How often the connections of one address are listed; for each listing the kernel walks its whole table."""
 
 LISTINGS_PER_LOOK = 4
 MOST_TRACKED = 500_000
-"""With more tracked connections than this nothing is listed, and TIME_WAIT is waited for instead."""
+"""Above this number of tracked connections nothing is listed; the agent waits for the end of TIME_WAIT instead."""
 
 _TRACKED = "net/netfilter/nf_conntrack_count"
 
@@ -36,18 +36,18 @@ class DrainingServer(NamedTuple):
 
 
 class ClosedConnections:
-    """Looks into connection tracking every few seconds; times are those of a monotonic clock in seconds."""
+    """Checks connection tracking every few seconds; times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._looked_at: dict[Address, float] = {}
 
     def all_closed(self, drivers: Drivers, inactive: Mapping[DrainingServer, int], now: float) -> list[DrainingServer]:
-        """Choose the real servers all of whose inactive connections are known to be closed.
+        """Return the real servers whose inactive connections are all known to be closed.
 
-        Every one that IPVS counts must be accounted for, so what is not tracked keeps its real server.
+        Each connection that IPVS counts must be found in connection tracking; an untracked one keeps its real server.
 
         Args:
-            inactive: how many inactive connections IPVS counts for each; none of them has active ones.
+            inactive: the number of inactive connections of each real server, as IPVS counts them; none has active ones.
         """
         addresses = {d.address for d in inactive}
         self._looked_at = {a: at for a, at in self._looked_at.items() if a in addresses}
@@ -68,6 +68,6 @@ class ClosedConnections:
                     for d, count in inactive.items()
                     if d.address == address and not counts[d, False] and counts[d, True] >= count
                 ]
-        except (KernelError, ValueError):  # the next look decides, or they end by themselves
+        except (KernelError, ValueError):  # the next check decides, or the connections time out
             return found
         return found

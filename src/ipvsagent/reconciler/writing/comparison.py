@@ -1,6 +1,6 @@
-"""Comparing the desired state with the ledger: what has to be written, sorted by the order of writes.
+"""Compare the desired state with the ledger: what must be written, in the order of writes.
 
-Only what is touched is looked at, so the cost follows the change.
+Only touched items are compared, so the cost depends on the change and not on the cluster.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ipvsagent.reconciler.ledger.ledger import Ledger
 from ipvsagent.reconciler.writing.diff import ServerChange, diff_virtual_server
 
 Item = VirtualServerKey | Address | SetEntry
-"""What is written, retried and reported by itself."""
+"""What is written, retried and reported separately."""
 
 
 @dataclass(slots=True)
 class Differences:
-    """What the kernel lacks and what it has too many of.
+    """What must be added, changed and removed in the kernel.
 
     Attributes:
         entries_to_add: of our sets.
-        servers: virtual servers that are desired; some need no operation, see `ServerChange`.
+        servers: desired virtual servers; some need no operation, see `ServerChange`.
         addresses_to_add: to the dummy interface.
-        servers_to_remove: virtual servers of ours that are not desired.
+        servers_to_remove: our virtual servers that are not desired.
         addresses_to_remove: from the dummy interface.
         entries_to_remove: from our sets.
     """
@@ -42,7 +42,7 @@ class Differences:
 
 
 def compare(touched: Touched, desired: Desired, ledger: Ledger, exclude: Sequence[Network]) -> Differences:
-    """Compare the items touched.
+    """Compare the touched items.
 
     Args:
         exclude: networks in which nothing is ever removed (DEV-28).
@@ -74,7 +74,7 @@ def _compare_virtual_servers(
             change = diff_virtual_server(key, held, wanted)
             found.servers.append(change)
             if change.operations and (entry := firewall_entry(key)) in desired.entries:
-                touched.entries[entry] = None  # the writer must know whether it is there (DEV-80)
+                touched.entries[entry] = None  # the writer must know whether it exists (DEV-80)
         elif held is not None and key not in ledger.foreign and not is_excluded(key.address, exclude):
             found.servers_to_remove.append(diff_virtual_server(key, held, None))
 
@@ -85,7 +85,7 @@ def firewall_entry(key: VirtualServerKey) -> SetEntry:
 
 
 def surplus(desired: Desired, ledger: Ledger) -> Touched:
-    """All that is held and not desired."""
+    """Return everything that is held but not desired."""
     return Touched(
         dict.fromkeys(k for k in ledger.virtual_servers if k not in desired.virtual_servers),
         dict.fromkeys(a for a in ledger.addresses if a not in desired.addresses),
@@ -94,7 +94,7 @@ def surplus(desired: Desired, ledger: Ledger) -> Touched:
 
 
 def everything(desired: Desired, ledger: Ledger) -> Touched:
-    """All that is desired and all that is held: the differences between the two are found among them."""
+    """Return everything that is desired or held, to compare all of it."""
     return Touched(
         dict.fromkeys((*desired.virtual_servers, *ledger.virtual_servers)),
         dict.fromkeys((*desired.addresses, *ledger.addresses)),
@@ -103,6 +103,6 @@ def everything(desired: Desired, ledger: Ledger) -> Touched:
 
 
 def unbound_addresses(desired: Desired, ledger: Ledger) -> Touched:
-    """The addresses that are desired and not held."""
+    """Return the addresses that are desired but not held."""
     missing = desired.addresses.keys() - ledger.addresses
     return Touched(addresses=dict.fromkeys(sorted(missing, key=lambda a: a.sort_key)))

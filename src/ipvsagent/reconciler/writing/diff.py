@@ -1,11 +1,11 @@
-"""From what the kernel holds and what it should hold to the operations that are needed, and to no others.
+"""Compute the operations that change what the kernel holds into what it should hold, and no others.
 
 Invariant: make before break. Within a virtual server, real servers are added before others are drained or removed;
 settings change in place, never by removing and adding (DEV-47).
 
-A scheduler that hashes goes on choosing a real server that drains, and its weight of 0 refuses the client. So while one
-drains, and only then, the virtual server may fall back to the others (DEV-16): the flag is set before the weight goes
-and taken back when nothing drains any more. A flag alone leaves the scheduler as it is.
+A hashing scheduler continues to choose a draining real server, and its weight of 0 refuses the client. So only while a
+real server drains, the virtual server has the flag to fall back to the others (DEV-16): it is set before the weight
+becomes 0 and cleared when nothing drains any more. Changing only a flag keeps the scheduler's state.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _CAN_FALL_BACK = frozenset({"sh", "mh"})
 
 
 class ServerChange(NamedTuple):
-    """What one virtual server needs.
+    """The change of one virtual server.
 
     Args:
         before: what the kernel holds; None: no such virtual server.
-        after: what it holds once the operations are carried out; None: no such virtual server.
-        operations: empty if the kernel holds it already.
-        draining: the real servers that drain then.
+        after: what it holds after the operations; None: no such virtual server.
+        operations: empty if nothing must change.
+        draining: the real servers that drain after the operations.
     """
 
     key: VirtualServerKey
@@ -53,8 +53,8 @@ def diff_virtual_server(
 ) -> ServerChange:
     """Compare what the kernel holds with what it should hold under one key.
 
-    A surplus real server of a TCP virtual server gets weight 0 and stays until it is idle (GT-03); those of UDP and
-    SCTP are removed at once (GT-02).
+    A surplus real server of a TCP virtual server gets weight 0 and stays until it is idle (GT-03); for UDP and
+    SCTP it is removed immediately (GT-02).
 
     Args:
         held: None: the kernel has no such virtual server.
@@ -89,7 +89,7 @@ def diff_virtual_server(
 
 
 def _while_draining(wanted: VirtualServer, draining: tuple[RealServer, ...]) -> VirtualServer:
-    """What the kernel holds for a desired virtual server as long as these real servers drain."""
+    """Return what the kernel holds for a desired virtual server while these real servers drain."""
     if not draining:
         return wanted
     flags = wanted.flags
@@ -99,7 +99,7 @@ def _while_draining(wanted: VirtualServer, draining: tuple[RealServer, ...]) -> 
 
 
 def _with_settings(operations: list[IpvsOperation], held: VirtualServer, wanted: VirtualServer) -> list[IpvsOperation]:
-    """Put the change of settings, if any is needed, first; last where it takes falling back away."""
+    """Put a needed change of settings first; last if it clears the flag to fall back."""
     if held.settings == wanted.settings:
         return operations
     change = ChangeVirtualServer(wanted)

@@ -1,7 +1,7 @@
-"""Real servers that drain: weight 0 until they are idle or reach their deadline (rules GT, DEV-18, DEV-19).
+"""Draining real servers: weight 0 until they are idle or reach their deadline (rules GT, DEV-18, DEV-19).
 
-A real server drains if the ledger holds it and the desired state does not. This class adds only since when, and reads
-the connection counts of the virtual servers concerned, and of no others.
+A real server drains if the ledger holds it and the desired state does not. This class only adds since when, and reads
+the connection counts only of the virtual servers concerned.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TICK_SECONDS = 1.0
 
 
 class DrainingServers:
-    """All real servers that drain; times are those of a monotonic clock in seconds."""
+    """All draining real servers; times are seconds of a monotonic clock."""
 
     def __init__(self, counters: Counters | None = None) -> None:
         self._counters = counters or Counters()
         self._since: dict[DrainingServer, float] = {}
-        self._fresh: list[DrainingServer] = []  # not looked at yet
+        self._fresh: list[DrainingServer] = []  # not checked yet
         self._next_tick: float | None = None
         self._closed_connections = ClosedConnections()
 
@@ -37,11 +37,11 @@ class DrainingServers:
         return len(self._since)
 
     def addresses(self) -> set[Address]:
-        """The addresses of all real servers that drain."""
+        """Return the addresses of all draining real servers."""
         return {d.address for d in self._since}
 
     def begin(self, key: VirtualServerKey, servers: Iterable[RealServer], now: float) -> None:
-        """Note real servers that were given weight 0; one that drains already keeps its time."""
+        """Note real servers that got weight 0; one that already drains keeps its start time."""
         for server in servers:
             item = DrainingServer(key, server.address, server.port)
             if item not in self._since:
@@ -51,7 +51,7 @@ class DrainingServers:
             self._next_tick = now + TICK_SECONDS
 
     def next_time(self) -> float | None:
-        """When to call `tick` again; None if nothing drains."""
+        """Return when to call `tick` again; None if nothing drains."""
         return self._next_tick
 
     def tick(
@@ -64,14 +64,14 @@ class DrainingServers:
         limit_seconds: float,
         departed: DepartedEndpoints,
     ) -> tuple[list[VirtualServerKey], list[KernelError]]:
-        """Remove what is idle or has reached its deadline; forget what came back or went with its virtual server.
+        """Remove real servers that are idle or have reached their deadline; forget those that no longer drain.
 
         Args:
-            limit_seconds: how long a real server may drain at most.
-            departed: knows behind which addresses everything has ended, so that nothing can drain.
+            limit_seconds: how long a real server may drain.
+            departed: knows the addresses whose pods have ended, so that nothing can drain.
 
         Returns:
-            Virtual servers that lost a real server, and errors that say that the kernel differs from the ledger.
+            Virtual servers that lost a real server, and errors that show that the kernel differs from the ledger.
         """
         if self._next_tick is None or (now < self._next_tick and not self._fresh):
             return [], []
@@ -107,7 +107,7 @@ class DrainingServers:
     def _idle(
         self, drivers: Drivers, waiting: list[DrainingServer], departed: DepartedEndpoints, now: float
     ) -> list[DrainingServer]:
-        """Choose the real servers that have only closed connections; ask about the nodes of the others."""
+        """Return the real servers with only closed connections; ask whether the nodes of the others still exist."""
         connections = _connections(drivers.ipvs, waiting)
         inactive = {d: count for d, (active, count) in connections.items() if count and not active}
         idle = {d for d, counts in connections.items() if counts == (0, 0)}
@@ -128,7 +128,7 @@ def _still_drains(item: DrainingServer, desired: Desired, ledger: Ledger) -> boo
 
 
 def _connections(ipvs: Ipvs, waiting: list[DrainingServer]) -> dict[DrainingServer, tuple[int, int]]:
-    """Active and inactive connections of each; a real server that is gone has none, and its removal will fail."""
+    """Return the active and inactive connections of each; a missing real server has none, and its removal will fail."""
     found = dict.fromkeys(waiting, (0, 0))
     for key in dict.fromkeys(d.key for d in waiting):
         for server in ipvs.list_real_servers(key):

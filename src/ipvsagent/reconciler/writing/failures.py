@@ -1,4 +1,4 @@
-"""What could not be written, why, and when it is retried; logged when it begins and when it ends."""
+"""What could not be written, why, and when to retry it; logs the first failure and the recovery."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ipvsagent.reconciler.writing.comparison import Item
 from ipvsagent.reconciler.writing.retry import RetrySchedule
 
 Failing = Item | Task
-"""An item that is written by itself, or a task that concerns the whole node."""
+"""An item that is written separately, or a node-wide task."""
 
 
 class Failures:
-    """Everything that is not as it should be, each with its last error (DEV-07).
+    """Everything that failed, each with its last error (DEV-07).
 
     Args:
         clock: monotonic seconds.
@@ -36,7 +36,7 @@ class Failures:
         return item in self._errors
 
     def failed(self, item: Failing, error: AgentError) -> None:
-        """Note a failure; one that says nothing new is not logged again."""
+        """Note a failure; log it only if the error is new."""
         if str(self._errors.get(item)) != str(error):
             self._log.warning("not written, will be retried", item=str(item), error=error)
             self._texts[item] = f"{item}: {error}"
@@ -45,7 +45,7 @@ class Failures:
         self._retries.failed(item, self._clock())
 
     def succeeded(self, item: Failing) -> None:
-        """Note that an item is as it should be."""
+        """Note that an item was written."""
         if self._errors.pop(item, None) is not None:
             self._log.info("written after a failure", item=str(item))
             del self._texts[item]
@@ -53,19 +53,19 @@ class Failures:
             self._retries.succeeded([item])
 
     def take_due(self) -> list[Failing]:
-        """What is to be retried now."""
+        """Return what to retry now."""
         return self._retries.take_due(self._clock())
 
     def next_time(self) -> float | None:
-        """When something is to be retried."""
+        """Return when the next retry is due; None if nothing fails."""
         return self._retries.next_time()
 
     def a_stage_fails(self) -> bool:
-        """Whether a task fails without which the node does not serve its Services (HC-02)."""
+        """Return whether a task fails that the node needs to serve its Services (HC-02)."""
         return bool(self._errors) and any(task.is_stage and task in self._errors for task in Task)
 
     def texts(self) -> tuple[str, ...]:
-        """Each failing item with its error; the same value until one of them changes."""
+        """Return each failing item with its error; the same value until one of them changes."""
         if self._every_text is None:
             self._every_text = tuple(self._texts.values())
         return self._every_text

@@ -1,4 +1,4 @@
-"""When to retry a failed item: each by itself, with exponential delays."""
+"""When to retry failed items: each separately, with exponential delays."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 class RetrySchedule(Generic[T]):
     """Failed items with the time of their next attempt (seconds of a monotonic clock).
 
-    Asking what is due costs in proportion to what is, however many items fail.
+    The cost of `take_due` depends on the number of due items, not of failing ones.
     """
 
     def __init__(self) -> None:
-        self._failing: dict[T, tuple[int, int]] = {}  # item: (failures so far, number of its entry in the queue)
-        # A heap of time, number and item; an entry of another number than its item has is out of date.
+        self._failing: dict[T, tuple[int, int]] = {}  # item: (number of failures, number of its entry in the queue)
+        # A heap of time, number and item; an entry whose number differs from its item's is out of date.
         self._queue: list[tuple[float, int, T]] = []
         self._numbers = count()
 
@@ -43,12 +43,12 @@ class RetrySchedule(Generic[T]):
             heapify(self._queue)
 
     def succeeded(self, items: Iterable[T]) -> None:
-        """Forget items that do not fail any more."""
+        """Forget items that no longer fail."""
         for item in items:
             self._failing.pop(item, None)
 
     def take_due(self, now: float) -> list[T]:
-        """Items whose time has come, the longest due first; they stay known, and due, until they succeed or fail."""
+        """Return the due items, oldest first; they stay due until they succeed or fail again."""
         found = []
         while (time := self.next_time()) is not None and time <= now:
             found.append(heappop(self._queue))
@@ -57,7 +57,7 @@ class RetrySchedule(Generic[T]):
         return [item for _, _, item in found]
 
     def next_time(self) -> float | None:
-        """The earliest time at which something is due."""
+        """Return the earliest time at which something is due."""
         while self._queue and not self._is_current(self._queue[0]):
             heappop(self._queue)
         return self._queue[0][0] if self._queue else None

@@ -1,8 +1,8 @@
-"""Cleaning up after changed UDP and SCTP frontends: flows that lead to a real server that is no longer there.
+"""Delete stale flows of changed UDP and SCTP frontends: flows that lead to a removed real server.
 
-Only frontends that lost a real server, that went away or that got their first one are looked at (CT-01 as changed by
-DEV-21), once all writes of a pass are done: by then no new flow can go the old way. A pass that concerned none of
-them lists nothing.
+Only frontends that lost a real server, were removed or got their first real server are checked (CT-01 as changed by
+DEV-21), after all writes of a pass: then no new flow can use the old real server. A pass without such frontends lists
+nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ipvsagent.reconciler.writing.diff import ServerChange
 
 
 class StaleFlows:
-    """The frontends whose flows have yet to be looked through."""
+    """The frontends whose flows must still be checked."""
 
     def __init__(self, conntrack: Conntrack, counters: Counters | None = None) -> None:
         self._conntrack = conntrack
@@ -42,14 +42,14 @@ class StaleFlows:
                     self._pending[change.key] = None
 
     def note_all(self, ledger: Ledger) -> None:
-        """Mark every frontend: an earlier run may have ended between its writes and its cleaning."""
+        """Mark every frontend: an earlier run may have stopped between its writes and its cleaning."""
         self._pending.update(dict.fromkeys(k for k in ledger.virtual_servers if k.protocol in CLEANED_PROTOCOLS))
 
     def clean(self, ledger: Ledger) -> int:
-        """Delete the stale flows of all marked frontends: one listing a family, then one batch (CT-05, CT-07).
+        """Delete the stale flows of all marked frontends: one listing per family, then one batch (CT-05, CT-07).
 
         Returns:
-            How many were deleted; those that had gone by themselves are not counted.
+            How many were deleted, without those that no longer existed.
 
         Raises:
             KernelError: something could not be listed or deleted; the frontends stay marked.

@@ -1,8 +1,8 @@
-"""Carrying out differences: in the right order, in batches, with errors kept to the object they belong to.
+"""Write differences: in the right order, in batches, with each error assigned to its object.
 
-Order of writes (DEV-06): set entries, virtual servers with their real servers, addresses; then what is
-removed: virtual servers, addresses, set entries. So a VIP never answers before it can forward, and refuses at once
-when it is gone. A virtual server with source ranges waits until its ipset entry was acknowledged (DEV-80).
+Order of writes (DEV-06): add set entries, virtual servers with their real servers, addresses; then remove virtual
+servers, addresses, set entries. So a VIP never answers before it can forward, and refuses connections as soon as it is
+removed. A virtual server with source ranges waits until its ipset entry was acknowledged (DEV-80).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ipvsagent.reconciler.ledger.ledger import Ledger
 from ipvsagent.reconciler.writing.comparison import Differences, Item, firewall_entry
 from ipvsagent.reconciler.writing.diff import ServerChange
 
-SERVERS_PER_BATCH = 64  # a larger batch is no faster, and takes memory that the kernel has to provide first
+SERVERS_PER_BATCH = 64  # a larger batch is not faster, and needs more kernel memory
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a write.
+    """The result of a write.
 
     Attributes:
-        failures: the first error of each item that is not as it should be.
-        drift: whether the kernel turned out to differ from the ledger, so that it has to be read again.
-        dummy_missing: whether the dummy interface is gone.
-        draining: real servers that drain now, by virtual server.
-        full_sets: names of sets that have no room for another entry.
+        failures: the first error of each item that could not be written.
+        drift: whether the kernel turned out to differ from the ledger, so that it must be read again.
+        dummy_missing: whether the dummy interface is missing.
+        draining: real servers that started to drain, by virtual server.
+        full_sets: names of full sets.
     """
 
     failures: dict[Item, KernelError] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Writer:
                 self._settle(change, outcome)
 
     def _settle(self, change: ServerChange, outcome: Outcome) -> None:
-        """Let the ledger share the desired value; a virtual server that a Service claims is not foreign any more."""
+        """Store the desired value in the ledger; a virtual server that a Service claims is not foreign any more."""
         if change.after is None:
             self._ledger.forget(change.key)
             return
@@ -124,14 +124,14 @@ class Writer:
         operations = list(one_by_one(change.operations))
         outcome.failures[change.key] = next(r for r in results if r is not None)
         if isinstance(operations[0], AddVirtualServer) and results[0] is not None:
-            # Nothing else of this virtual server can have worked; NotFound is an unknown scheduler here.
+            # No other operation of this virtual server can have succeeded; NotFound means an unknown scheduler here.
             outcome.drift |= isinstance(results[0], AlreadyExists | AcknowledgementsLost)
             return
         self._ledger.acknowledge(o for o, r in zip(operations, results, strict=True) if r is None)
         outcome.drift |= any(_means_drift(r) for r in results)
 
     def _note_creation(self, operation: IpvsOperation, error: KernelError | None) -> None:
-        """Note where the kernel's counters begin at 0 again; a lost acknowledgement may mean that they do."""
+        """Note that the kernel's counters start at 0 again; after a lost acknowledgement, they may."""
         if isinstance(operation, AddVirtualServer):
             if error is None or isinstance(error, AcknowledgementsLost):
                 self._counters.note_created(operation.virtual_server.key)
@@ -153,7 +153,7 @@ class Writer:
         self._counters.note_operations(operations, results)
         for operation, result in zip(operations, results, strict=True):
             adding = isinstance(operation, AddAddress)
-            settled = AlreadyExists if adding else NotFound  # the kernel holds what it should: that is enough
+            settled = AlreadyExists if adding else NotFound  # the kernel already holds the wanted state
             if result is None or isinstance(result, settled):
                 (self._ledger.add_address if adding else self._ledger.remove_address)(operation.address)
             else:
@@ -182,9 +182,9 @@ class Writer:
 
 
 def _hold_back(differences: Differences, outcome: Outcome) -> Sequence[ServerChange]:
-    """Return the changes that may be written: without those whose source ranges would not be in force (DEV-80).
+    """Return the changes that may be written, without those whose source ranges are not in force (DEV-80).
 
-    What is held back fails with the error of the ipset entry: the virtual server, and its address if it is not bound.
+    A virtual server that is held back, and its address if it is not bound, fail with the error of the ipset entry.
     """
     if not outcome.failures:
         return differences.servers
@@ -200,9 +200,9 @@ def _hold_back(differences: Differences, outcome: Outcome) -> Sequence[ServerCha
 
 
 def _keep_traces(differences: Differences, outcome: Outcome) -> None:
-    """Leave the address and the entries of a virtual server that could not be removed, and retry all of it.
+    """Keep the address and the entries of a virtual server that could not be removed, and retry all of it.
 
-    They tell our virtual servers from others: without them it would be left alone for ever.
+    They identify it as ours: without them it would never be removed.
     """
     for key in (change.key for change in differences.servers_to_remove):
         error = outcome.failures.get(key)
@@ -212,10 +212,10 @@ def _keep_traces(differences: Differences, outcome: Outcome) -> None:
 
 
 def _is_trace(entry: SetEntry, key: VirtualServerKey) -> bool:
-    """Whether an entry names a virtual server, its address, or a node port of its number."""
+    """Return whether an entry names a virtual server, its address, or its port as a node port."""
     return entry.port in (0, key.port) and entry.address in (None, key.address)
 
 
 def _means_drift(error: KernelError | None) -> bool:
-    """Whether an error says that the kernel is not what the ledger says, or that this is unknown."""
+    """Return whether an error shows that the kernel differs or may differ from the ledger."""
     return isinstance(error, AlreadyExists | NotFound | AcknowledgementsLost)

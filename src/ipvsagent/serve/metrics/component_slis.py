@@ -1,4 +1,4 @@
-"""The component SLIs at `/metrics/slis` (HC-20): the present result of each health check, and counts of its results.
+"""The component SLIs at `/metrics/slis` (HC-20): the current result of each health check, and counts of its results.
 
 The names are the same as in every component of Kubernetes, so one dashboard works for all of them.
 """
@@ -35,7 +35,7 @@ class ComponentSlis:
         """All samples in Prometheus' text format.
 
         Args:
-            well: the present result of each check by its type.
+            well: the current result of each check by its type.
         """
         with self._lock:
             counts = sorted(self._counts.items())

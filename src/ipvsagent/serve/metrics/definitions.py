@@ -31,8 +31,8 @@ _TRAFFIC = (
     ("outgoing_bytes_total", "Bytes to clients"),
 )
 _CONNECTIONS = (
-    ("active_connections", "Established connections at present"),
-    ("inactive_connections", "Connections that IPVS still tracks at present but that are not established"),
+    ("active_connections", "Current established connections"),
+    ("inactive_connections", "Current connections that IPVS tracks but that are not established"),
 )
 
 SERVICE_TRAFFIC = tuple(
@@ -56,7 +56,11 @@ REAL_SERVER_CONNECTIONS = tuple(
     for name, text in _CONNECTIONS
 )
 NODE_TRAFFIC = tuple(
-    Definition(f"ipvsagent_ipvs_{name}", "counter", f"{text} of all virtual servers of the node, those of others too")
+    Definition(
+        f"ipvsagent_ipvs_{name}",
+        "counter",
+        f"{text} of all virtual servers of the node, including foreign ones",
+    )
     for name, text in _TRAFFIC
 )
 
@@ -64,21 +68,21 @@ KUBE_PROXY = (
     Definition(
         "kubeproxy_sync_proxy_rules_duration_seconds",
         "histogram",
-        "Duration of a pass that an event asked for",
+        "Duration of a pass that an event requested",
         ("ip_family",),
         "MET-01",
     ),
     Definition(
         "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
         "gauge",
-        "Unix time of the last event that asked for a pass",
+        "Unix time of the last event that requested a pass",
         ("ip_family",),
         "MET-02",
     ),
     Definition(
         "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
         "gauge",
-        "Unix time of the last pass that left nothing undone",
+        "Unix time of the last pass that completed all work",
         ("ip_family",),
         "MET-03",
     ),
@@ -101,7 +105,7 @@ KUBE_PROXY = (
     Definition(
         "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
         "gauge",
-        "Services with that traffic policy Local and endpoints, none of them on this node",
+        "Services with this traffic policy set to Local that have endpoints, but none on this node",
         ("traffic_policy", "ip_family"),
         "MET-08",
     ),
@@ -115,7 +119,7 @@ KUBE_PROXY = (
     Definition(
         "kubeproxy_network_programming_duration_seconds",
         "histogram",
-        "Time from what changed an EndpointSlice until the kernel follows it",
+        "Time from the cause of an EndpointSlice's change until the kernel has the change",
         ("ip_family",),
         "MET-10",
     ),
@@ -124,7 +128,7 @@ KUBE_PROXY = (
     Definition(
         "kubeproxy_conntrack_reconciler_sync_duration_seconds",
         "histogram",
-        "Duration of looking for stale flows and deleting them",
+        "Duration of finding and deleting stale flows",
         ("ip_family",),
         "MET-14",
     ),
@@ -141,7 +145,7 @@ API_REQUESTS = (
     Definition(
         "rest_client_requests_total",
         "counter",
-        "Requests to the API server; the code is `<error>` where no answer came",
+        "Requests to the API server; the code is `<error>` if there was no answer",
         ("code", "host", "method"),
         "MET-21",
     ),
@@ -173,7 +177,7 @@ KUBERNETES = (
     Definition(
         "kubernetes_build_info",
         "gauge",
-        "1, with the agent's version in the words of Kubernetes' components",
+        "1, with the agent's version in the labels of Kubernetes' components",
         (
             "build_date",
             "compiler",
@@ -190,7 +194,7 @@ KUBERNETES = (
     Definition(
         "kubernetes_feature_enabled",
         "gauge",
-        "1 if a feature gate that means something to the agent is on, else 0",
+        "1 if a feature gate that the agent supports is on, else 0",
         ("name", "stage"),
         "MET-21",
     ),
@@ -203,39 +207,39 @@ OWN = (
     ),
     Definition("ipvsagent_complete", "gauge", "1 if all objects were listed once, else 0"),
     Definition("ipvsagent_synchronised", "gauge", "1 if the kernel holds all of the desired state, else 0"),
-    Definition("ipvsagent_configuration_refused", "gauge", "1 if the newest configuration could not be used, else 0"),
-    Definition("ipvsagent_configuration_waiting_fields", "gauge", "Configured fields that count after a restart only"),
+    Definition("ipvsagent_configuration_refused", "gauge", "1 if the newest configuration was refused, else 0"),
+    Definition("ipvsagent_configuration_waiting_fields", "gauge", "Configured fields that need a restart"),
     Definition("ipvsagent_services", "gauge", "Services with a plan"),
     Definition("ipvsagent_virtual_servers", "gauge", "Virtual servers desired"),
     Definition(
         "ipvsagent_kernel_operations_total",
         "counter",
-        "Operations on the kernel by what they do and how they ended",
+        "Operations on the kernel by operation and result",
         ("operation", "result"),
     ),
     Definition(
         "ipvsagent_node_tasks_total",
         "counter",
-        "Work that concerns the whole node, by what it is and how it ended",
+        "Node-wide tasks by task and result",
         ("task", "result"),
     ),
     Definition(
         "ipvsagent_change_to_kernel_seconds",
         "histogram",
-        "Time from the arrival of an object's change until what follows from it is written",
+        "Time from the arrival of an object's change until it is written to the kernel",
     ),
-    Definition("ipvsagent_drift_found_total", "counter", "Items that somebody else changed in the kernel", ("kind",)),
-    Definition("ipvsagent_drift_repaired_total", "counter", "Of those, items that were put right", ("kind",)),
-    Definition("ipvsagent_failing_items", "gauge", "Items that could not be written and are tried again"),
-    Definition("ipvsagent_conflicts", "gauge", "Virtual servers that a Service claims and another one has"),
+    Definition("ipvsagent_drift_found_total", "counter", "Items that other programs changed in the kernel", ("kind",)),
+    Definition("ipvsagent_drift_repaired_total", "counter", "Changed items that were repaired", ("kind",)),
+    Definition("ipvsagent_failing_items", "gauge", "Items that could not be written and are retried"),
+    Definition("ipvsagent_conflicts", "gauge", "Virtual servers that a Service claims but another Service owns"),
     Definition("ipvsagent_refused_addresses", "gauge", "Addresses of Services that are never served"),
-    Definition("ipvsagent_invalid_objects", "gauge", "Objects of which something or all is ignored", ("kind",)),
+    Definition("ipvsagent_invalid_objects", "gauge", "Objects that are ignored in part or as a whole", ("kind",)),
     Definition("ipvsagent_draining_real_servers", "gauge", "Removed real servers that still have connections"),
     Definition(
         "ipvsagent_api_data_age_seconds",
         "gauge",
-        "Time since the API server last confirmed what is served, by a list, an event or a bookmark, for the kind of "
-        "object for which that is longest",
+        "Time since the API server last confirmed the served objects by a list, an event or a bookmark; the longest "
+        "time of all kinds of objects",
     ),
     Definition("ipvsagent_ipset_entries", "gauge", "Entries of an ipset", ("set",)),
     Definition("ipvsagent_ipset_max_entries", "gauge", "Entries that fit into an ipset (`maxelem`)", ("set",)),
@@ -249,17 +253,15 @@ OWN = (
     Definition(
         "ipvsagent_ipvs_estimation",
         "gauge",
-        "1 if the kernel's rate estimation runs all the time; 0 if it is off, or runs only when counts are asked for",
+        "1 if the kernel's rate estimation runs all the time; 0 if it is off, or runs only for scrapes",
     ),
     Definition(
         "ipvsagent_real_server_metrics_left_out",
         "gauge",
-        "Virtual servers whose real servers have no metrics of their own, because there are more than 10,000 of them",
+        "Virtual servers whose real servers have no separate metrics, because there are more than 10,000 real servers",
     ),
-    Definition(
-        "ipvsagent_statistics_read_seconds", "gauge", "How long it took to read the kernel's counts the last time"
-    ),
-    Definition("ipvsagent_statistics_failures_total", "counter", "Readings of the kernel's counts that failed"),
+    Definition("ipvsagent_statistics_read_seconds", "gauge", "How long the last reading of the kernel's counters took"),
+    Definition("ipvsagent_statistics_failures_total", "counter", "Failed readings of the kernel's counters"),
 )
 
 PROCESS = (
@@ -270,10 +272,10 @@ PROCESS = (
     Definition("process_start_time_seconds", "gauge", "Unix time of the start of the process", (), "MET-21"),
     Definition("process_virtual_memory_bytes", "gauge", "Virtual memory", (), "MET-21"),
 )
-"""Metrics that prometheus_client makes itself."""
+"""Metrics that prometheus_client provides."""
 
 BY_NAME = {d.name: d for d in (*KUBE_PROXY, *API_REQUESTS, *KUBERNETES, *OWN)}
-"""The metrics that are made from the agent's own numbers, by name."""
+"""The metrics made from the agent's own numbers, by name."""
 
 EVERY = (
     *KUBE_PROXY,

@@ -29,11 +29,11 @@ from ipvsagent.serve.metrics.service_traffic import ServiceTraffic
 ANSWER_STANDS_SECONDS = 2.0
 _OUR_SETS = "KUBE-"
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""Go's names of machines, where they differ."""
+"""Go's names of machine types that differ from Python's."""
 
 
 class Metrics:
-    """Makes the response of `/metrics`; any number of threads may use it.
+    """Creates the response of `/metrics`; any number of threads may use it.
 
     Args:
         clock: monotonic seconds.

@@ -1,7 +1,7 @@
-"""How to reach the API server at this moment: address, authorities, client certificate, headers, expiry.
+"""The current access to the API server: address, authorities, client certificate, headers, expiry.
 
-`ApiAccess.current` is the one question that the transport asks, before each request. Behind it stand the kubeconfig
-or the pod's service account, files that rotate, and exec plugins.
+The transport calls `ApiAccess.current` before each request. It uses the kubeconfig or the pod's service account, files
+that rotate, and exec plugins.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ipvsagent.source.client.proxies import environment_proxy
 from ipvsagent.source.client.secret import NO_SECRET, Secret
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_HINT = "\nhint: give `--kubeconfig FILE`, or `--manifests DIR` without an API server"
+_HINT = "\nhint: pass `--kubeconfig FILE`, or `--manifests DIR` without an API server"
 _TOKEN_CHARACTERS = frozenset(map(chr, range(0x20, 0x7F)))
 
 
 class Connection(Struct, frozen=True):
-    """What a connection is made with; equal values share connections.
+    """The parameters of a connection; equal values share connections.
 
     Args:
         url: without user and without a slash at its end.
         authorities: PEM; empty for those of the system.
         server_name: name in the server's certificate; empty for the host of the URL.
         proxy: URL of a proxy.
-        certificate: PEM of the client certificate and what it is issued by; empty without one.
+        certificate: PEM of the client certificate and its issuers; empty without one.
         key: PEM of its private key.
     """
 
@@ -50,11 +50,11 @@ class Connection(Struct, frozen=True):
 
 
 class Access(Struct, frozen=True):
-    """The answer for one request.
+    """The access for one request.
 
     Args:
         headers: of authentication and impersonation.
-        expires_at: Unix time after which it is not to be used; None if that is unknown.
+        expires_at: Unix time after which it must not be used; None if unknown.
         secrets: everything that must not be printed.
     """
 
@@ -65,17 +65,17 @@ class Access(Struct, frozen=True):
 
 
 class ApiAccess:
-    """Finds out how to reach the API server, and keeps it up to date; for any thread.
+    """Determines how to reach the API server, and keeps this up to date; for any thread.
 
     Args:
         kubeconfig: path; empty for the pod's service account, else `$KUBECONFIG` or `~/.kube/config`.
         server: URL, host or host:port that replaces the configured one.
         now: Unix time.
         service_account: folder with `token` and `ca.crt`.
-        warn: called with a sentence when something cannot be renewed and its last good version stays in use.
+        warn: called with a sentence if something cannot be renewed and its last good version stays in use.
 
     Raises:
-        SourceError: there is no configuration, or it cannot be used.
+        SourceError: there is no configuration, or it is not valid.
     """
 
     def __init__(
@@ -111,24 +111,24 @@ class ApiAccess:
         return server_url(self._config)[0]
 
     def current(self) -> Access:
-        """Return how to make a request now; may run an exec plugin and wait for it.
+        """Return the access for a request now; may run an exec plugin and wait for it.
 
         Raises:
             SourceError: the credentials are unavailable.
         """
         with self._lock:
             connection = self._connection()
-            if connection.url.startswith("http://"):  # credentials are never sent in clear
+            if connection.url.startswith("http://"):  # never send credentials without TLS
                 self._given = Access(connection, secrets=_secrets(connection))
             else:
                 self._given = self._authenticated(connection)
             return self._given
 
     def refused(self, access: Access) -> None:
-        """Renew the credentials, because the server answered 401: ask the plugin, read the configuration again.
+        """Renew the credentials after the server answered 401: run the plugin, read the configuration again.
 
         Args:
-            access: what was refused; nothing happens if it has been renewed already.
+            access: the refused access; nothing happens if it has already been renewed.
         """
         with self._lock:
             if access != self._given:
@@ -138,7 +138,7 @@ class ApiAccess:
             try:
                 config = self._load()
             except SourceError as error:
-                self.warn(f"the configuration cannot be read again, the earlier one stays in use: {error}")
+                self.warn(f"the configuration cannot be read again; the previous one stays in use: {error}")
                 return
             if config != self._config:
                 self._config = config
@@ -164,7 +164,7 @@ class ApiAccess:
         port = self._variable("KUBERNETES_SERVICE_PORT")
         if not self._server and not (host and port):
             missing = "KUBERNETES_SERVICE_HOST" if not host else "KUBERNETES_SERVICE_PORT"
-            raise SourceError(f"there is a service account, and ${missing} is not set")
+            raise SourceError(f"there is a service account, but ${missing} is not set")
         address = f"[{host}]" if ":" in host else host
         authority = self._service_account / "ca.crt"
         if not authority.exists():
@@ -220,7 +220,7 @@ class ApiAccess:
         return Access(connection, headers, expires_at, tuple(s for s in secrets if s))
 
     def _fixed_authorization(self) -> Secret:
-        """`Authorization` from a token, a token file, or user and password; empty without them."""
+        """Return `Authorization` from a token, a token file, or user and password; empty without them."""
         token = self._token()
         if token:
             return _bearer(token)
@@ -232,7 +232,7 @@ class ApiAccess:
         return Secret(f"Basic {base64.b64encode(f'{user}:{password.reveal()}'.encode()).decode()}")
 
     def _token(self, *, need_file: bool = False) -> Secret:
-        """The token; of a file its newest good content, which counts more than a token in the configuration."""
+        """Return the token; the last good content of a token file precedes a token in the configuration."""
         path = self._config.token_file
         if not path:
             return self._config.token
@@ -243,7 +243,7 @@ class ApiAccess:
         return Secret(text) if text else self._config.token
 
     def _read(self, field: str, path: str, need_file: bool) -> Secret:
-        """The content of a file as Latin-1; its last good content if it is empty or cannot be read now."""
+        """Return the content of a file as Latin-1; its last good content if it is empty or cannot be read now."""
         if not path:
             return NO_SECRET
         try:
@@ -259,12 +259,12 @@ class ApiAccess:
 
 
 def server_url(config: ClientConfig) -> tuple[str, tuple[str, Secret]]:
-    """Make a URL of a server as client-go does; answer it without user, and the user with the password apart.
+    """Return a server's URL without user, and separately the user with the password, as client-go does.
 
     Without a scheme it is https if there is an authority, a client certificate or `insecure-skip-tls-verify`.
 
     Raises:
-        SourceError: it is no URL of a server.
+        SourceError: it is not the URL of a server.
     """
     text = config.server.reveal()
     wrong = SourceError("the server is not a URL with http or https, a host or host:port")
@@ -287,7 +287,7 @@ def server_url(config: ClientConfig) -> tuple[str, tuple[str, Secret]]:
 
 def _bearer(token: Secret) -> Secret:
     if not _TOKEN_CHARACTERS.issuperset(token.reveal()):
-        raise SourceError("the token holds characters that a header may not have")
+        raise SourceError("the token contains characters that are not allowed in a header")
     return Secret(f"Bearer {token.reveal()}")
 
 

@@ -1,4 +1,4 @@
-"""Connections of `urllib3`, set up as `source.client.access` describes: TLS, and proxies of HTTP and SOCKS."""
+"""Connections of `urllib3` with the parameters of `source.client.access`: TLS, HTTP and SOCKS proxies."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ipvsagent.source.client.tls import client_context
 def open_pool(
     connection: Connection, *, options: Sequence[tuple[int, int, int]], most_connections: int
 ) -> urllib3.PoolManager:
-    """Make a pool; nothing connects yet.
+    """Return a connection pool; this does not connect yet.
 
     Raises:
-        SourceError: the authorities or the client certificate cannot be used.
+        SourceError: the authorities or the client certificate are not valid.
     """
     settings: dict[str, Any] = {"socket_options": list(options), "maxsize": most_connections}
     if connection.url.startswith("https://"):
         settings["ssl_context"] = client_context(connection)
         if connection.server_name:
             settings["server_hostname"] = connection.server_name
-        if not connection.verify:  # asked for by the configuration; `doctor` and the docs speak of it
+        if not connection.verify:  # the configuration requests it
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     if connection.proxy is None:
         return urllib3.PoolManager(**settings)
@@ -53,7 +53,7 @@ def _through_http(connection: Connection, proxy: Secret, settings: dict[str, Any
 
 
 def _through_socks(proxy: Secret, settings: dict[str, Any]) -> urllib3.PoolManager:
-    """A pool whose connections are made by the SOCKS proxy."""
+    """Return a pool whose connections go through the SOCKS proxy."""
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:

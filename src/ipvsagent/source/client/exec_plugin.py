@@ -1,8 +1,8 @@
 """Credentials from a program: the `exec` section of a kubeconfig (client.authentication.k8s.io).
 
-The program is asked again when its credentials have expired, when the server refused them (401), and at the next
-request after it failed. Until it answers no request is sent: without credentials the server would take this client
-for an anonymous one. What the program prints, its arguments and its environment may hold secrets and are never shown.
+The program runs again if its credentials have expired, if the server refused them (401), and for the next request after
+it failed. Until it succeeds, no request is sent: without credentials the server would treat this client as anonymous.
+The program's output, arguments and environment may contain secrets and are never shown.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class ExecConfig(Struct, frozen=True, kw_only=True):
     args: tuple[Secret, ...] = ()
     env: tuple[tuple[str, Secret], ...] = ()
     install_hint: str = ""
-    cluster: Mapping[str, object] | None = None  # told to the program if `provideClusterInfo` is set
+    cluster: Mapping[str, object] | None = None  # passed to the program if `provideClusterInfo` is set
 
 
 class PluginCredentials(Struct, frozen=True):
-    """What the program answered: a token, a client certificate with its key, or both.
+    """The program's answer: a token, a client certificate with its key, or both.
 
     Args:
-        expires_at: Unix time; None if they hold until the server refuses them.
+        expires_at: Unix time; None if they are valid until the server refuses them.
     """
 
     token: Secret = NO_SECRET
@@ -79,7 +79,7 @@ class ExecPlugin:
         """Return credentials that have not expired; run the program if there are none.
 
         Raises:
-            SourceError: the program failed or answered something else.
+            SourceError: the program failed or printed something else.
         """
         held = self._credentials
         if held is None or (held.expires_at is not None and self._now() > held.expires_at):
@@ -114,7 +114,7 @@ class ExecPlugin:
         except OSError as error:
             raise self._error(f"cannot be run: {error.strerror}") from None
         except ValueError:  # a zero byte in an argument
-            raise self._error("cannot be run: an argument or a variable holds a zero byte") from None
+            raise self._error("cannot be run: an argument or a variable contains a zero byte") from None
         except subprocess.TimeoutExpired:
             raise self._error(f"did not end within {self._timeout_seconds:g} s") from None
         if ended.returncode:
@@ -125,7 +125,7 @@ class ExecPlugin:
         try:
             answer = msgspec.json.decode(output, type=_Answer)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise self._error("printed something else than an ExecCredential in JSON") from None
+            raise self._error("did not print an ExecCredential in JSON") from None
         if answer.kind != "ExecCredential" or answer.api_version != self._config.api_version:
             raise self._error(f"did not print an ExecCredential of apiVersion {self._config.api_version}")
         status = answer.status or _Status()

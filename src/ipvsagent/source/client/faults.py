@@ -1,6 +1,7 @@
-"""Words for faults of a connection, made from error numbers and types.
+"""Messages for faults of a connection, made from error numbers and types.
 
-The texts of libraries are not used: they may quote a header, a proxy's URL with its password, or what a proxy sent.
+The messages never contain a library's text, which may quote a header, a proxy's URL with its password, or a proxy's
+answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _STATUS = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def describe(error: BaseException) -> str:
-    """Say what happened in a few words that hold no secret."""
+    """Describe a fault in a few words without secrets."""
     from urllib3 import exceptions as urllib3
 
     match error:
@@ -27,7 +28,7 @@ def describe(error: BaseException) -> str:
         case ssl.SSLCertVerificationError():
             return f"CERTIFICATE_VERIFY_FAILED: {error.verify_message}"
         case ssl.SSLError():
-            return f"TLS failed: {error.reason or 'no reason is given'}"
+            return f"TLS failed: {error.reason or 'no reason given'}"
         case urllib3.NameResolutionError() | socket.gaierror():
             return "its name cannot be resolved"
         case urllib3.InvalidChunkLength() | urllib3.IncompleteRead():
@@ -45,10 +46,10 @@ def _proxy_reason(error: BaseException) -> str:
     status = _STATUS.match(str(inner)) if isinstance(inner, OSError) else None
     if status:
         return f"it answers {status[1]}"
-    return describe(inner) if inner is not None else "no reason is given"
+    return describe(inner) if inner is not None else "no reason given"
 
 
 def _inner(error: BaseException) -> BaseException | None:
-    """The error that another one stands for: an argument, or what it was raised from."""
+    """Return the error inside another one: an argument, or its cause."""
     found = next((a for a in error.args if isinstance(a, BaseException)), None)
     return found or error.__cause__ or getattr(error, "original_error", None)

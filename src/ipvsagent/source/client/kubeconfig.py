@@ -1,7 +1,7 @@
-"""Reading kubeconfig files: parse, merge, choose the context, check what it names.
+"""Read kubeconfig files: parse, merge, choose the context, check what it refers to.
 
-The rules are client-go's (docs/reference/api-access.md). Nothing here connects, and only the files that the chosen
-context names are opened, to see that they can be read. Error texts name the field and never its value.
+The rules are client-go's (docs/reference/api-access.md). This module does not connect, and opens only the files that
+the chosen context refers to. Error messages contain the field, but never its value.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _File(Struct, rename="kebab"):
 
 
 class Impersonation(Struct, frozen=True):
-    """On whose behalf requests are made: `as`, `as-uid`, `as-groups`, `as-user-extra`."""
+    """The user to impersonate: `as`, `as-uid`, `as-groups`, `as-user-extra`."""
 
     user: str = ""
     uid: str = ""
@@ -123,7 +123,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
 
     Args:
         server: URL, host or host:port.
-        authorities: PEM; used rather than the file.
+        authorities: PEM; takes precedence over the file.
     """
 
     server: Secret = NO_SECRET
@@ -145,14 +145,14 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
 
 
 def load_kubeconfig(paths: Iterable[Path], *, server: Secret = NO_SECRET, must_exist: bool = True) -> ClientConfig:
-    """Read and merge kubeconfig files; of two entries with one name the first counts.
+    """Read and merge kubeconfig files; of two entries with the same name the first counts.
 
     Args:
         server: replaces the server of the context's cluster; its `tls-server-name` goes with it.
         must_exist: whether a missing file is an error; otherwise it is skipped.
 
     Raises:
-        SourceError: a file cannot be read, or the context cannot be used.
+        SourceError: a file cannot be read, or the context is not valid.
     """
     clusters: dict[str, _Cluster] = {}
     users: dict[str, _User] = {}
@@ -226,7 +226,7 @@ def _resolve_paths(file: _File, folder: Path) -> None:
         user.user.client_certificate = resolve(user.user.client_certificate)
         user.user.client_key = resolve(user.user.client_key)
         user.user.token_file = resolve(user.user.token_file)
-        if user.user.exec is not None and "/" in user.user.exec.command:  # otherwise it is looked for in $PATH
+        if user.user.exec is not None and "/" in user.user.exec.command:  # otherwise it is searched in $PATH
             user.user.exec.command = resolve(user.user.exec.command)
 
 
@@ -262,7 +262,7 @@ def _client_config(cluster_name: str, cluster: _Cluster, user_name: str, user: _
 
 
 def _check_cluster(cluster: _Cluster) -> bytes:
-    """Return the certificate authorities that stand in the kubeconfig itself."""
+    """Return the certificate authorities in the kubeconfig itself."""
     if cluster.certificate_authority and cluster.certificate_authority_data:
         raise SourceError("`certificate-authority` and `certificate-authority-data` are both set")
     if cluster.insecure_skip_tls_verify and (cluster.certificate_authority or cluster.certificate_authority_data):
@@ -296,7 +296,7 @@ def _check_plugin(plugin: _Exec, cluster: _Cluster, authorities: bytes) -> ExecC
     if mode not in _INTERACTIVE_MODES:
         raise SourceError(f"`exec.interactiveMode` is none of {', '.join(_INTERACTIVE_MODES)}")
     if mode == "Always":
-        raise SourceError("`exec.interactiveMode` is Always, and this program has no terminal to ask on")
+        raise SourceError("`exec.interactiveMode` is Always, but this program has no terminal")
     return ExecConfig(
         command=plugin.command,
         api_version=plugin.api_version,
@@ -308,7 +308,7 @@ def _check_plugin(plugin: _Exec, cluster: _Cluster, authorities: bytes) -> ExecC
 
 
 def _cluster_info(cluster: _Cluster, authorities: bytes) -> Mapping[str, object]:
-    """`spec.cluster` of the plugin's input."""
+    """Return `spec.cluster` of the plugin's input."""
     if not authorities and cluster.certificate_authority:
         authorities = read_file("certificate-authority", cluster.certificate_authority)
     info = {
@@ -365,7 +365,7 @@ def _without_nulls(value: object) -> object:
 
 @contextmanager
 def _inside(part: str) -> Iterator[None]:
-    """Name the part of the kubeconfig in errors that are raised inside."""
+    """Add the part of the kubeconfig to errors that are raised inside the block."""
     try:
         yield
     except SourceError as error:

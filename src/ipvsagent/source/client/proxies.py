@@ -1,4 +1,4 @@
-"""Which proxy leads to the API server: `proxy-url` of the kubeconfig, or the environment as Go reads it.
+"""The proxy for the API server: `proxy-url` of the kubeconfig, or the environment as Go reads it.
 
 Python's own rules differ: they follow `ALL_PROXY`, send loopback addresses through the proxy, and know neither CIDRs
 nor ports in `NO_PROXY`.
@@ -32,13 +32,13 @@ def configured_proxy(url: Secret) -> Secret:
 
 
 def environment_proxy(server: str, variable: Callable[[str], str]) -> Secret | None:
-    """The proxy that the environment names for a server; None to connect directly.
+    """Return the environment's proxy for a server; None to connect directly.
 
     Args:
         variable: returns the value of an environment variable; empty if it is not set.
 
     Raises:
-        SourceError: the variable does not hold the URL of a proxy.
+        SourceError: the variable is not the URL of a proxy.
     """
     target = urlsplit(server)
     name = "HTTPS_PROXY" if target.scheme == "https" else "HTTP_PROXY"
@@ -65,7 +65,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether a host is reached without a proxy: loopback always is."""
+    """Return whether a host is reached without a proxy; loopback always is."""
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
@@ -73,7 +73,7 @@ def _is_exempt(host: str, port: int, no_proxy: str) -> bool:
 
 
 def _matches(pattern: str, host: str, port: int) -> bool:
-    """Whether one part of `NO_PROXY` names a host: `*`, CIDR, address, name or suffix, the last three with a port."""
+    """Return whether one part of `NO_PROXY` matches a host: `*`, CIDR, or address, name or suffix, maybe with port."""
     if pattern == "*":
         return True
     address = _address(host)

@@ -1,6 +1,6 @@
 """A text that is never printed: tokens, passwords, private keys.
 
-Whoever needs the text calls `reveal`, which is easy to find in a review. Everything else (`repr`, `str`, format
+Code that needs the text calls `reveal`, which is easy to find in a review. Everything else (`repr`, `str`, format
 strings, log fields, tracebacks, JSON) shows `HIDDEN`.
 """
 
@@ -11,7 +11,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 HIDDEN = "<hidden>"
-_SHORTEST = 4  # a shorter text would blank out ordinary words
+_SHORTEST = 4  # a shorter text would hide ordinary words
 
 
 class Secret:
@@ -23,7 +23,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text; the result must go to a socket, a child process or a parser and nowhere else."""
+        """Return the text; pass it only to a socket, a child process or a parser."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -46,7 +46,7 @@ NO_SECRET = Secret()
 
 
 def hide(text: str, secrets: Iterable[Secret]) -> str:
-    """Replace each secret in a text from outside, for instance in a message with which a server echoes a header."""
+    """Replace each secret in a received text, for example in a server's message that quotes a header."""
     for secret in sorted(secrets, key=lambda s: -len(s.reveal())):  # the longest first: one may contain another
         for shape in (secret.reveal(), quote(secret.reveal(), safe="")):
             if len(shape) >= _SHORTEST:
@@ -55,7 +55,7 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
 
 
 def without_user(url: str) -> str:
-    """Hide user and password of a URL, or of a host that was given instead."""
+    """Hide user and password of a URL or host."""
     scheme, slashes, rest = url.rpartition("//")
     before, at, host = rest.rpartition("@")
     return f"{scheme}{slashes}{HIDDEN if before else ''}{at}{host}"

@@ -1,4 +1,4 @@
-"""SOCKS 5 (RFC 1928, RFC 1929) as far as `proxy-url: socks5://…` needs it; the proxy resolves host names."""
+"""SOCKS 5 (RFC 1928, RFC 1929) as needed for `proxy-url: socks5://…`; the proxy resolves host names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NO_AUTHENTICATION, _PASSWORD = 0, 2
 
 
 class SocksError(OSError):
-    """The proxy did not connect; the text says why."""
+    """The proxy did not connect; the text is the reason."""
 
 
 def connect(proxy: Secret, host: str, port: int, timeout_seconds: float | None) -> socket.socket:
     """Connect to a host through a proxy.
 
     Raises:
-        OSError: there is no connection.
+        OSError: the connection failed.
     """
     parts = urlsplit(proxy.reveal())
     connection = socket.create_connection((parts.hostname or "", parts.port or _DEFAULT_PORT), timeout_seconds)
@@ -37,7 +37,7 @@ def _greet(connection: socket.socket, user: bytes, password: bytes) -> None:
     connection.sendall(bytes([5, len(methods)]) + methods)
     version, method = _receive(connection, 2)
     if version != 5 or method not in methods:
-        raise SocksError("the SOCKS proxy accepts none of the ways to authenticate")
+        raise SocksError("the SOCKS proxy accepts none of the authentication methods")
     if method == _PASSWORD:
         if len(user) > 255 or len(password) > 255:
             raise SocksError("the user or password of the SOCKS proxy is longer than 255 bytes")

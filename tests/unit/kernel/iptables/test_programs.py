@@ -127,7 +127,7 @@ def test_a_host_without_rules_goes_by_the_plain_name_if_it_works(
     assert detect_variant() == answer
 
 
-def test_a_process_without_permission_is_told_so(programs: Path) -> None:
+def test_a_lack_of_permission_is_reported(programs: Path) -> None:
     """No variant is guessed where rules cannot be read."""
     install(programs, "iptables-nft-save", "echo 'Permission denied (you must be root)' >&2; exit 4")
     with pytest.raises(NotPermitted):

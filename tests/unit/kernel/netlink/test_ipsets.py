@@ -77,9 +77,7 @@ def test_a_missing_part_ends_the_start_with_a_remedy_that_installs_it() -> None:
     with pytest.raises(NodeUnusable) as caught, needed_from_node():
         raise missing
     assert caught.value.fact == "the node could not be prepared: list ipsets: the kernel has no ipsets"
-    assert (
-        caught.value.remedy == "load the named module, or install the full kernel package of the distribution"
-    )
+    assert caught.value.remedy == "load the named module, or install the full kernel package of the distribution"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_virtual_server_that_goes_during_the_listing_is_not_listed(monkeypatch
     assert [(server.key, server.real_servers) for server in found] == [(EMPTY, ())]
 
 
-def test_a_kernel_without_ipvs_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_without_ipvs_is_reported_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Generic netlink answers ENOENT for a family that it has not."""
     netlink = ScriptedNetlink(errno.ENOENT)
     monkeypatch.setattr(ipvs, "NetlinkSocket", netlink)

@@ -98,7 +98,7 @@ def test_definite_errors_count_although_other_answers_were_dropped(route: Netlin
     assert route.execute(requests(5)) == [errno.EEXIST, LOST, errno.ENOENT, LOST, LOST]
 
 
-def test_nothing_is_taken_for_done_once_an_answer_was_dropped(route: NetlinkSocket) -> None:
+def test_no_operation_counts_as_done_after_a_lost_acknowledgement(route: NetlinkSocket) -> None:
     """The last acknowledgement says nothing about a dropped error before it."""
     script(route, OSError(errno.ENOBUFS, "full"), answer(3))
     assert route.execute(requests(3)) == [LOST, LOST, 0]
@@ -126,7 +126,7 @@ def test_large_batches_travel_in_several_sends(route: NetlinkSocket) -> None:
 
 
 def test_requests_that_are_alike_are_sent_as_if_each_stood_for_itself(route: NetlinkSocket) -> None:
-    """Their lengths, payloads and numbers are their own; failures are told by place, across sends."""
+    """Each has its own length, payload and number; failures are reported by position, across sends."""
     batch = Batch()
     batch.add(ITEM, b"one.", flags=0x400)
     batch.add_alike(ITEM + 1, (b"<<<<", [b"%04d" % n for n in range(300)], b">>>>"), flags=0x200)

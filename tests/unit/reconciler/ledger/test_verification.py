@@ -89,7 +89,7 @@ def test_drift_is_repaired_within_five_seconds(drift: Callable[[FakeKernel], obj
     let_pass(node, 5)
     assert facts(node.kernel) == right
     assert node.status().synchronised
-    assert any("changed by somebody else" in line for line in node.log.lines)
+    assert any("changed by another program" in line for line in node.log.lines)
 
 
 def test_nothing_is_written_while_nothing_drifts() -> None:
@@ -116,7 +116,7 @@ def test_an_ipv6_virtual_server_that_others_made_is_noticed_and_stays() -> None:
     node.kernel.ipvs.apply([AddVirtualServer(VirtualServer(theirs, "rr"))])
     let_pass(node, TICKS_PER_KEY_CHECK)
     assert theirs in node.kernel.ipvs.list_keys()
-    assert any("appeared or went" in line for line in node.log.lines)
+    assert any("were added or removed" in line for line in node.log.lines)
 
 
 def test_a_virtual_server_of_others_is_left_as_it_is() -> None:
@@ -218,7 +218,7 @@ def flushed(node: FakeNode, family: Family) -> bool:
 
 
 def test_rules_are_repaired_at_once_where_the_kernel_tells() -> None:
-    """DEV-01: each family whose rules were told to have changed, a moment later."""
+    """DEV-01: each family whose rules were reported as changed, a moment later."""
     node = served()
     for family in Family:
         flush(node, family)
@@ -230,7 +230,7 @@ def test_rules_are_repaired_at_once_where_the_kernel_tells() -> None:
 def test_rules_of_which_nobody_tells_are_compared_in_turn(
     variant: str, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DEV-01: each family every two seconds where tables are legacy ones; elsewhere what was told is compared first."""
+    """DEV-01: each family every two seconds with legacy tables; elsewhere reported changes are compared first."""
     monkeypatch.setattr(FakeRules, "variant", variant)
     node = served()
     for family in Family:
@@ -264,8 +264,8 @@ def test_rules_that_are_changed_without_end_are_compared_twice_a_second_at_most(
     assert not flushed(node, Family.IPV4)
 
 
-def test_what_is_told_of_rules_before_the_first_synchronisation_waits_for_it() -> None:
-    """SYN-04: the agent's own first rules are told, too; there is nothing to wake up for."""
+def test_a_change_of_rules_reported_before_the_first_synchronisation_waits_for_it() -> None:
+    """SYN-04: the agent's own first rules are reported, too; they need no check."""
     node = FakeNode()
     flush(node, Family.IPV4)
     assert node.reconciler.next_wakeup(verification=True) is None

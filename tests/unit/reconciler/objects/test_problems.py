@@ -26,7 +26,7 @@ change = st.tuples(st.sampled_from("pqrs"), st.lists(problem, max_size=4).map(tu
 def test_what_is_reported_is_what_all_origins_have_and_each_is_new_once(
     changes: list[tuple[str, tuple[Problem, ...], bool]], many_first: bool
 ) -> None:
-    """Invariant: `every` is what all origins have now, sorted, each problem once."""
+    """Invariant: `every` returns the problems of all origins, sorted, each problem once."""
     reports = ProblemTable()
     origins: dict[str, tuple[Problem, ...]] = {}
     if many_first:
@@ -44,7 +44,7 @@ def test_what_is_reported_is_what_all_origins_have_and_each_is_new_once(
 
 
 def test_the_same_problems_are_the_same_value() -> None:
-    """An origin that says the same again, and a problem that goes and comes back at once, change nothing."""
+    """The same report again, and a problem that disappears and returns at once, change nothing."""
     reports = ProblemTable()
     held = (Problem("Service", "shop/web", "", "is wrong"),)
     reports.replace("web", held)
@@ -101,7 +101,7 @@ def test_the_texts_of_failures_are_made_when_one_changes() -> None:
     assert failures.texts() == ()
 
 
-def test_a_relist_tells_what_is_new_and_forgets_what_is_well_again() -> None:
+def test_a_relist_reports_new_problems_and_forgets_solved_ones() -> None:
     """Each problem is logged once, however often all objects are listed."""
     node = FakeNode()
     node.hear_all([service()])

@@ -101,7 +101,7 @@ def test_a_new_scheduler_changes_virtual_servers_in_place() -> None:
     assert schedulers(node) == {WEB: "rr"}
 
 
-def test_a_scheduler_that_the_kernel_lacks_costs_its_service_nothing_but_the_wish() -> None:
+def test_a_service_whose_scheduler_the_kernel_lacks_gets_the_clusters() -> None:
     """DEV-15: it is served with the cluster's; others that ask for the same are reported, too, and nothing fails."""
     node = FakeNode(without("nq"))
     node.hear_all([asking("nq"), asking("sh", "shop/other", "10.96.0.11")])
@@ -110,10 +110,10 @@ def test_a_scheduler_that_the_kernel_lacks_costs_its_service_nothing_but_the_wis
     assert [p.name for p in node.status().problems] == ["shop/web"]
     node.hear(Changed(asking("nq", "shop/other", "10.96.0.11")))
     assert [p.name for p in node.status().problems] == ["shop/other", "shop/web"]
-    assert len([line for line in node.log.lines if "scheduler that a Service asks for is unavailable" in line]) == 1
+    assert len([line for line in node.log.lines if "scheduler requested by a Service is unavailable" in line]) == 1
 
 
-def test_what_an_operator_must_see_is_told_once_as_an_event_of_the_object() -> None:
+def test_a_problem_of_an_object_becomes_one_event_of_the_object() -> None:
     """DEV-15: a scheduler that is not there, a conflict, an invalid object; each names object and consequence."""
     node = FakeNode(without("nq"))
     invalid = Problem("Service", "shop/odd", "spec.ports[0].port", "0 is outside 1-65535; this port is ignored")
@@ -191,7 +191,7 @@ def test_a_real_server_that_returns_from_draining_gets_the_weight_that_was_asked
 
 
 def test_weight_0_is_no_draining() -> None:
-    """DEV-15, GT-03: it stays, idle as it is, for as long as it is asked for; and goes like any other."""
+    """DEV-15, GT-03: it stays although it is idle, as long as it has this weight, and is removed like any other."""
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11", weight=0)])
     node.clock.now += 2000

@@ -40,7 +40,7 @@ def pass_seconds(node: FakeNode, seconds: float) -> None:
 
 
 def test_a_removed_real_server_keeps_its_connections_until_they_end() -> None:
-    """GT-03, GT-05: weight 0 first; removed at the first look that finds it idle."""
+    """GT-03, GT-05: weight 0 first; removed at the first check that finds it idle."""
     node = draining_node()
     assert node.operations() == [f"set weight 0 of real server {OLD} of {WEB}"]
     pass_seconds(node, 30)
@@ -177,7 +177,7 @@ def connection(source_port: int, *, over: bool) -> Flow:
 
 
 def test_connections_in_time_wait_do_not_prolong_a_drain() -> None:
-    """GT-03: what is over is told from what is half closed, which keeps its real server."""
+    """GT-03: closed connections are distinguished from half-closed ones, which keep their real server."""
     node = draining_node()
     flows = node.kernel.conntrack.flows
     flows += [connection(40000, over=True), connection(40001, over=False)]
@@ -199,7 +199,7 @@ def test_what_is_not_tracked_is_waited_for() -> None:
 
 
 def test_a_full_table_is_not_walked_and_an_error_of_it_only_delays() -> None:
-    """GT-03: the look costs little, and what it cannot tell is waited for."""
+    """GT-03: the check is cheap, and a real server stays if the check has no result."""
     node = draining_node()
     node.kernel.sysctls.values["net/netfilter/nf_conntrack_count"] = "1000000"
     node.kernel.conntrack.flows.append(connection(40000, over=True))
@@ -273,7 +273,7 @@ def test_the_node_of_an_endpoint_that_left_is_asked_for_now_and_then() -> None:
 
 
 def test_this_node_is_never_gone() -> None:
-    """DEV-42: what drains on it drains, whatever the cluster says of its Node."""
+    """DEV-42: real servers on it drain, even if the cluster has no such Node."""
     node = node_with_endpoint_on("node-1")
     node.hear(Changed(endpoint_slice("10.244.0.12")))
     pass_seconds(node, 2)
@@ -296,7 +296,7 @@ def test_a_pod_that_terminated_has_had_its_grace_period() -> None:
 
 
 def test_an_endpoint_that_moves_to_another_slice_drains_on() -> None:
-    """DEV-19: it has not left, though the slice that had it says so."""
+    """DEV-19: it is still an endpoint of the Service, although it left its slice."""
     node = node_with_endpoint_on("node-2", terminating=True)
     leaving = endpoint("10.244.0.11", node="node-2", ready=False, terminating=True)
     node.hear(Changed(endpoint_slice("10.244.0.12")))

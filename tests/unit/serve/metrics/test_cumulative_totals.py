@@ -37,11 +37,11 @@ def test_a_reading_adds_what_came_since_the_last_one() -> None:
 
 
 def test_a_recreated_virtual_server_goes_on_where_the_old_one_ended() -> None:
-    """VS-05: counts that fell began anew, all of them, even those that are higher than before."""
+    """VS-05: counts that fell began at 0 again, all of them, even those that are higher than before."""
     assert _after({"vip": (9, 9, 9, 9, 9)}, {"vip": (2, 9, 9, 9, 30)})["web"] == (11, 18, 18, 18, 39)
 
 
-def test_a_recreated_virtual_server_that_overtook_the_old_one_is_told_by_its_mark() -> None:
+def test_a_recreated_virtual_server_with_higher_counts_is_recognised_by_its_mark() -> None:
     """VS-05: counts alone would not tell."""
     totals: Totals[str, str] = Totals()
     totals.update({"vip": _ones(5)}, NAMES, {})
@@ -67,7 +67,7 @@ def test_what_belongs_to_no_service_is_not_counted() -> None:
     assert _after({"foreign": _ones(1)})["web"] == NOTHING
 
 
-def test_a_service_that_goes_takes_its_sum_with_it() -> None:
+def test_the_sum_of_a_deleted_service_is_removed() -> None:
     """Never more sums than ports of Services; a Service of the same name begins at 0."""
     totals: Totals[str, str] = Totals()
     totals.update({"vip": _ones(5), "other": _ones(1)}, NAMES, {})

@@ -1,147 +1,24 @@
-"""What a scrape answers, read by Prometheus' own parser and by Prometheus itself."""
+"""What a scrape answers, read by Prometheus' own parser."""
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from socket import socket
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import pytest
-from lab.speed import scaled
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import DumpInterrupted
-from ipvsagent.instrumentation.api_requests import NO_ANSWER, RequestCounts
-from ipvsagent.instrumentation.counters import Counters, Drift
-from ipvsagent.model.address import Family, Protocol
+from ipvsagent.instrumentation.api_requests import NO_ANSWER
+from ipvsagent.instrumentation.counters import Drift
+from ipvsagent.model.address import Family
 from ipvsagent.model.objects import Kind, Problem
-from ipvsagent.model.ops import AddVirtualServer
-from ipvsagent.model.state import (
-    IpvsTimeouts,
-    NoLocalEndpoints,
-    ObservedSet,
-    RealServerKey,
-    TrafficPolicyKind,
-    VirtualServer,
-    VirtualServerKey,
-)
-from ipvsagent.model.statistics import KernelStatistics, RealServerStatistics, ServicePortName
 from ipvsagent.model.status import Status
 from ipvsagent.serve.metrics import definitions as metric_names
-from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS, Metrics
-from ipvsagent.serve.metrics.inputs import MetricsInputs
-from support.builders import address
-
-WEB = VirtualServerKey(Protocol.TCP, address("10.96.0.10"), 80)
-NODE_PORT = VirtualServerKey(Protocol.TCP, address("192.168.60.1"), 30080)
-FOREIGN = VirtualServerKey(Protocol.TCP, address("192.0.2.1"), 25)
-NAME = ServicePortName("shop", "web", "http", Protocol.TCP)
-LABELS = {"namespace": "shop", "service": "web", "port": "http", "protocol": "TCP"}
-READING = KernelStatistics(
-    counts={WEB: (3, 30, 20, 3000, 2000), NODE_PORT: (1, 1, 1, 1, 1), FOREIGN: (9, 9, 9, 9, 9)},
-    connections={WEB: (1, 2), NODE_PORT: (4, 0), FOREIGN: (9, 9)},
-    real_servers={
-        WEB: {RealServerKey(address("10.244.0.11"), 8080): RealServerStatistics((3, 30, 20, 3000, 2000), 1, 2)}
-    },
-    totals=(13, 40, 30, 4000, 3000),
-    sets=(
-        ObservedSet("KUBE-CLUSTER-IP", "hash:ip,port", Family.IPV4, 65536, 1, 7),
-        ObservedSet("cali40", "hash:ip", None),
-    ),
-    connection_table_size=4096,
-    timeouts=IpvsTimeouts(7875, 120, 300),
-    virtual_servers=3,
-)
-
-
-class Scene:
-    """MetricsInputs that a test changes between scrapes."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.reading = READING
-        self.error: DumpInterrupted | None = None
-        self.readings = 0
-        self.names = {WEB: NAME, NODE_PORT: NAME}
-        self.during: Callable[[], None] = lambda: None
-        self.inputs = MetricsInputs(
-            Counters(),
-            "1.2.3",
-            self._read,
-            lambda: dict(self.names),
-            lambda: Status(
-                problems=(
-                    Problem("Service", "shop/web", "", "no"),
-                    Problem("Service", "a/b", "", "x", "AddressConflict"),
-                ),
-                configuration_refused="foo: is not a known field",
-                no_local_endpoints={NoLocalEndpoints(TrafficPolicyKind.INTERNAL, Family.IPV6): 2},
-                waiting_for_restart=("hostnameOverride", "oomScoreAdj"),
-            ),
-            lambda: 4.5,
-        )
-        self.metrics = Metrics(self.inputs, clock=lambda: self.now)
-
-    def _read(self) -> KernelStatistics:
-        self.readings += 1
-        self.during()
-        if self.error:
-            raise self.error
-        return self.reading
-
-    def text(self) -> str:
-        """A fresh answer."""
-        self.now += ANSWER_STANDS_SECONDS
-        return self.metrics.render()[1].decode()
-
-    def value(self, name: str, /, **labels: str) -> float | None:
-        """A sample of a fresh answer."""
-        for family in text_string_to_metric_families(self.text()):
-            for sample in family.samples:
-                if sample.name == name and sample.labels == labels:
-                    return sample.value
-        return None
-
-
-@pytest.fixture
-def scene() -> Scene:
-    """A node with one Service that has a node port, and a virtual server of somebody else's."""
-    return Scene()
-
-
-@pytest.fixture
-def busy() -> Scene:
-    """As `scene`, with at least one sample of every metric."""
-    made = Scene()
-    counters = made.inputs.counters
-    counters.note_operations([AddVirtualServer(VirtualServer(WEB, "rr"))] * 2, [None, DumpInterrupted("x")])
-    counters.note_task("write rules", well=True)
-    counters.note_change(Kind.SERVICE)
-    counters.note_drift(Drift.RULES, 1, 1)
-    counters.note_rule_failure(Family.IPV6)
-    counters.note_flow_deleted(Family.IPV4)
-    for histogram in (counters.passes, counters.change_to_kernel, counters.programming, counters.flow_cleanings):
-        histogram.observe(0.3)
-    made.inputs.requests = RequestCounts()
-    made.inputs.requests.note("192.0.2.1:6443", "GET", "200", 0.3)
-    made.inputs.requests.note_request_size("192.0.2.1:6443", "GET", 0)
-    made.inputs.requests.note_response_size("192.0.2.1:6443", "GET", 5000)
-    made.inputs.health_responses.note("healthz", 200)
-    made.inputs.health_responses.note("livez", 503)
-    return made
+from ipvsagent.serve.metrics.exposition import ANSWER_STANDS_SECONDS
+from unit.serve.metrics.scene import LABELS, NODE_PORT, READING, WEB, Scene
 
 
 def test_every_family_that_is_served_is_documented_and_the_other_way_round(busy: Scene) -> None:
@@ -178,7 +55,7 @@ def test_real_servers_are_absent_unless_they_were_read(scene: Scene) -> None:
     assert "endpoint=" not in scene.text()
 
 
-def test_real_servers_without_room_are_told_of(scene: Scene) -> None:
+def test_real_servers_beyond_the_limit_are_reported(scene: Scene) -> None:
     """Bounded in number."""
     scene.reading = replace(READING, real_servers_left_out=3)
     assert scene.value("ipvsagent_real_server_metrics_left_out") == 3
@@ -210,7 +87,7 @@ def test_a_service_that_went_has_no_series(scene: Scene) -> None:
     assert 'service="web"' not in scene.text()
 
 
-def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> None:
+def test_counts_that_the_kernel_does_not_update_are_left_out_until_it_does(scene: Scene) -> None:
     """While estimation is off, connections and the node's counts are still right."""
     scene.text()
     scene.reading = replace(READING, estimation=False)
@@ -223,7 +100,7 @@ def test_counts_that_stand_still_are_left_out_and_go_on_later(scene: Scene) -> N
 
 
 def test_each_reading_asks_for_counts_and_those_of_rounds_are_shown(scene: Scene) -> None:
-    """Where estimation is off, the kernel counts up to date for whoever asks; an answer that stands asks nobody."""
+    """While estimation is off, a scrape makes the kernel update its counts; a cached answer does not."""
     asked: list[float] = []
     scene.inputs.ask_for_counts = lambda: asked.append(scene.now)
     scene.reading = replace(READING, estimation=False)
@@ -284,7 +161,7 @@ def test_numbers_of_the_owner_thread_are_shown_in_words(busy: Scene) -> None:
 
 
 def test_each_series_has_the_number_that_its_name_says() -> None:
-    """MET-02 to MET-07, MET-13, MET-15: every number differs, so that none can stand in the place of another."""
+    """MET-02 to MET-07, MET-13, MET-15: every number differs, so that none can be mistaken for another."""
     scene = Scene()
     counters = scene.inputs.counters
     counters.queued_at, counters.synchronised_at = 1001.0, 1002.0
@@ -365,98 +242,3 @@ def test_requests_to_the_api_server_have_client_go_s_names(busy: Scene) -> None:
         assert busy.value(name + "_bucket", **where, verb="POST", le=below) == 0
         assert busy.value(name + "_bucket", **where, verb="POST", le=above) == 1
         assert busy.value(name + "_sum", **where, verb="POST") == size
-
-
-def test_promtool_finds_no_fault(busy: Scene) -> None:
-    """Names, units and help as Prometheus wants them, but for one name, which is kube-proxy's (MET-08)."""
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=busy.text(), capture_output=True, text=True, check=False
-    )
-    name = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
-    assert (done.stdout + done.stderr).splitlines() == [f'{name} non-counter metrics should not have "_total" suffix']
-
-
-def test_prometheus_scrapes_it(busy: Scene, tmp_path: Path) -> None:
-    """The real one, from a real server."""
-    with serving(busy) as target, prometheus(target, tmp_path) as ask:
-        wait_for(lambda: health(ask) == "up", lambda: f"{ask('targets')}")
-        found = ask('query?query=ipvsagent_service_connections_total{service="web"}')["data"]["result"]
-        assert [(r["metric"]["namespace"], r["value"][1]) for r in found] == [("shop", "4")]
-        buckets = ask("query?query=kubeproxy_network_programming_duration_seconds_count")["data"]["result"]
-        assert {r["metric"]["ip_family"] for r in buckets} == {"IPv4", "IPv6"}
-
-
-def health(ask: Callable[[str], Any]) -> str | None:
-    """What Prometheus says of its one target."""
-    targets = ask("targets")["data"]["activeTargets"]
-    return targets[0]["health"] if targets else None
-
-
-def wait_for(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
-    """Look until a condition holds."""
-    deadline = time.monotonic() + scaled(60)
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.05)
-
-
-@contextmanager
-def serving(scene: Scene) -> Iterator[str]:
-    """Serve a scene's answers; gives host and port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            content_type, body = scene.metrics.render()
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.end_headers()
-            self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def prometheus(target: str, folder: Path) -> Iterator[Callable[[str], Any]]:
-    """Run Prometheus; gives a function that asks its API."""
-    configuration = {
-        "scrape_configs": [{"job_name": "a", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}]
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(configuration), encoding="utf-8")
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={listen}",
-    ]
-
-    def ask(path: str) -> Any:
-        with urlopen(f"http://{listen}/api/v1/{path}", timeout=scaled(10)) as answer:
-            return json.load(answer)
-
-    def answers() -> bool:
-        assert process.poll() is None, (folder / "log").read_text(encoding="utf-8")
-        try:
-            return bool(ask("targets"))
-        except URLError:
-            return False
-
-    with (folder / "log").open("wb") as log, subprocess.Popen(words, stdout=log, stderr=log, cwd=folder) as process:
-        try:
-            wait_for(answers, lambda: (folder / "log").read_text(encoding="utf-8"))
-            yield ask
-        finally:
-            process.kill()

@@ -1,1 +1,1 @@
-"""Encoding and decoding of netlink messages: bytes in, values out, no sockets. For the drivers beside them alone."""
+"""Encoding and decoding of netlink messages: bytes in, values out, no sockets. Only the drivers of this room use it."""

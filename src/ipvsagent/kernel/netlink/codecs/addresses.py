@@ -44,7 +44,7 @@ LIST_ADDRESSES = _IFADDRMSG.pack(0, 0, 0, 0, 0)
 
 
 def encode_address(address: Address, link_index: int) -> bytes:
-    """An address of full length, global scope, without duplicate address detection (ADR-02)."""
+    """Encode an address with full prefix length and global scope, without duplicate address detection (ADR-02)."""
     if len(address) == 4:
         return _ADDRESS_4.pack(*_HEAD_4, link_index, 8, _LOCAL, address, 8, _ADDRESS, address)
     head = _IFADDRMSG.pack(Family.IPV6, 128, IFA_F_NODAD, 0, link_index)
@@ -52,13 +52,13 @@ def encode_address(address: Address, link_index: int) -> bytes:
 
 
 def encode_dummy(name: str) -> bytes:
-    """A new dummy interface."""
+    """Encode a new dummy interface."""
     info = attribute(_INFO_KIND, b"dummy")
     return LIST_LINKS + attribute(_IFLA["IFNAME"], name.encode() + b"\0") + attribute(_IFLA["LINKINFO"], info)
 
 
 def encode_link(name: str) -> bytes:
-    """An existing interface, by its name."""
+    """Encode an existing interface by its name."""
     return LIST_LINKS + attribute(_IFLA["IFNAME"], name.encode() + b"\0")
 
 

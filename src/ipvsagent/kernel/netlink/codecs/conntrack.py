@@ -43,12 +43,12 @@ _WANTED = {int(p): p for p in (Protocol.UDP, Protocol.SCTP)}
 
 
 def encode_list(family: Family) -> bytes:
-    """The request that lists all flows of a family."""
+    """Return the request that lists all flows of a family."""
     return _NFGEN.pack(family, 0, 0)
 
 
 def encode_list_answered(address: Address) -> bytes:
-    """The request that lists the TCP flows whose replies come from an IPv4 address, or all TCP flows of IPv6.
+    """Return the request that lists the TCP flows whose replies come from an IPv4 address, or all TCP flows of IPv6.
 
     Kernels before 5.8 list all flows of the family. Later kernels invert the comparison of IPv6 addresses (measured up
     to 6.18): they leave out the requested ones. So IPv6 is not filtered by address.
@@ -78,7 +78,7 @@ def decode_connection(payload: bytes, family: Family) -> Flow | None:
 
 
 def encode_delete(flow: Flow) -> bytes:
-    """The request that deletes one flow, given by both directions and its number (CT-07).
+    """Return the request that deletes one flow, given by both directions and its number (CT-07).
 
     The kernel looks a flow up by one direction and compares the number, which is unique: a new flow with the same
     addresses and ports is not deleted.
@@ -126,7 +126,7 @@ def _encode_tuple(kind: int, protocol: Protocol, ends: _Tuple) -> bytes:
 
 
 def _decode_protocol(encoded: bytes) -> Protocol | None:
-    """The protocol of one direction; None for other protocols than UDP and SCTP."""
+    """Return the protocol of one direction; None for other protocols than UDP and SCTP."""
     number = attributes(attributes(encoded).get(_TUPLE_PROTOCOL, b"")).get(_NUMBER, b"\0")
     return _WANTED.get(number[0])
 

@@ -32,39 +32,39 @@ ENTRIES_PER_MESSAGE = 512
 
 
 def message_type(command: int) -> int:
-    """The netlink message type of an ipset command."""
+    """Return the netlink message type of an ipset command."""
     return int(NFNL_SUBSYS_IPSET) << 8 | command
 
 
 def header(family: Family | None = None) -> bytes:
-    """The beginning of every request."""
+    """Return the beginning of every request."""
     return _NFGEN.pack(family or Family.IPV4, 0, 0) + attribute(_TOP["PROTOCOL"], bytes([_PROTOCOL_VERSION]))
 
 
 def name_attribute(name: str) -> bytes:
-    """The name of the set that a request is about."""
+    """Return the name of the set that a request is about."""
     return attribute(_TOP["SETNAME"], name.encode() + b"\0")
 
 
 def encode_name(name: str) -> bytes:
-    """A request about one set."""
+    """Return a request about one set."""
     return header() + name_attribute(name)
 
 
 def encode_swap(first: str, second: str) -> bytes:
-    """The request that exchanges two sets; the second name is in the attribute for the type."""
+    """Return the request that exchanges two sets; the second name is in the attribute for the type."""
     return encode_name(first) + attribute(_TOP["TYPENAME"], second.encode() + b"\0")
 
 
 def encode_list(name: str = "", *, headers_only: bool = False) -> bytes:
-    """The request that lists one set or all."""
+    """Return the request that lists one set or all."""
     flags = constants.IPSET_FLAG_LIST_HEADER if headers_only else 0
     payload = header() + (name_attribute(name) if name else b"")
     return payload + (attribute(_TOP["FLAGS"] | NLA_F_NET_BYTEORDER, struct.pack("!I", flags)) if flags else b"")
 
 
 def encode_create(spec: SetSpec, revision: int) -> bytes:
-    """The request that creates a set (SET-01 to SET-18)."""
+    """Return the request that creates a set (SET-01 to SET-18)."""
     family = 0 if spec.family is None else spec.family
     payload = (
         header()
@@ -81,7 +81,7 @@ def encode_create(spec: SetSpec, revision: int) -> bytes:
 
 
 def encode_type_query(spec: SetSpec) -> bytes:
-    """The request for the revisions of a set type that the kernel supports."""
+    """Return the request for the revisions of a set type that the kernel supports."""
     family = 0 if spec.family is None else spec.family
     return (
         header()
@@ -107,7 +107,7 @@ def encode_entries(set_name: str, entries: Sequence[SetEntry]) -> bytes:
 
 
 def decode_line_number(payload: bytes) -> int:
-    """The line number of the entry that failed, from an error answer's copy of the request; 0 if there is none."""
+    """Return the line number of the failed entry, from an error answer's copy of the request; 0 if there is none."""
     # errno, the request's header, nfgenmsg, then the request's own attributes, with the line number filled in.
     offset = 4 + 16 + _NFGEN.size
     found = attributes(payload, offset).get(_TOP["LINENO"])
@@ -115,7 +115,7 @@ def decode_line_number(payload: bytes) -> int:
 
 
 def decode_set(payload: bytes) -> ObservedSet:
-    """A set's header, from a listing."""
+    """Return a set's header, from a listing."""
     top = attributes(payload, _NFGEN.size)
     data = attributes(top[_TOP["DATA"]]) if _TOP["DATA"] in top else {}
     family = top.get(_TOP["FAMILY"], b"\0")[0]
@@ -135,7 +135,7 @@ def decode_set(payload: bytes) -> ObservedSet:
 
 
 def decode_entries(payload: bytes, spec: SetSpec) -> list[SetEntry]:
-    """The entries in one message of a listing."""
+    """Return the entries in one message of a listing."""
     top = attributes(payload, _NFGEN.size)
     adt = top.get(_TOP["ADT"], b"")
     found, offset = [], 0
@@ -170,7 +170,7 @@ def _decode_entry(data: dict[int, bytes], spec: SetSpec) -> SetEntry:
 
 
 def _entries(entries: Sequence[SetEntry]) -> list[bytes]:
-    """Each entry encoded; entries of one set have the same fields."""
+    """Encode each entry; entries of one set have the same fields."""
     first = entries[0]
     if first.address is None or first.other_address is not None:
         return [_any_entry(e, line) for line, e in enumerate(entries, 1)]

@@ -77,7 +77,7 @@ FLUSH = _header(constants.IPVS_CMD_FLUSH)
 
 
 def encode(operation: SingleIpvsOperation) -> bytes:
-    """The payload of an operation's message: generic netlink header and attributes."""
+    """Return the payload of an operation's message: generic netlink header and attributes."""
     match operation:
         case AddVirtualServer(server):
             return _NEW_SERVICE + _virtual_server(server)
@@ -110,7 +110,7 @@ def encode_real_servers(key: VirtualServerKey, servers: Sequence[RealServer]) ->
 
 @lru_cache(maxsize=4096)
 def _after_address(address_length: int, port: int, weight: int) -> bytes:
-    """The bytes after the address of a new real server; cached, since a cluster has few different ones."""
+    """Return the bytes after the address of a new real server; cached, since a cluster has few different ones."""
     family = Family.IPV4 if address_length == 4 else Family.IPV6
     return (
         bytes(16 - address_length) + _NEST.pack(6, _PORT_NUMBER) + _PORT.pack(port) + bytes(2) + _rest(family, weight)
@@ -118,7 +118,7 @@ def _after_address(address_length: int, port: int, weight: int) -> bytes:
 
 
 def nested_key(key: VirtualServerKey) -> bytes:
-    """The service attribute with the key only."""
+    """Return the service attribute with the key only."""
     return _NESTED_KEY_HEAD + _key(key)
 
 
@@ -126,17 +126,17 @@ _NESTED_KEY_HEAD = _NEST.pack(_KEY.size + 4, _TOP["SERVICE"])
 
 
 def get_virtual_server(key: VirtualServerKey) -> bytes:
-    """The request for one virtual server."""
+    """Return the request for one virtual server."""
     return _header(constants.IPVS_CMD_GET_SERVICE) + nested_key(key)
 
 
 def list_real_servers(key: VirtualServerKey) -> bytes:
-    """The request that lists one virtual server's real servers."""
+    """Return the request that lists one virtual server's real servers."""
     return _header(constants.IPVS_CMD_GET_DEST) + nested_key(key)
 
 
 def set_timeouts(timeouts: IpvsTimeouts) -> bytes:
-    """The request that sets the timeouts that are not 0."""
+    """Return the request that sets the timeouts that are not 0."""
     values = {
         "TIMEOUT_TCP": timeouts.tcp_seconds,
         "TIMEOUT_TCP_FIN": timeouts.tcp_fin_seconds,
@@ -213,7 +213,7 @@ _TWO_BYTES = bytes(2)
 
 @lru_cache(maxsize=64)
 def _key_head(address_length: int, protocol: Protocol) -> tuple[bytes, bytes]:
-    """The bytes before a key's address, and those between address and port: the same for nearly all keys of a node."""
+    """Return the bytes before a key's address, and those between address and port; most keys of a node share them."""
     family = Family.IPV4 if address_length == 4 else Family.IPV6
     head = _KEY_HEAD.pack(*(6, _SVC["AF"], family), *(6, _SVC["PROTOCOL"], protocol), *(20, _SVC["ADDR"]))
     return head, bytes(16 - address_length) + _NEST.pack(6, _SVC["PORT"])
@@ -227,7 +227,7 @@ def _virtual_server(server: VirtualServer) -> bytes:
 
 @lru_cache(maxsize=64)
 def _settings(address_length: int, settings: tuple[str, int, int]) -> tuple[bytes, bytes]:
-    """The bytes before and after a virtual server's key; cached, since a node has few different ones."""
+    """Return the bytes before and after a virtual server's key; cached, since a node has few different ones."""
     name, flags, timeout = settings
     scheduler = name.encode() + b"\0"
     body = (
@@ -256,7 +256,7 @@ _FAMILY = _DST["ADDR_FAMILY"]
 
 
 def _real_server(server: RealServer) -> bytes:
-    """All attributes: masquerading, the weight, thresholds 0 (VS-06)."""
+    """Encode all attributes of a real server: masquerading, the weight, thresholds 0 (VS-06)."""
     address = server.address
     key = _REAL_KEY.pack(20, _ADDR, address, 6, _PORT_NUMBER, _PORT.pack(server.port))
     return _REAL_HEAD + key + _rest(Family(_family(address)), server.weight)

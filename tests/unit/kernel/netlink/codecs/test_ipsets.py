@@ -62,7 +62,7 @@ def test_a_failing_entry_is_found_by_its_line() -> None:
 
 
 def _plain(payload: bytes) -> dict[int, bytes]:
-    """Attributes of the request with those of the entry put in the place of their list."""
+    """Attributes of the request with those of the entry instead of their list."""
     found = attributes(payload, 4)
     data = attributes(attributes(found.pop(8))[7])
     data.pop(9, None)  # line numbers are ours

@@ -92,7 +92,7 @@ def test_counts_that_are_asked_for_take_one_round_at_a_time() -> None:
 
 
 def test_counts_are_known_when_estimation_ran_until_now_or_a_round_is_over() -> None:
-    """Before that they stand still since nobody knows when."""
+    """Before that, it is unknown since when they were not updated."""
     scene = Scene(present="1")
     scene.tick("off")
     assert scene.counters.estimation_rounds
@@ -123,7 +123,7 @@ def test_what_somebody_else_changed_is_put_right_at_the_next_look() -> None:
 
 
 @pytest.mark.parametrize(("mode", "lines"), [("auto", 0), ("on", 0), ("off", 1)])
-def test_a_kernel_without_the_switch_is_told_of_once_if_that_matters(mode: str, lines: int) -> None:
+def test_a_kernel_without_the_switch_is_reported_once_if_it_matters(mode: str, lines: int) -> None:
     """Before Linux 5.15; it runs there."""
     scene = Scene()
     del scene.kernel.sysctls.values[RUN_ESTIMATION]
@@ -142,8 +142,8 @@ class _ReadOnly(FakeSysctls):
         raise NotPermitted("write kernel setting", f"{key}={value}")
 
 
-def test_a_setting_that_cannot_be_written_is_told_of_once_and_its_counts_are_not_trusted() -> None:
-    """A side matter: Services are served all the same."""
+def test_a_setting_that_cannot_be_written_is_reported_once_and_its_counts_are_not_used() -> None:
+    """Services are served without it."""
     log, counters = SilentLogger(), Counters()
     sysctls = _ReadOnly(Journal())
     sysctls.values[RUN_ESTIMATION] = "0"
