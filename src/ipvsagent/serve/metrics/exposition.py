@@ -84,7 +84,7 @@ class _OwnNumbers(Collector):
     def _kube_proxy(self) -> Iterator[Metric]:
         """Metrics with kube-proxy's names; a pass writes all address families, so each gets its numbers (MET-20)."""
         counters = self._inputs.counters
-        served = self._inputs.families
+        served = self._inputs.status().families
         families = [f.label for f in served]
         prefix = "kubeproxy_sync_proxy_rules_"
         yield histogram(prefix + "duration_seconds", counters.passes, families)
