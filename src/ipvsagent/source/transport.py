@@ -166,8 +166,8 @@ class KubernetesTransport:
             self._closed = True
             for response in self._open:
                 # This wakes the thread that reads the response, which then closes it. A response that was read
-                # completely has no connection any more.
-                with contextlib.suppress(RuntimeError, ValueError):
+                # completely has no connection any more, and that thread may close one at this moment.
+                with contextlib.suppress(RuntimeError, ValueError, OSError):
                     response.shutdown()
             if self._pool is not None:
                 self._pool[1].clear()
