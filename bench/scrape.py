@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.kernel.netlink.codecs import statistics as codec
-from ipvsagent.model.address import Address, Family, Protocol
+from ipvsagent.model.address import Address, Protocol
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, ServicePortName
 from ipvsagent.model.status import Status
@@ -65,9 +65,7 @@ def main(services: int, real_servers: int) -> None:
     print(f"  decode the connections            {milliseconds(lambda: codec.decode_connections(file, lines)):8.1f}")
     print(f"  copy the names of virtual servers {milliseconds(names.copy):8.1f}")
     clock = count(step=10)
-    metrics = Metrics(
-        MetricsInputs(Counters(), "0", tuple(Family), read, names.copy, Status), clock=lambda: float(next(clock))
-    )
+    metrics = Metrics(MetricsInputs(Counters(), "0", read, names.copy, Status), clock=lambda: float(next(clock)))
     text = metrics.render()[1]
     whole = milliseconds(metrics.render)
     print(f"  a whole scrape                    {whole:8.1f}   {len(text) / 1e6:.1f} MB, {text.count(10)} lines")

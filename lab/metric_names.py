@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from ipvsagent.serve.metrics import definitions as names
 from ipvsagent.serve.metrics.definitions import Definition
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+KUBE_PROXY = Path(__file__).parents[1] / "tests" / "data" / "kube-proxy-metrics.yaml"
 
 _HEAD = """\
 # Metrics
@@ -54,7 +57,15 @@ _GROUPS = (
 
 def page() -> str:
     """The page's text."""
-    return _HEAD + "".join(part for title, group in _GROUPS for part in _table(title, group))
+    return _HEAD + "".join(part for title, group in _GROUPS for part in _table(title, group)) + _left_out()
+
+
+def _left_out() -> str:
+    """The metrics of kube-proxy that the agent does not serve, with the reasons."""
+    groups = yaml.safe_load(KUBE_PROXY.read_text(encoding="utf-8"))["left_out"]
+    head = "\n## Metrics of kube-proxy that the agent does not have\n\n| Name | Reason |\n|---|---|\n"
+    rows = (f"| {', '.join(f'`{name}`' for name in g['names'])} | {g['reason']} |\n" for g in groups)
+    return head + "".join(rows)
 
 
 def _table(title: str, group: tuple[Definition, ...]) -> Iterator[str]:

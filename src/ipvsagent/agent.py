@@ -85,7 +85,6 @@ class Agent:
         name = choose_node_name(node_name, settings, os.environ)
         drivers = open_drivers(settings, log)
         self._closing = [drivers.close]  # to call after all threads have ended
-        self._families = tuple(drivers.rules)
         with needed_from_node():
             self._monitors = open_monitors(settings, drivers)
         self._monitor_threads = [threading.Thread(target=self._follow, args=(m,), daemon=True) for m in self._monitors]
@@ -124,7 +123,6 @@ class Agent:
             silence_seconds=self._silence_seconds(),
             source_faults=self._source.faults if isinstance(self._source, ApiSource) else tuple,
             started_at=dt.datetime.now(dt.UTC),
-            families=self._families,
             flags=tuple(sorted(flags.items())),
             metrics=self._answer_metrics,
             health_responses=self.health_responses,
@@ -146,7 +144,7 @@ class Agent:
             self._mailbox,
             self._published,
             node_name=node_name,
-            families=self._families,
+            families=tuple(drivers.rules),
             random_fully=supports_random_fully(),
             log=self._log,
             listeners=listeners,
@@ -192,7 +190,6 @@ class Agent:
         inputs = MetricsInputs(
             counters=reconciler.counters,
             version=__version__,
-            families=self._families,
             read_statistics=reader.read,
             port_names=reconciler.port_names,
             status=lambda: published.status,

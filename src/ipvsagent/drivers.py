@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from ipvsagent.config.types import Settings
-from ipvsagent.errors import NodeUnusable, NotSupported
+from ipvsagent.errors import NotSupported
 from ipvsagent.kernel.api import Drivers, Monitor, Rules
 from ipvsagent.kernel.iptables.legacy import LegacyRules
 from ipvsagent.kernel.iptables.nft import NftRules
-from ipvsagent.kernel.iptables.variant import detect_variant, usable_families
+from ipvsagent.kernel.iptables.variant import detect_variant
 from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
 from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
@@ -31,7 +31,7 @@ def open_drivers(settings: Settings, log: Logger) -> Drivers:
     """Open every driver in this thread's network namespace.
 
     Raises:
-        NodeUnusable: no address family can be served, the process lacks a capability, or the kernel lacks IPVS.
+        NodeUnusable: the process lacks a capability, iptables is not installed, or the kernel lacks IPVS.
     """
     require_net_admin()
     modules = ModuleDriver()
@@ -65,20 +65,8 @@ def _mounted(variable: str) -> Path | None:
 def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
     variant = settings.iptables_variant if settings.iptables_variant != "auto" else detect_variant()
     driver = LegacyRules if variant == "legacy" else NftRules
-    rules: dict[Family, Rules] = {}
-    reasons = []
-    for family, reason in usable_families(variant).items():
-        if reason is None:
-            rules[family] = driver(family)
-        else:
-            reasons.append(f"{family.label}: {reason}")
-            log.warning("address family not served", family=family.label, reason=reason)
-    if Family.IPV4 not in rules and Family.IPV6 not in rules:
-        raise NodeUnusable(
-            f"iptables works for no address family ({'; '.join(reasons)})", "install the package `iptables`"
-        )
-    log.info("iptables variant chosen", variant=variant, families=",".join(f.label for f in rules))
-    return rules
+    log.info("iptables variant chosen", variant=variant)
+    return {family: driver(family) for family in Family}
 
 
 def open_monitors(settings: Settings, drivers: Drivers) -> list[Monitor[Event]]:

@@ -48,10 +48,12 @@ def needed_from_node() -> Iterator[None]:
     except NotSupported as error:
         raise NodeUnusable(
             f"the node could not be prepared: {error}",
-            "load the missing module, or install the full kernel package of the distribution",
+            "load the named module, or install the full kernel package of the distribution",
         ) from error
     except KernelError as error:
-        raise NodeUnusable(f"the node could not be prepared: {error}", "see `dmesg` for the kernel's view") from error
+        raise NodeUnusable(
+            f"the node could not be prepared: {error}", "run `ipvsagent doctor` on this node; it looks for causes"
+        ) from error
 
 
 def load_ipvs(modules: Modules) -> None:

@@ -72,6 +72,12 @@ def test_every_alert_says_what_happened_how_bad_it_is_and_what_follows() -> None
         assert "SLOW_SECONDS" not in rule["expr"]
 
 
+def test_the_guide_says_what_to_do_at_each_alert() -> None:
+    """And names no other alert."""
+    guide = (CHART.parents[1] / "docs" / "guides" / "monitoring.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (Ipvsagent\w+) \|", guide, re.MULTILINE) == [rule["alert"] for rule in _rules()]
+
+
 def test_prometheus_takes_the_alerts(tmp_path: Path) -> None:
     """Its own tool reads expressions and templates."""
     rules = only(render(MATRIX["monitoring"]), "PrometheusRule")["spec"]
@@ -93,6 +99,21 @@ def test_alerts_ask_for_the_job_that_the_monitor_names() -> None:
     rule = only(manifests, "PrometheusRule")
     for alert in rule["spec"]["groups"][0]["rules"]:
         assert f'{{job="{job}"' in alert["expr"]
+
+
+@pytest.mark.parametrize("monitor", ["PodMonitor", "ServiceMonitor"])
+def test_metrics_and_alerts_have_the_job_of_the_values(monitor: str) -> None:
+    """So that alerts and dashboards that look for kube-proxy find the agent."""
+    key, endpoints = {
+        "PodMonitor": ("podMonitor", "podMetricsEndpoints"),
+        "ServiceMonitor": ("serviceMonitor", "endpoints"),
+    }[monitor]
+    values = {"metricsJob": "kube-proxy", key: {"enabled": True}, "prometheusRule": {"enabled": True}}
+    manifests = render(values)
+    (endpoint,) = only(manifests, monitor)["spec"][endpoints]
+    assert {"targetLabel": "job", "replacement": "kube-proxy"} in endpoint["relabelings"]
+    rules = only(manifests, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    assert all('{job="kube-proxy"' in rule["expr"] for rule in rules)
 
 
 @pytest.mark.parametrize(

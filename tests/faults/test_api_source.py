@@ -269,6 +269,21 @@ def test_requests_are_counted_with_how_they_ended(server: ApiServer, tmp_path: P
     }
 
 
+def test_sizes_of_bodies_are_those_that_went_over_the_connection(server: ApiServer, tmp_path: Path) -> None:
+    """MET-21: by the transport; a request without a body counts as 0 bytes, and an unread response not at all."""
+    transport = KubernetesTransport(ApiAccess(str(kubeconfig(tmp_path / "kubeconfig", server.url))))
+    with transport.get("/api/v1/services", {}, read_timeout_seconds=DEADLINE_SECONDS) as answer:
+        body = answer.read()
+    with transport.get("/api/v1/services", {}, read_timeout_seconds=DEADLINE_SECONDS):
+        pass
+    key = server.url.removeprefix("http://"), "GET"
+    requests, responses = transport.requests.request_sizes(), transport.requests.response_sizes()
+    assert requests.keys() == responses.keys() == {key}
+    assert (sum(requests[key].counts), requests[key].sum) == (2, 0)
+    assert (sum(responses[key].counts), responses[key].sum) == (1, len(body))
+    assert len(body) > 0
+
+
 def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer, tmp_path: Path) -> None:
     """HC-30: each time; and the node's events stand in the namespace in which kubectl looks for them."""
     config = kubeconfig(tmp_path / "kubeconfig", server.url)

@@ -16,7 +16,7 @@ from ipvsagent.errors import Busy, ToolFailed
 from ipvsagent.kernel.iptables import legacy as iptables_legacy
 from ipvsagent.kernel.iptables.legacy import LegacyRules, tables_in_use, xtables_lock
 from ipvsagent.kernel.iptables.nft import NftRules
-from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully, usable_families
+from ipvsagent.kernel.iptables.variant import detect_variant, supports_random_fully
 from ipvsagent.model.address import Family, Network
 from ipvsagent.model.rules import RuleSet, Table, TableRules
 from ipvsagent.planner.rules import plan_rules
@@ -284,12 +284,17 @@ def test_without_a_hint_the_variant_with_more_rules_is_the_hosts() -> None:
     assert detect_variant() == "nft"
 
 
-def test_ipv6_is_unusable_where_it_is_disabled() -> None:
-    """SYN-01: the reason is given; IPv4 goes on."""
-    assert usable_families("nft") == {Family.IPV4: None, Family.IPV6: None}
-    assert usable_families("legacy") == {Family.IPV4: None, Family.IPV6: None}
-    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1", encoding="ascii")
-    assert usable_families("legacy") == {Family.IPV4: None, Family.IPV6: "net.ipv6.conf.all.disable_ipv6 is 1"}
+def test_a_kernel_with_all_parts_lacks_none_and_the_trial_leaves_nothing_behind(host: Host) -> None:
+    """DEV-81: each match and target of the rules is tried."""
+    before = host.save()
+    assert host.driver.missing(host.rules) == ()
+    assert host.save() == before
+
+
+def test_an_absent_set_is_no_missing_part(host: Host) -> None:
+    """DEV-81: a rule for it is refused, but loading a module would not help."""
+    sh("ipset destroy")
+    assert host.driver.missing(host.rules) == ()
 
 
 def test_the_installed_iptables_knows_random_fully() -> None:

@@ -15,8 +15,17 @@ def choose_node_name(option: str, settings: Settings, environment: Mapping[str, 
     Raises:
         ConfigurationError: all of them are blank.
     """
-    candidates = (option, environment.get("NODE_NAME", ""), settings.hostname_override, socket.gethostname())
+    candidates = (*_given_names(option, settings, environment), socket.gethostname())
     name = next((c.strip().lower() for c in candidates if c.strip()), "")
     if not name:
         raise ConfigurationError(["the node has no name: pass `--node-name`"])
     return name
+
+
+def is_host_name_only(option: str, settings: Settings, environment: Mapping[str, str]) -> bool:
+    """Whether no name is given, so that the host name is the node's."""
+    return not any(name.strip() for name in _given_names(option, settings, environment))
+
+
+def _given_names(option: str, settings: Settings, environment: Mapping[str, str]) -> tuple[str, str, str]:
+    return option, environment.get("NODE_NAME", ""), settings.hostname_override

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from ipvsagent.doctor.checks import cluster, kernel, network, rules, schedulers
+from ipvsagent.doctor.checks import cluster, kernel, kernel_parts, network, rules, schedulers
 from ipvsagent.doctor.finding import Finding, Level, Trouble
 from ipvsagent.doctor.snapshot import NodeSnapshot, Part
 
@@ -39,6 +39,13 @@ CHECKS: tuple[Check, ...] = (
         "the kernel has all modules",
         (Part.MODULES,),
         kernel.modules,
+    ),
+    Check(
+        "kernel-parts",
+        "tables, matches and targets of iptables, and set types",
+        "the kernel has all parts that rules and ipsets need",
+        (Part.KERNEL_PARTS,),
+        kernel_parts.kernel_parts,
     ),
     Check(
         "scheduler",
@@ -241,7 +248,8 @@ CHECKS: tuple[Check, ...] = (
     Check("ipset-fill", "how full the `KUBE-*` ipsets are", "ipsets have room", (Part.SETS,), kernel.ipset_fill),
     Check(
         "node-name",
-        "whether the cluster has a Node with this node's name (`NODE_NAME`, `hostnameOverride`, host name)",
+        "whether the cluster has a Node with this node's name (`NODE_NAME`, `hostnameOverride`; only a warning for the "
+        "host name)",
         "the cluster has a Node with this node's name",
         (Part.NODES,),
         cluster.node_name,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ipvsagent.config.node_name import choose_node_name
+from ipvsagent.config.node_name import choose_node_name, is_host_name_only
 from ipvsagent.config.types import Settings
 from ipvsagent.doctor import cluster, files
 from ipvsagent.doctor.checks.kernel import REQUIRED_MODULES
@@ -20,6 +20,7 @@ from ipvsagent.doctor.snapshot import ModuleState, NodeSnapshot, Part, SavedRule
 from ipvsagent.errors import AgentError, NotPermitted, NotSupported, SourceError, ToolMissing
 from ipvsagent.kernel.interfaces import read_mtu
 from ipvsagent.kernel.iptables.legacy import tables_in_use
+from ipvsagent.kernel.iptables.probe import registered_extensions
 from ipvsagent.kernel.iptables.programs import find_program, run
 from ipvsagent.kernel.iptables.text import parse_save
 from ipvsagent.kernel.modules import ModuleDriver
@@ -28,6 +29,9 @@ from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.ipvs import IpvsDriver
 from ipvsagent.kernel.netlink.nftables_tables import nftables_tables
 from ipvsagent.model.address import Family
+from ipvsagent.model.kernel_parts import Extension, ExtensionKind
+from ipvsagent.model.state import SetType
+from ipvsagent.planner.kernel_parts import PARTS, set_type_names
 from ipvsagent.planner.sets import NODE_PORT_SETS, set_specs
 from ipvsagent.reconciler.adoption import list_entries, read_kernel
 from ipvsagent.source.client.access import ApiAccess
@@ -63,6 +67,7 @@ class _Reader:
     def read(self) -> NodeSnapshot:
         for part, reader in (
             (Part.MODULES, self._read_modules),
+            (Part.KERNEL_PARTS, self._read_kernel_parts),
             (Part.CAPABILITIES, self._read_capabilities),
             (Part.RULES, self._read_rules),
             (Part.NFT_TABLES, self._read_nft_tables),
@@ -106,6 +111,26 @@ class _Reader:
         if self._modules.is_loaded(name):
             return ModuleState.LOADED
         return ModuleState.LOADABLE if self._modules.is_loadable(name) else ModuleState.MISSING
+
+    def _read_kernel_parts(self) -> None:
+        """Ask which parts are registered or have a module that can be loaded; nothing is tried."""
+        if not self._modules.has_listing():
+            return  # a part that is not registered may be loadable all the same
+        families = [f for f in Family if f is Family.IPV4 or (self._root / "proc/net/if_inet6").exists()]
+        self._fields["lacking"] = {f: tuple(e for e in PARTS if not self._has_extension(e, f)) for f in families}
+        self._fields["lacking_set_types"] = tuple(k for k in SetType if not self._has_module(set_type_names(k)[0]))
+
+    def _has_extension(self, extension: Extension, family: Family) -> bool:
+        if extension.name in registered_extensions(extension.kind, family, self._root / "proc/thread-self/net"):
+            return True
+        prefix = "ipt_" if family is Family.IPV4 else "ip6t_"  # of modules in older kernels
+        names = [PARTS[extension].names(family)[0], prefix + extension.name]
+        if extension.kind is ExtensionKind.TABLE:
+            names.append("nf_tables")
+        return any(map(self._has_module, names))
+
+    def _has_module(self, name: str) -> bool:
+        return self._module_state(name) is not ModuleState.MISSING
 
     def _read_capabilities(self) -> None:
         self._fields["capabilities"] = files.read_capabilities(self._root)
@@ -199,6 +224,7 @@ class _Reader:
 
     def _read_nodes(self, transport: KubernetesTransport) -> None:
         self._fields["name"] = choose_node_name("", self._settings, os.environ)
+        self._fields["name_is_guess"] = is_host_name_only("", self._settings, os.environ)
         self._fields["nodes"] = cluster.list_node_addresses(transport)
 
     def _read_cluster(self) -> None:

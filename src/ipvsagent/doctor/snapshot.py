@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ipvsagent.config.types import Settings
 from ipvsagent.model.address import Address, Family
+from ipvsagent.model.kernel_parts import Extension
 from ipvsagent.model.state import (
     DUMMY_INTERFACE,
     IpvsTimeouts,
@@ -16,6 +17,7 @@ from ipvsagent.model.state import (
     LinkAddress,
     ObservedSet,
     ObservedVirtualServer,
+    SetType,
     VirtualServerKey,
 )
 
@@ -27,6 +29,7 @@ class Part(enum.StrEnum):
     """A part of the state that is read separately; the value is its description."""
 
     MODULES = "kernel modules"
+    KERNEL_PARTS = "parts of the kernel"
     CAPABILITIES = "capabilities of this process"
     RULES = "iptables rules"
     NFT_TABLES = "nftables tables"
@@ -125,6 +128,8 @@ class NodeSnapshot(Struct, frozen=True):
         modules: states of the checked modules, by name.
         modules_visible: whether the folder of this kernel's modules exists.
         schedulers: schedulers that the kernel has, loaded or not.
+        lacking: tables, matches and targets of iptables that the kernel lacks, by family.
+        lacking_set_types: set types that the kernel lacks.
         capabilities: CapEff of the process, as a bit mask.
         iptables_missing: why a variant cannot be used, by variant.
         foreign: virtual servers that do not belong to the agent.
@@ -136,6 +141,7 @@ class NodeSnapshot(Struct, frozen=True):
         api_seconds: how long one request took; None without access to an API server.
         api_error: why the API server does not answer; empty if it does, or if no access is configured.
         name: the node name that the agent uses.
+        name_is_guess: whether `name` is only the host name, so the agent may have another one.
         nodes: addresses by node name.
         service_schedulers: the Services that request a scheduler, by scheduler.
         in_pod: whether this process runs in a pod.
@@ -148,6 +154,8 @@ class NodeSnapshot(Struct, frozen=True):
     modules: dict[str, ModuleState] = {}
     modules_visible: bool = True
     schedulers: tuple[str, ...] = ()
+    lacking: dict[Family, tuple[Extension, ...]] = {}
+    lacking_set_types: tuple[SetType, ...] = ()
     capabilities: int = 0
     rules: tuple[SavedRules, ...] = ()
     iptables_missing: dict[str, str] = {}
@@ -174,6 +182,7 @@ class NodeSnapshot(Struct, frozen=True):
     api_error: str = ""
     denied: tuple[Permission, ...] = ()
     name: str = ""
+    name_is_guess: bool = False
     nodes: dict[str, tuple[Address, ...]] = {}
     service_schedulers: dict[str, tuple[str, ...]] = {}
     in_pod: bool = False

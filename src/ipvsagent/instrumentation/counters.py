@@ -137,10 +137,10 @@ class Counters(Struct):
         key = name, SUCCESS if well else FAILURE
         self.tasks[key] = self.tasks.get(key, 0) + 1
 
-    def note_change(self, kind: Kind) -> None:
-        """Count an event that the next pass handles."""
-        self.changes[kind] = self.changes.get(kind, 0) + 1
-        self.pending[kind] = self.pending.get(kind, 0) + 1
+    def note_change(self, kind: Kind, number: int = 1) -> None:
+        """Count events that the next pass handles."""
+        self.changes[kind] = self.changes.get(kind, 0) + number
+        self.pending[kind] = self.pending.get(kind, 0) + number
 
     def note_drift(self, kind: Drift, found: int, repaired: int) -> None:
         """Count items that other programs changed, and how many of them were repaired."""

@@ -20,6 +20,7 @@ from msgspec import Struct
 from ipvsagent.errors import KernelError
 from ipvsagent.model.address import Address, Family
 from ipvsagent.model.flows import Flow
+from ipvsagent.model.kernel_parts import Extension
 from ipvsagent.model.ops import AddressOperation, EntryOperation, IpvsOperation
 from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import (
@@ -165,6 +166,12 @@ class Rules(Protocol):
             ToolMissing, ToolFailed, NotPermitted, NotSupported, Busy: nothing of the table was changed.
         """
 
+    def missing(self, rules: RuleSet) -> tuple[Extension, ...]:
+        """The tables, matches and targets of these rules that the kernel or the installed iptables lacks.
+
+        Asked by trying, which may load modules and changes nothing else. The ipsets must exist.
+        """
+
     def list_ours(self, rules: RuleSet) -> list[str]:
         """Chains and jumps of this rule set that exist now, one line each, such as ``nat KUBE-SERVICES``."""
 
@@ -215,7 +222,7 @@ class Drivers(Struct):
     """All drivers of one network namespace.
 
     Args:
-        rules: one for each usable family; a family that cannot be served has none (SYN-01).
+        rules: one for each family.
         close: closes the drivers' sockets; the drivers cannot be used afterwards.
     """
 

@@ -172,7 +172,7 @@ class Problem(Struct, frozen=True, gc=False, order=True):
     Args:
         reason: what is wrong and what follows from it, without a final full stop.
         label: one of InvalidObject, AddressConflict, AddressRefused, DoubtfulAddress,
-            UnrestrictedAddress, UnmatchedPorts, NodeUnknown,
+            UnrestrictedAddress, UnmatchedPorts, NodeUnknown, KernelPartMissing,
             FailedToStartServiceHealthcheck.
     """
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.objects import ObjectKey, Problem
 from ipvsagent.model.state import HealthCheck, NoLocalEndpoints
 
@@ -37,6 +37,7 @@ class Status(Struct, frozen=True):
         waiting_for_restart: fields whose configured values are not in force yet.
         problems: problems of objects and their source, including conflicts.
         prepared: whether the first synchronisation has ended, even with failures.
+        families: the address families that this node serves (DEV-81).
         node_eligible: whether load balancers may send new traffic to this node (HC-03).
         node_unknown: a message if the cluster has no Node for this node; otherwise empty (DEV-65).
         health_checks: health check node ports with the number of local endpoints (HC-10, HC-14).
@@ -53,6 +54,7 @@ class Status(Struct, frozen=True):
     waiting_for_restart: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     prepared: bool = False
+    families: tuple[Family, ...] = tuple(Family)
     node_eligible: bool = False
     node_unknown: str = ""
     health_checks: Mapping[ObjectKey, tuple[HealthCheck, ...]] = MappingProxyType({})

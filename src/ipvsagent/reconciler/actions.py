@@ -13,6 +13,7 @@ from ipvsagent.errors import KernelError, NodeUnusable
 from ipvsagent.instrumentation.counters import Counters, Drift
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
+from ipvsagent.model.address import Family
 from ipvsagent.planner.desired import Touched
 from ipvsagent.reconciler.adoption import addresses_on_dummy, is_excluded, read_kernel
 from ipvsagent.reconciler.configuration import Configuration
@@ -140,11 +141,24 @@ class Actions:
 
     def write_rules(self) -> None:
         """Write the rules of all families."""
-        self._rooms.node.write_rules(self._state.settings)
+        try:
+            self._rooms.node.write_rules(self._state.settings)
+        finally:
+            self._follow_families()
 
     def check_rules(self) -> None:
-        """Check the rules of one family, or rules that may have been changed."""
-        self._rooms.node.check_rules()
+        """Check one family's rules, or those that may have been changed."""
+        try:
+            self._rooms.node.check_rules()
+            self._rooms.node.look_for_missing_parts()
+        finally:
+            self._follow_families()
+
+    def _follow_families(self) -> None:
+        """Plan for the families that are served now (DEV-81)."""
+        if self._rooms.node.families != self._state.facts.families:
+            self.attempt(Task.READ_ADDRESSES)
+            self.attempt(Task.CHECK_FAMILIES)
 
     def create_sets(self) -> None:
         """Create the missing ipsets."""
@@ -173,7 +187,7 @@ class Actions:
             self._drivers.ipvs,
             self._drivers.addresses,
             self._drivers.ip_sets,
-            families=self._state.facts.families,
+            families=tuple(Family),  # also what an earlier agent left in a family that is not served (DEV-81)
             exclude=self._state.settings.exclude_networks,
         )
         self._rooms.verification.begin(read, self._clock())
@@ -182,7 +196,12 @@ class Actions:
     def verify(self) -> None:
         """Search for drift, if it is time; the next write repairs it."""
         verification, settings = self._rooms.verification, self._state.settings
-        finding = verification.tick(self._state.ledger, now=self._clock(), exclude=settings.exclude_networks)
+        finding = verification.tick(
+            self._state.ledger,
+            families=self._state.facts.families,
+            now=self._clock(),
+            exclude=settings.exclude_networks,
+        )
         if finding is None:
             return
         if finding.sets_missing:

@@ -79,7 +79,7 @@ class Reconciler:
         mailbox: where messages come from.
         published: where others read status and settings; holds the settings that the process was started with.
         node_name: this node's name, for locality (EP-09).
-        families: the address families that this node serves; each has a rules driver.
+            families: the address families that this node may serve; each has a rules driver.
         random_fully: whether iptables supports ``--random-fully`` (IPT-05).
         clock: monotonic seconds.
         wall_clock: Unix time in seconds.
@@ -128,7 +128,7 @@ class Reconciler:
             node=NodeMaintenance(
                 drivers, state.objects, counters, log, name=node_name, families=families, random_fully=random_fully
             ),
-            verification=Verification(drivers, families),
+            verification=Verification(drivers),
             estimation=RateEstimation(drivers.sysctls, counters, log),
         )
         self.actions = Actions(
@@ -326,6 +326,7 @@ class Reconciler:
             waiting_for_restart=rooms.configuration.waiting_for_restart,
             problems=problems.every(),
             prepared=self._first_sync_done,
+            families=rooms.node.families,
             node_eligible=rooms.node.eligible,
             node_unknown=rooms.node.unknown,
             health_checks=state.desired.health_checks,

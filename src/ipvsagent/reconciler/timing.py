@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 
 from ipvsagent.instrumentation.counters import Counters
-from ipvsagent.model.events import Changed, Deleted
+from ipvsagent.model.events import Changed, Deleted, Listed
 from ipvsagent.model.objects import EndpointSlice, Kind, ObjectKey, kind_of
 
 _COUNTED = (Kind.SERVICE, Kind.ENDPOINT_SLICE)
@@ -40,6 +40,8 @@ class Timing:
             kind = event.kind if isinstance(event, Deleted) else kind_of(event.object)
             if kind in _COUNTED:
                 self._counters.note_change(kind)
+        elif isinstance(event, Listed) and event.kind in _COUNTED:  # each object counts, as in kube-proxy (MET-05)
+            self._counters.note_change(event.kind, len(event.objects) + len(event.rejected))
         if (
             isinstance(event, Changed)
             and isinstance(event.object, EndpointSlice)

@@ -79,7 +79,7 @@ class Health:
             "healthy": healthy,
             **({"configurationRefused": refused} if refused else {}),
             **({"apiDataAgeSeconds": round(age)} if (age := self.stale_seconds()) else {}),
-            "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._inputs.families},
+            "status": {f.label: {"lastUpdated": completed, "healthy": healthy} for f in self._inputs.status().families},
         }
         code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(code, _JSON_HEADERS, json.dumps(content, separators=(",", ":")).encode())

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from ipvsagent.config.types import Settings
 from ipvsagent.instrumentation.health_responses import HealthResponseCounts
-from ipvsagent.model.address import Family
 from ipvsagent.model.status import Progress, Status
 
 
@@ -22,7 +21,6 @@ class ServingInputs(Struct, frozen=True):
         silence_seconds: time since the API server last confirmed what is served; None without an API server.
         source_faults: the resources that are not followed now.
         started_at: when the agent started, with its zone.
-        families: the address families that the node serves.
         flags: the command line's options in force.
         metrics: content type and text of the metrics; None if metrics are not served. This one may take long.
         health_responses: counts the responses of the health server (MET-12, MET-13).
@@ -36,7 +34,6 @@ class ServingInputs(Struct, frozen=True):
     silence_seconds: Callable[[], float] | None = None
     source_faults: Callable[[], tuple[str, ...]] = tuple
     started_at: dt.datetime = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    families: tuple[Family, ...] = tuple(Family)
     flags: tuple[tuple[str, str], ...] = ()
     metrics: Callable[[], tuple[str, bytes]] | None = None
     health_responses: HealthResponseCounts = msgspec.field(default_factory=HealthResponseCounts)

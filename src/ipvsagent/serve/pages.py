@@ -120,6 +120,7 @@ class Pages:
             "Healthy": _yes(self._health.is_healthy()),
             "Synchronised": _yes(status.synchronised),
             "Node eligible": _yes(status.node_eligible),
+            "Address families": ", ".join(f.label for f in status.families) or "none",
             "Services": status.services,
             "Virtual servers": status.virtual_servers,
             "Failures": len(status.failures),

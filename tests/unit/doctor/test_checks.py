@@ -14,7 +14,8 @@ from ipvsagent.doctor.examination import CHECKS, examine
 from ipvsagent.doctor.finding import Level
 from ipvsagent.doctor.snapshot import ConfigurationFile, ModuleState, NodeSnapshot
 from ipvsagent.model.address import Address, Family, Network
-from ipvsagent.model.state import IpvsTimeouts, Link, LinkAddress, ObservedSet
+from ipvsagent.model.kernel_parts import Extension, ExtensionKind
+from ipvsagent.model.state import IpvsTimeouts, Link, LinkAddress, ObservedSet, SetType
 from unit.doctor.snapshots import HEALTHY, NODE, SETTINGS, VIP, broken, running, saved, server, sysctls
 
 WARN, FAIL = Level.WARN, Level.FAIL
@@ -52,6 +53,34 @@ def with_module(name: str, state: ModuleState, **fields: Any) -> dict[str, Any]:
 
 BAD = (
     case("modules", FAIL, "lacks `ip_vs`", "full kernel package", **with_module("ip_vs", ModuleState.MISSING)),
+    case(
+        "kernel-parts",
+        FAIL,
+        "IPv4: the kernel has no iptables match `set` (module `xt_set`, `CONFIG_NETFILTER_XT_SET`): IPv4 is not served",
+        "full kernel package",
+        lacking={Family.IPV4: (Extension(ExtensionKind.MATCH, "set"),)},
+    ),
+    case(
+        "kernel-parts",
+        WARN,
+        "no iptables table `mangle` (module `ip6table_mangle`, `CONFIG_IP6_NF_MANGLE`): IPv6 is not served",
+        "full kernel package",
+        lacking={Family.IPV4: (), Family.IPV6: (Extension(ExtensionKind.TABLE, "mangle"),)},
+    ),
+    case(
+        "kernel-parts",
+        WARN,
+        "IPv4: the kernel has no iptables target `REJECT`",
+        "full kernel package",
+        lacking={Family.IPV4: (Extension(ExtensionKind.TARGET, "REJECT"),)},
+    ),
+    case(
+        "kernel-parts",
+        FAIL,
+        "no set type `hash:ip,port` (module `ip_set_hash_ipport`, `CONFIG_IP_SET_HASH_IPPORT`): nothing is served",
+        "full kernel package",
+        lacking_set_types=(SetType.HASH_IP_PORT,),
+    ),
     case("scheduler", FAIL, "scheduler `rr` is not known", "(lc, wlc)", schedulers=("lc", "wlc")),
     case(
         "scheduler",
@@ -298,6 +327,14 @@ BAD = (
         nodes={"node-1.example.org": (NODE,), "node-2.example.org": ()},
     ),
     case("node-name", FAIL, "`x` is none of the cluster's nodes: no endpoint", "NODE_NAME", name="x"),
+    case(
+        "node-name",
+        WARN,
+        "this host's name `x` is none of the cluster's nodes: no endpoint",
+        "run doctor with the agent's `NODE_NAME`",
+        name="x",
+        name_is_guess=True,
+    ),
 )
 
 FINE = {

@@ -99,3 +99,18 @@ def test_settings_of_the_network_may_be_mounted_elsewhere(tmp_path: Path) -> Non
     driver.write(KEY, "1")
     assert (mounted / "ipv4/vs/conntrack").read_text(encoding="ascii").strip() == "1"
     assert driver.read("kernel/ostype") == "Linux"
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("net/ipv4/vs/conntrack", " (`CONFIG_IP_VS_NFCT`)"),
+        ("net/netfilter/nf_conntrack_max", " (module `nf_conntrack`, `CONFIG_NF_CONNTRACK`)"),
+        ("net/other", ""),
+    ],
+)
+def test_a_missing_setting_names_the_part_that_it_belongs_to(tmp_path: Path, key: str, part: str) -> None:
+    """DEV-82."""
+    with pytest.raises(NotFound) as caught:
+        SysctlDriver(tmp_path).read(key)
+    assert str(caught.value) == f"read kernel setting {key}: the kernel has no such setting{part}"

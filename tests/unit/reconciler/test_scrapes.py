@@ -10,7 +10,6 @@ from lab.speed import scaled
 from msgspec.structs import replace
 
 from ipvsagent.kernel.api import Drivers, Ipvs, Results
-from ipvsagent.model.address import Family
 from ipvsagent.model.events import Changed
 from ipvsagent.model.ops import IpvsOperation
 from ipvsagent.model.statistics import KernelStatistics
@@ -80,7 +79,6 @@ def _metrics(node: FakeNode, gate: Gate) -> Metrics:
         MetricsInputs(
             counters=reconciler.counters,
             version="1.2.3",
-            families=(Family.IPV4,),
             read_statistics=read,
             port_names=reconciler.port_names,
             status=node.status,

@@ -55,4 +55,10 @@ def node_name(node: NodeSnapshot) -> Iterator[Trouble]:
     """Check that the cluster has a Node with this node's name (DEV-65)."""
     if unknown := unknown_node(node.name, node.nodes):
         what, _, remedy = unknown.partition("; ")
-        yield fail(f"`{node.name}` {what}", remedy)
+        if node.name_is_guess:  # the agent may have been given another name
+            yield warn(
+                f"this host's name `{node.name}` {what}, unless the agent has another name",
+                f"run doctor with the agent's `NODE_NAME` or `--config`; if it has none, {remedy}",
+            )
+        else:
+            yield fail(f"`{node.name}` {what}", remedy)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from ipvsagent.errors import KernelError, SetFull, kernel_error
+from ipvsagent.errors import KernelError, NotSupported, SetFull, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.ops import AddEntry, EntryOperation
@@ -30,12 +30,16 @@ class FakeIpSets:
 
     Args:
         references: returns how many rules match a set.
+
+    Attributes:
+        lacking: set types that this kernel does not have.
     """
 
     def __init__(self, journal: Journal, *, references: Callable[[str], int]) -> None:
         self._journal = journal
         self._references = references
         self.sets: dict[str, tuple[SetSpec, set[SetEntry]]] = {}
+        self.lacking: set[SetType] = set()
 
     def list_sets(self) -> list[ObservedSet]:
         """As in `api.IpSets`."""
@@ -51,6 +55,8 @@ class FakeIpSets:
 
     def create(self, spec: SetSpec) -> None:
         """As in `api.IpSets`."""
+        if spec.type in self.lacking:
+            raise NotSupported("find ipset type", spec.type.value, detail=f"the kernel has no set type `{spec.type}`")
         if spec.name in self.sets:
             raise kernel_error("create ipset", spec.name, errno.EEXIST)
         self.sets[spec.name] = (spec, set())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ipvsagent.errors import NotSupported, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.fake.journal import Journal
-from ipvsagent.model.address import Address
+from ipvsagent.model.address import Address, Family
 from ipvsagent.model.ops import (
     AddRealServer,
     AddVirtualServer,
@@ -43,6 +43,9 @@ class FakeIpvs:
     Args:
         modules: the names of the modules that are loaded.
         schedulers: returns the schedulers that are loaded or can be loaded.
+
+    Attributes:
+        has_ipv6: whether IPVS of this kernel knows IPv6.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class FakeIpvs:
         self._schedulers = schedulers
         self.table: dict[VirtualServerKey, tuple[VirtualServer, dict[RealServerKey, ObservedRealServer]]] = {}
         self._timeouts = IpvsTimeouts(900, 120, 300)
+        self.has_ipv6 = True
 
     def list_virtual_servers(self) -> list[ObservedVirtualServer]:
         """As in `api.Ipvs`."""
@@ -69,6 +73,8 @@ class FakeIpvs:
 
     def find_virtual_server(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
         """As in `api.Ipvs`."""
+        if key.address.family is Family.IPV6 and not self.has_ipv6:
+            raise kernel_error("look at", str(key), errno.EAFNOSUPPORT)
         return next((s for s in self.list_virtual_servers() if s.key == key), None)
 
     def list_keys(self) -> set[VirtualServerKey]:

@@ -50,6 +50,7 @@ _SYSCTLS = {
     "net/ipv4/tcp_keepalive_probes": "9",
     "kernel/osrelease": "6.1.0-56-amd64",
     "net/ipv4/ip_forward": "0",
+    "net/ipv6/conf/all/disable_ipv6": "0",
     "net/ipv6/conf/all/forwarding": "0",
     "net/ipv4/conf/all/arp_ignore": "0",
     "net/ipv4/conf/all/arp_announce": "0",

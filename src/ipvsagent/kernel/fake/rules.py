@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from ipvsagent.errors import Busy, ToolFailed
+from ipvsagent.errors import Busy, NotSupported, ToolFailed
 from ipvsagent.kernel.fake.journal import Journal
 from ipvsagent.model.address import Family
+from ipvsagent.model.kernel_parts import Extension, table_of, trial_rules
 from ipvsagent.model.rules import InSet, Jump, Rule, RuleSet, Table, TableRules
 
 TableChain = tuple[Table, str]
@@ -27,6 +28,7 @@ class FakeRules:
     Attributes:
         chains: the rules of chains that are not built in.
         builtin: the rules of built-in chains; one that was never used may be absent.
+        lacking: tables, matches and targets that this kernel does not have.
     """
 
     def __init__(self, family: Family, journal: Journal, *, set_names: Callable[[], Collection[str]]) -> None:
@@ -35,6 +37,7 @@ class FakeRules:
         self._set_names = set_names
         self.chains: dict[TableChain, tuple[Rule, ...]] = {}
         self.builtin: dict[TableChain, list[Rule]] = {}
+        self.lacking: set[Extension] = set()
 
     @property
     def family(self) -> Family:
@@ -58,6 +61,11 @@ class FakeRules:
             if not self._table_matches(table):
                 self._write(table)
                 self._journal.record(f"commit {self._family.label} {table.table}")
+
+    def missing(self, rules: RuleSet) -> tuple[Extension, ...]:
+        """As in `api.Rules`."""
+        needed = {*map(table_of, rules.tables), *trial_rules(rules)}
+        return tuple(sorted(needed & self.lacking))
 
     def list_ours(self, rules: RuleSet) -> list[str]:
         """As in `api.Rules`."""
@@ -101,7 +109,9 @@ class FakeRules:
         )
 
     def _check(self, table: TableRules) -> None:
-        """Refuse rules that refer to a missing set or chain."""
+        """Refuse rules that refer to a missing set or chain, or that need a part which this kernel lacks."""
+        if absent := self.missing(RuleSet(self._family, (table,))):
+            raise NotSupported("replace rules", detail=f"{absent[0]} does not exist")
         chains = {name for t, name in self.chains if t is table.table} | {c.name for c in table.chains} | _VERDICTS
         for rule in _rules_of(table):
             for name in _sets_of(rule):

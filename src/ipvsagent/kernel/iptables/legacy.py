@@ -22,6 +22,7 @@ import msgspec
 
 from ipvsagent.errors import Busy, NotPermitted, kernel_error
 from ipvsagent.kernel.iptables.child import Request
+from ipvsagent.kernel.iptables.probe import missing_extensions
 from ipvsagent.kernel.iptables.programs import find_program, run
 from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
@@ -33,6 +34,7 @@ from ipvsagent.kernel.iptables.text import (
     replacement,
 )
 from ipvsagent.model.address import Family
+from ipvsagent.model.kernel_parts import Extension
 from ipvsagent.model.rules import RuleSet
 
 _LOCK_WAIT_SECONDS = 5.0
@@ -70,7 +72,8 @@ def xtables_lock(
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise kernel_error("open", path, error.errno or 0) from error
+        detail = f"{error.strerror}; in a container, mount the host's file, or name it in XTABLES_LOCKFILE"
+        raise kernel_error("open", path, error.errno or 0, detail) from error
     try:
         deadline = clock() + wait_seconds
         while not _try_lock(descriptor):
@@ -117,6 +120,10 @@ class LegacyRules:
                 for t in rules.tables
             ]
             self._write(changes)
+
+    def missing(self, rules: RuleSet) -> tuple[Extension, ...]:
+        """See `api.Rules.missing`."""
+        return missing_extensions(self.variant, rules)
 
     def list_ours(self, rules: RuleSet) -> list[str]:
         """See `api.Rules.list_ours`."""

@@ -6,6 +6,7 @@ nf_tables applies the changes of a table as one transaction, so no lock is neede
 from __future__ import annotations
 
 from ipvsagent.errors import Busy, NotSupported, ToolMissing
+from ipvsagent.kernel.iptables.probe import missing_extensions
 from ipvsagent.kernel.iptables.programs import find_program, run
 from ipvsagent.kernel.iptables.text import (
     EMPTY_TABLE,
@@ -18,6 +19,7 @@ from ipvsagent.kernel.iptables.text import (
     restore_lines,
 )
 from ipvsagent.model.address import Family
+from ipvsagent.model.kernel_parts import Extension
 from ipvsagent.model.rules import RuleSet
 
 _LOCK_WAIT_SECONDS = "5"  # for iptables-restore; releases before 1.8 lock here, too
@@ -48,6 +50,10 @@ class NftRules:
             commands = replacement(observed.get(table.table, EMPTY_TABLE), table, self._family)
             if commands:
                 self._write(TableCommands(table.table, commands))
+
+    def missing(self, rules: RuleSet) -> tuple[Extension, ...]:
+        """See `api.Rules.missing`."""
+        return missing_extensions(self.variant, rules)
 
     def list_ours(self, rules: RuleSet) -> list[str]:
         """See `api.Rules.list_ours`; empty if the program or the kernel's nf_tables is missing."""

@@ -13,6 +13,8 @@ from ipvsagent.model.address import Family
 _TIMEOUT_SECONDS = 60.0
 _PROGRAM_PREFIX = re.compile(r"^ip6?tables\S* v[\d.]+(?: \([a-z_]+\))?: ?")
 
+_NO_NF_TABLES = ("failed to initialize nft", "rule set generation id: invalid argument")
+
 # The messages of the programs and libiptc for each error; the first match counts.
 _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
     (NotPermitted, ("permission denied", "operation not permitted", "must be root", "can't open socket to ipset")),
@@ -20,12 +22,11 @@ _MEANINGS: tuple[tuple[type[KernelError], tuple[str, ...]], ...] = (
     (
         NotSupported,
         (
+            *_NO_NF_TABLES,
             "not supported",
             "protocol not available",
             "need to insmod",
             "can't initialize",
-            "failed to initialize nft",
-            "rule set generation id: invalid argument",  # a kernel without nf_tables
         ),
     ),
 )
@@ -109,6 +110,8 @@ def failure(operation: str, name: str, status: int, stderr: str) -> KernelError:
     everything = stderr.lower()
     for error, phrases in _MEANINGS:
         if any(phrase in everything for phrase in phrases):
+            if error is NotSupported and any(phrase in everything for phrase in _NO_NF_TABLES):
+                line = "the kernel has no nf_tables (module `nf_tables`, `CONFIG_NF_TABLES`)"
             return error(operation, name, detail=line)
     return ToolFailed(operation, name, detail=line)
 

@@ -1,4 +1,4 @@
-"""Find out which iptables variant this host uses, and which address families can be served.
+"""Find out which iptables variant this host uses.
 
 The variants do not see each other's rules, so the agent must use the variant of kubelet and the network plugin. On a
 host that uses nft, no legacy table may be opened: opening loads it, and every later call of iptables prints a warning.
@@ -8,27 +8,18 @@ So nft is read first, and only those legacy tables that are in use.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 from ipvsagent.errors import KernelError, NotPermitted, ToolMissing
 from ipvsagent.kernel.iptables.legacy import tables_in_use
+from ipvsagent.kernel.iptables.probe import check_tables
 from ipvsagent.kernel.iptables.programs import find_program, plain_variant, run, version
-from ipvsagent.kernel.iptables.text import (
-    Declare,
-    DeleteChain,
-    ObservedTable,
-    TableCommands,
-    parse_save,
-    restore_lines,
-)
+from ipvsagent.kernel.iptables.text import ObservedTable, parse_save
 from ipvsagent.model.address import Family
 
 Variant = Literal["legacy", "nft"]
 
 _HINT_CHAINS = frozenset({"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"})
-_TABLES = (("nat", "POSTROUTING"), ("filter", "INPUT"), ("mangle", "PREROUTING"))  # each with a chain that it has
-_PROBE_CHAIN = "KUBE-IPVSAGENT-PROBE"
 _RANDOM_FULLY_SINCE = (1, 6, 2)
 
 
@@ -52,21 +43,6 @@ def detect_variant() -> Variant:
     if nft_count != legacy_count:
         return "nft" if nft_count > legacy_count else "legacy"
     return _preferred()
-
-
-def usable_families(variant: str) -> dict[Family, str | None]:
-    """Return for each family None if it can be served (SYN-01), otherwise the reason why not.
-
-    IPv4 and IPv6 are usable when the variant can hold rules; IPv6 also needs the kernel's IPv6, not disabled.
-
-    Raises:
-        NotPermitted: the process may not use iptables.
-    """
-    answer: dict[Family, str | None] = {}
-    for family in Family:
-        reason = _ipv6_disabled() if family is Family.IPV6 else None
-        answer[family] = reason or _unusable(family, variant)
-    return answer
 
 
 def supports_random_fully() -> bool:
@@ -125,7 +101,7 @@ def _preferred() -> Variant:
         return "nft"
     if "nft" not in installed or plain_variant(Family.IPV4) == "legacy":
         return "legacy"
-    return "nft" if _unusable(Family.IPV4, "nft") is None else "legacy"
+    return "nft" if _works(Family.IPV4, "nft") else "legacy"
 
 
 def _is_installed(variant: str) -> bool:
@@ -136,39 +112,11 @@ def _is_installed(variant: str) -> bool:
     return True
 
 
-def _ipv6_disabled() -> str | None:
-    if not Path("/proc/thread-self/net/if_inet6").exists():
-        return "the kernel has no IPv6"
-    path = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-    if path.exists() and path.read_text(encoding="ascii").strip() == "1":
-        return "net.ipv6.conf.all.disable_ipv6 is 1"
-    return None
-
-
-def _unusable(family: Family, variant: str) -> str | None:
-    """Return why a variant cannot hold rules of a family; None if it can.
-
-    A family that lacks a table is not served at all: without its rules, addresses would be open to clients that they
-    exclude (DEV-68).
-    """
+def _works(family: Family, variant: str) -> bool:
     try:
-        program = find_program(family, variant)
-        for table, chain in _TABLES:
-            run([program, "-w", "5", "-t", table, "-S", chain], operation=f"list table `{table}` with")
-        if variant == "nft":
-            _probe_nft(family)
+        check_tables(family, variant)
     except NotPermitted:
         raise
-    except KernelError as error:
-        return str(error)
-    return None
-
-
-def _probe_nft(family: Family) -> None:
-    """Create and delete a chain in one transaction.
-
-    Listing is not enough: if nf_tables lacks this family, the kernel returns an empty table without an error.
-    """
-    probe = TableCommands("nat", (Declare(_PROBE_CHAIN), DeleteChain(_PROBE_CHAIN)))
-    text = "\n".join(restore_lines(probe)) + "\n"
-    run([find_program(family, "nft", "-restore"), "--noflush", "-w", "5"], text, "write rules with")
+    except KernelError:
+        return False
+    return True

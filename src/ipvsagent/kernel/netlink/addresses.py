@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_LINK,
 )
 
-from ipvsagent.errors import DumpInterrupted
+from ipvsagent.errors import DumpInterrupted, NotSupported
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.netlink.codecs import addresses as codec
 from ipvsagent.kernel.netlink.sockets import Batch, Message, NetlinkSocket, failed, grow_buffers
@@ -28,6 +28,8 @@ from ipvsagent.model.ops import AddAddress, AddressOperation
 from ipvsagent.model.state import Link, LinkAddress
 
 AddressEvent = NodeAddressesChanged | DummyInterfaceChanged
+
+_NO_DUMMY = "the kernel has no dummy interfaces (module `dummy`, `CONFIG_DUMMY`)"
 
 
 class AddressDriver:
@@ -57,7 +59,10 @@ class AddressDriver:
     def add_dummy(self, name: str) -> None:
         """As in `api.Addresses`."""
         message = Message(RTM_NEWLINK, codec.encode_dummy(name), NLM_F_CREATE | NLM_F_EXCL)
-        self._netlink.request(message, operation="add interface", subject=name)
+        try:
+            self._netlink.request(message, operation="add interface", subject=name)
+        except NotSupported as error:
+            raise NotSupported(error.operation, name, error.errno, _NO_DUMMY) from error
 
     def remove_link(self, name: str) -> None:
         """As in `api.Addresses`."""

@@ -26,7 +26,22 @@ from ipvsagent.kernel.netlink.sockets import LOST, Batch, Message, NetlinkSocket
 from ipvsagent.model.ops import AddEntry, EntryOperation
 from ipvsagent.model.state import ObservedSet, SetEntry, SetSpec
 
+_FIRST_OWN_NUMBER = 4096  # IPSET_ERR_PRIVATE
 _NO_IPSETS = "the kernel has no ipsets (module `ip_set`, `CONFIG_IP_SET`)"
+
+_MEANINGS = {  # enum ipset_errno of include/uapi/linux/netfilter/ipset/ip_set.h
+    4097: "the kernel speaks another version of the ipset protocol",
+    4099: "no more ipsets can be made (module option `ip_set max_sets`)",
+    4102: "the ipsets are of different types",
+    4104: "the prefix length is not allowed",
+    4105: "the netmask is not allowed",
+    4106: "the address family does not fit the ipset",
+    4107: "the ipset has no timeouts",
+    4109: "an IPv4 address is needed",
+    4110: "an IPv6 address is needed",
+    4111: "the ipset has no counters",
+    4112: "the ipset has no comments",
+}
 
 _Run = list[int]
 """Places in a batch of operations that share a message."""
@@ -189,8 +204,12 @@ def _error(operation: str, number: int, subject: str = "") -> KernelError:
         case constants.IPSET_ERR_FIND_TYPE:
             return NotSupported(operation, subject, number, "the kernel does not know the set's type or its revision")
         case constants.IPSET_ERR_INVALID_CIDR | constants.IPSET_ERR_TYPE_MISMATCH:
-            return InvalidRequest(operation, subject, number, f"ipset error {number}")
+            return InvalidRequest(operation, subject, number, _MEANINGS[number])
         case constants.IPSET_ERR_TYPE_SPECIFIC:  # IPSET_ERR_HASH_FULL
             return SetFull(operation, subject, number, "the set is full")
         case _:
-            return kernel_error(operation, subject, number, f"ipset error {number}" if number > 4096 else "")
+            return kernel_error(operation, subject, number, _MEANINGS.get(number, _unknown(number)))
+
+
+def _unknown(number: int) -> str:
+    return f"the kernel's ipsets refuse it with number {number}" if number > _FIRST_OWN_NUMBER else ""

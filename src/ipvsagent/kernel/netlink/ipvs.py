@@ -6,6 +6,7 @@ too, but starts an event loop for it.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Sequence
@@ -18,11 +19,20 @@ from ipvsagent.errors import KernelError, NotFound, NotSupported, kernel_error
 from ipvsagent.kernel.api import Results
 from ipvsagent.kernel.netlink.codecs import ipvs as codec
 from ipvsagent.kernel.netlink.sockets import Batch, Message, NetlinkSocket, attribute, attributes, failed
-from ipvsagent.model.ops import AddRealServers, IpvsOperation, one_by_one
+from ipvsagent.model.ops import (
+    AddRealServers,
+    AddVirtualServer,
+    ChangeVirtualServer,
+    IpvsOperation,
+    SingleIpvsOperation,
+    one_by_one,
+)
 from ipvsagent.model.state import IpvsTimeouts, ObservedRealServer, ObservedVirtualServer, VirtualServerKey
 
 _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2  # include/uapi/linux/genetlink.h
 _IP_VS_SO_GET_INFO = 64 + 1024 + 64 + 1  # include/uapi/linux/ip_vs.h
+_NO_IPVS = "the kernel has no IPVS (module `ip_vs`, `CONFIG_IP_VS`)"
+_NO_IPV6 = "IPVS of this kernel has no IPv6 (`CONFIG_IP_VS_IPV6`)"
 _READ = "read virtual server"
 _GET_INFO = struct.Struct("=III")  # version, connection table size, number of virtual servers
 
@@ -43,7 +53,7 @@ class IpvsDriver:
         except KernelError as error:
             self.close()
             if isinstance(error, NotFound):
-                raise NotSupported("use IPVS", detail="kernel has no IPVS: is module `ip_vs` loaded?") from error
+                raise NotSupported("use IPVS", detail=_NO_IPVS) from error
             raise
 
     def close(self) -> None:
@@ -78,6 +88,8 @@ class IpvsDriver:
             server = codec.decode_virtual_server(self._netlink.ask(request, operation=_READ, subject=str(key)))
         except NotFound:
             return None
+        except NotSupported as error:
+            raise NotSupported(_READ, str(key), error.errno, _NO_IPV6) from error
         return server and structs.replace(server, real_servers=tuple(self.list_real_servers(key)))
 
     def list_keys(self) -> set[VirtualServerKey]:
@@ -117,7 +129,7 @@ class IpvsDriver:
         if failures:
             singles = list(one_by_one(operations))
             for place, (number, _) in failures.items():
-                results[place] = failed(str(singles[place]), "", number)
+                results[place] = _error(singles[place], number)
         return results
 
     def timeouts(self) -> IpvsTimeouts:
@@ -146,3 +158,14 @@ class IpvsDriver:
         payload += attribute(_CTRL_ATTR_FAMILY_NAME, GENL_NAME.encode() + b"\0")
         answer = self._netlink.ask(Message(GENL_ID_CTRL, payload), operation="find netlink family", subject=GENL_NAME)
         return int(struct.unpack("=H", attributes(answer, 4)[_CTRL_ATTR_FAMILY_ID])[0])
+
+
+def _error(operation: SingleIpvsOperation, number: int) -> KernelError:
+    """Return the error of an operation; it names the part that the kernel lacks."""
+    detail = ""
+    if number == errno.EAFNOSUPPORT:
+        detail = _NO_IPV6
+    elif number == errno.ENOENT and isinstance(operation, AddVirtualServer | ChangeVirtualServer):
+        name = operation.virtual_server.scheduler
+        detail = f"the kernel has no scheduler `{name}` (module `ip_vs_{name}`, `CONFIG_IP_VS_{name.upper()}`)"
+    return kernel_error(str(operation), "", number, detail) if detail else failed(str(operation), "", number)

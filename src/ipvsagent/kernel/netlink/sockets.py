@@ -20,6 +20,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from pyroute2.netlink import (
+    NETLINK_NETFILTER,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_REQUEST,
@@ -28,6 +29,8 @@ from pyroute2.netlink import (
 )
 
 from ipvsagent.errors import AcknowledgementsLost, DumpInterrupted, KernelError, kernel_error
+
+_NO_NFNETLINK = "the kernel has no nfnetlink (module `nfnetlink`, `CONFIG_NETFILTER_NETLINK`)"
 
 Alike = tuple[bytes, Sequence[bytes], bytes]
 """Payloads of one length: their common beginning, the part that differs (not empty), and their common end."""
@@ -138,7 +141,11 @@ class NetlinkSocket:
     """
 
     def __init__(self, protocol: int, *, capped_answers: bool = True) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        except OSError as error:
+            detail = _NO_NFNETLINK if error.errno == errno.EPROTONOSUPPORT and protocol == NETLINK_NETFILTER else ""
+            raise kernel_error("open netlink socket", str(protocol), error.errno or 0, detail) from error
         grow_buffers(self._socket)
         # The kernel refuses a send with EMSGSIZE if it exceeds the send buffer minus some overhead.
         self._bytes_per_send = min(

@@ -63,15 +63,10 @@ class Finding(NamedTuple):
 
 
 class Verification:
-    """Compares the kernel with the ledger, a little every second.
+    """Compares the kernel with the ledger, a little every second."""
 
-    Args:
-        families: families whose sets are ours.
-    """
-
-    def __init__(self, drivers: Drivers, families: Sequence[Family]) -> None:
+    def __init__(self, drivers: Drivers) -> None:
         self._drivers = drivers
-        self._specs = [spec for family in families for spec in set_specs(family)]
         self._uncounted = 0  # virtual servers by firewall mark: counted by the kernel, not in the ledger
         self._share: Iterator[VirtualServerKey] = iter(())
         self._next_set = 0
@@ -100,10 +95,13 @@ class Verification:
         """Note that a comparison requested by a tick has ended."""
         self._rules_compared = now
 
-    def tick(self, ledger: Ledger, *, now: float, exclude: Sequence[Network]) -> Finding | None:
+    def tick(
+        self, ledger: Ledger, *, families: Sequence[Family], now: float, exclude: Sequence[Network]
+    ) -> Finding | None:
         """Check one second's share if it is due; between two ticks, request only a due comparison of rules.
 
         Args:
+            families: families whose sets must exist.
             exclude: networks whose addresses are not repaired (DEV-28).
 
         Raises:
@@ -120,7 +118,7 @@ class Verification:
         self._next_tick = now + TICK_SECONDS
         self._ticks += 1
         touched = Touched()
-        missing = self._compare_sets(ledger, touched)
+        missing = self._compare_sets(ledger, families, touched)
         unknown = self._drivers.ipvs.count_virtual_servers() != ledger.counted + self._uncounted
         if not unknown:
             if self._ticks % TICKS_PER_KEY_CHECK == 0:
@@ -157,13 +155,14 @@ class Verification:
 
     # -- sets --------------------------------------------------------------------------------------------------
 
-    def _compare_sets(self, ledger: Ledger, touched: Touched) -> bool:
+    def _compare_sets(self, ledger: Ledger, families: Sequence[Family], touched: Touched) -> bool:
         """Compare the number of entries of each set; compare all entries if it differs, and of one set in turn."""
         present = {s.name: s for s in self._drivers.ip_sets.list_sets()}
-        turn = self._specs[self._next_set % len(self._specs)] if self._specs else None
+        specs = [spec for family in families for spec in set_specs(family)]
+        turn = specs[self._next_set % len(specs)] if specs else None
         self._next_set += 1
         missing = False
-        for spec in self._specs:
+        for spec in specs:
             observed = present.get(spec.name)
             missing |= observed is None
             if spec is turn or (observed.entries if observed else 0) != len(ledger.entries.of(spec.name)):

@@ -9,7 +9,7 @@ import contextlib
 import os
 
 from ipvsagent.config.types import Settings, Timeouts
-from ipvsagent.errors import KernelError
+from ipvsagent.errors import KernelError, NotFound
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
 from ipvsagent.model.address import Family
@@ -60,13 +60,23 @@ def write_timeouts(drivers: Drivers, wanted: Timeouts, log: Logger) -> None:
 
 def _sysctls(drivers: Drivers, settings: Settings) -> tuple[Sysctl, ...]:
     release = drivers.sysctls.read("kernel/osrelease")
-    serves_ipv6 = Family.IPV6 in drivers.rules
-    return plan_sysctls(settings, kernel_release=release, cpus=os.cpu_count() or 1, serves_ipv6=serves_ipv6)
+    cpus = os.cpu_count() or 1
+    return plan_sysctls(settings, kernel_release=release, cpus=cpus, serves_ipv6=_has_ipv6(drivers))
+
+
+def _has_ipv6(drivers: Drivers) -> bool:
+    """Whether the kernel has IPv6, and it is not switched off (SYN-01)."""
+    if Family.IPV6 not in drivers.rules:
+        return False
+    try:
+        return drivers.sysctls.read("net/ipv6/conf/all/disable_ipv6") != "1"
+    except NotFound:
+        return False
 
 
 def _warn_of_ipv6(drivers: Drivers, settings: Settings, log: Logger) -> None:
     """Warn if this node serves IPv6 but does not forward it (DEV-31)."""
-    if Family.IPV6 not in drivers.rules or settings.ipv6_forwarding:
+    if settings.ipv6_forwarding or not _has_ipv6(drivers):
         return
     with contextlib.suppress(KernelError):  # a hint, not worth a failure
         if drivers.sysctls.read(IPV6_FORWARDING) == "0":

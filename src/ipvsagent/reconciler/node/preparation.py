@@ -1,4 +1,4 @@
-"""Prepare a node before its first Service: modules, kernel settings, dummy interface, ipsets, rules.
+"""Prepare a node before its first Service: modules, kernel settings, dummy interface.
 
 What is already correct is not written, so a restart writes nothing. If a required part is unavailable, the start fails
 with one sentence and a remedy (`NodeUnusable`).
@@ -6,23 +6,18 @@ with one sentence and a remedy (`NodeUnusable`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import AlreadyExists, KernelError, NodeUnusable
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.log import Logger
-from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import DUMMY_INTERFACE
 from ipvsagent.reconciler.node.kernel_settings import write_sysctls
-from ipvsagent.reconciler.node.sets import ensure_sets
 from ipvsagent.requirements import load_ipvs, needed_from_node
 from ipvsagent.transient_errors import retry_transient
 
 
-def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet], log: Logger) -> None:
-    """Prepare the node: modules, settings, dummy interface, then the ipsets and rules of each family.
+def prepare_node(drivers: Drivers, settings: Settings, log: Logger) -> None:
+    """Prepare what all families have in common: modules, settings, dummy interface.
 
     Raises:
         NodeUnusable: the node lacks something that the agent cannot work without.
@@ -31,9 +26,6 @@ def prepare_node(drivers: Drivers, settings: Settings, rules: Sequence[RuleSet],
         load_modules(drivers, log)
         write_sysctls(drivers, settings, log)
         retry_transient(lambda: ensure_dummy(drivers))
-        for rule_set in rules:
-            retry_transient(partial(ensure_sets, drivers, rule_set))
-            retry_transient(partial(ensure_rules, drivers, rule_set))
 
 
 def load_modules(drivers: Drivers, log: Logger) -> None:
@@ -64,12 +56,3 @@ def ensure_dummy(drivers: Drivers) -> bool:
             f"remove it: `ip link delete {DUMMY_INTERFACE}`",
         )
     return False
-
-
-def ensure_rules(drivers: Drivers, rules: RuleSet) -> bool:
-    """Write the constant rules of a family if the kernel's differ; return whether they did."""
-    driver = drivers.rules[rules.family]
-    if driver.matches(rules):
-        return False
-    driver.replace(rules)
-    return True

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ipvsagent.instrumentation.counters import Drift
 from ipvsagent.model.objects import Kind
 from ipvsagent.model.state import NoLocalEndpoints, TrafficPolicyKind
 from ipvsagent.serve.metrics import definitions as names
@@ -28,6 +29,8 @@ from ipvsagent.serve.metrics.service_traffic import ServiceTraffic
 
 ANSWER_STANDS_SECONDS = 2.0
 _OUR_SETS = "KUBE-"
+_HEALTH_CODES = (200, 503)
+"""The status codes of health checks; both are served from the start, so that the first failure is an increase."""
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Go's names of machine types that differ from Python's."""
 
@@ -84,8 +87,9 @@ class _OwnNumbers(Collector):
     def _kube_proxy(self) -> Iterator[Metric]:
         """Metrics with kube-proxy's names; a pass writes all address families, so each gets its numbers (MET-20)."""
         counters = self._inputs.counters
-        served = self._inputs.families
+        served = self._inputs.status().families
         families = [f.label for f in served]
+        none_yet: dict[tuple[str, ...], int] = {(f,): 0 for f in families}
         prefix = "kubeproxy_sync_proxy_rules_"
         yield histogram(prefix + "duration_seconds", counters.passes, families)
         yield numbers(prefix + "last_queued_timestamp_seconds", {(f,): counters.queued_at for f in families})
@@ -96,15 +100,14 @@ class _OwnNumbers(Collector):
         counts = self._inputs.status().no_local_endpoints
         without = {(p.value, f.label): counts.get(NoLocalEndpoints(p, f), 0) for p in TrafficPolicyKind for f in served}
         yield numbers(prefix + "no_local_endpoints_total", without)
-        yield numbers(prefix + "iptables_restore_failures_total", by_family(counters.rule_failures))
+        yield numbers(prefix + "iptables_restore_failures_total", none_yet | by_family(counters.rule_failures))
         yield histogram("kubeproxy_network_programming_duration_seconds", counters.programming, families)
         for path in ("healthz", "livez"):
-            answers = {(str(code),): count for code, count in self._inputs.health_responses.of(path).items()}
-            yield numbers(f"kubeproxy_proxy_{path}_total", answers)
+            answers = dict.fromkeys(_HEALTH_CODES, 0) | self._inputs.health_responses.of(path)
+            yield numbers(f"kubeproxy_proxy_{path}_total", {(str(code),): count for code, count in answers.items()})
         prefix = "kubeproxy_conntrack_reconciler_"
         yield histogram(prefix + "sync_duration_seconds", counters.flow_cleanings, families)
-        deleted = {(f,): 0 for f in families} | by_family(counters.flows_deleted)
-        yield numbers(prefix + "deleted_entries_total", deleted)
+        yield numbers(prefix + "deleted_entries_total", none_yet | by_family(counters.flows_deleted))
 
     def _api_requests(self) -> Iterator[Metric]:
         requests = self._inputs.requests
@@ -162,7 +165,8 @@ class _OwnNumbers(Collector):
         yield numbers("ipvsagent_node_tasks_total", counters.tasks.copy())
         yield histogram("ipvsagent_change_to_kernel_seconds", counters.change_to_kernel)
         for word, found in (("found", counters.drift_found), ("repaired", counters.drift_repaired)):
-            yield numbers(f"ipvsagent_drift_{word}_total", {(k.value,): n for k, n in found.copy().items()})
+            drift = dict.fromkeys(Drift, 0) | found.copy()
+            yield numbers(f"ipvsagent_drift_{word}_total", {(kind.value,): count for kind, count in drift.items()})
         yield number("ipvsagent_failing_items", counters.failing)
         yield number("ipvsagent_draining_real_servers", counters.draining)
         if self._inputs.silence_seconds is not None:

@@ -10,7 +10,6 @@ from ipvsagent.config.types import Settings
 from ipvsagent.instrumentation.api_requests import RequestCounts
 from ipvsagent.instrumentation.counters import Counters
 from ipvsagent.instrumentation.health_responses import HealthResponseCounts
-from ipvsagent.model.address import Family
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.model.statistics import KernelStatistics, ServicePortName
 from ipvsagent.model.status import Status
@@ -20,7 +19,6 @@ class MetricsInputs(Struct):
     """The functions and counters that metrics are made from; any thread may call the functions.
 
     Args:
-        families: the address families that this node serves.
         read_statistics: reads the kernel's counts; may raise `AgentError`; called by one thread at a time.
         port_names: the Service port of each virtual server.
         silence_seconds: time since the API server last confirmed what is served; None without one.
@@ -31,7 +29,6 @@ class MetricsInputs(Struct):
 
     counters: Counters
     version: str
-    families: tuple[Family, ...]
     read_statistics: Callable[[], KernelStatistics]
     port_names: Callable[[], dict[VirtualServerKey, ServicePortName]]
     status: Callable[[], Status]

@@ -54,6 +54,13 @@ def test_the_reason_is_the_first_line_that_says_something(programs: Path) -> Non
         run([str(programs / "tool")], operation="write rules with")
 
 
+def test_a_kernel_without_nf_tables_is_named(programs: Path) -> None:
+    """DEV-82: iptables speaks of a generation that is an invalid argument."""
+    install(programs, "tool", "echo 'Could not fetch rule set generation id: Invalid argument' >&2; exit 4")
+    with pytest.raises(NotSupported, match=r"the kernel has no nf_tables \(module `nf_tables`, `CONFIG_NF_TABLES`\)$"):
+        run([str(programs / "tool")], operation="list rules with")
+
+
 def test_a_program_that_says_nothing_is_quoted_by_its_status(programs: Path) -> None:
     """There is always a reason to read."""
     install(programs, "tool", "exit 3")

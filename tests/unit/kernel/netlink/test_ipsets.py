@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
 
 import pytest
 
 from ipvsagent.errors import KernelError, NodeUnusable, NotPermitted, NotSupported, kernel_error
+from ipvsagent.kernel.netlink.conntrack import ConntrackDriver
 from ipvsagent.kernel.netlink.ipsets import IpSetDriver
 from ipvsagent.kernel.netlink.sockets import Message
 from ipvsagent.model.address import Family
@@ -75,4 +77,35 @@ def test_a_missing_part_ends_the_start_with_a_remedy_that_installs_it() -> None:
     with pytest.raises(NodeUnusable) as caught, needed_from_node():
         raise missing
     assert caught.value.fact == "the node could not be prepared: list ipsets: the kernel has no ipsets"
-    assert caught.value.remedy == "load the missing module, or install the full kernel package of the distribution"
+    assert caught.value.remedy == "load the named module, or install the full kernel package of the distribution"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (4099, "no more ipsets can be made (module option `ip_set max_sets`)"),
+        (4106, "the address family does not fit the ipset"),
+        (4400, "the kernel's ipsets refuse it with number 4400"),
+    ],
+)
+def test_numbers_of_ipsets_are_given_in_words(monkeypatch: pytest.MonkeyPatch, number: int, words: str) -> None:
+    """DEV-82: an operator cannot look up the kernel's own numbers."""
+    driver = _driver(monkeypatch, 0)
+    monkeypatch.setattr("ipvsagent.kernel.netlink.ipsets.NetlinkSocket.execute", lambda *_: [number], raising=False)
+    with pytest.raises(KernelError, match=f"destroy ipset KUBE-X: {re.escape(words)}"):
+        driver.destroy("KUBE-X")
+
+
+def test_a_kernel_that_cannot_list_flows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DEV-82: nfnetlink answers EINVAL for a subsystem that is absent."""
+
+    class Refusing:
+        def __init__(self, _protocol: int) -> None:
+            pass
+
+        def dump(self, _message: Message, *, operation: str, subject: str = "") -> bytes:
+            raise kernel_error(operation, subject, errno.EINVAL)
+
+    monkeypatch.setattr("ipvsagent.kernel.netlink.conntrack.NetlinkSocket", Refusing)
+    with pytest.raises(NotSupported, match="module `nf_conntrack_netlink`, `CONFIG_NF_CT_NETLINK`"):
+        ConntrackDriver().list_flows(Family.IPV4)

@@ -65,7 +65,7 @@ def test_a_kernel_without_ipvs_is_reported_by_name(monkeypatch: pytest.MonkeyPat
     """Generic netlink answers ENOENT for a family that it has not."""
     netlink = ScriptedNetlink(errno.ENOENT)
     monkeypatch.setattr(ipvs, "NetlinkSocket", netlink)
-    with pytest.raises(NotSupported, match="kernel has no IPVS: is module `ip_vs` loaded"):
+    with pytest.raises(NotSupported, match=r"the kernel has no IPVS \(module `ip_vs`, `CONFIG_IP_VS`\)"):
         ipvs.IpvsDriver()
     assert netlink.closed
 
@@ -119,3 +119,24 @@ def test_a_failed_operation_says_what_was_tried(monkeypatch: pytest.MonkeyPatch)
     assert str(failed) == "add real server [fd00::8]:80 to [fd00::1]:53/UDP: EEXIST"
     assert isinstance(lost, NotFound)
     assert str(lost) == "add real server 10.0.0.9:80 to 10.96.0.1:80/TCP: ESRCH"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "the kernel has no scheduler `mh` (module `ip_vs_mh`, `CONFIG_IP_VS_MH`)"),
+        (errno.EAFNOSUPPORT, "IPVS of this kernel has no IPv6 (`CONFIG_IP_VS_IPV6`)"),
+        (errno.EEXIST, "EEXIST"),
+    ],
+)
+def test_the_error_of_a_virtual_server_names_the_missing_part(
+    monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    """DEV-82: the kernel answers with a number alone."""
+    netlink = ScriptedNetlink()
+    monkeypatch.setattr(ipvs, "NetlinkSocket", netlink)
+    monkeypatch.setattr(netlink, "execute_batch", lambda _batch: {0: (number, b"")}, raising=False)
+    driver = ipvs.IpvsDriver()
+    (refused,) = driver.apply([AddVirtualServer(VirtualServer(EMPTY, "mh"))])
+    driver.close()
+    assert str(refused) == f"add virtual server [fd00::1]:53/UDP: {words}"

@@ -59,7 +59,6 @@ class Scene:
         self.inputs = MetricsInputs(
             Counters(),
             "1.2.3",
-            (Family.IPV4, Family.IPV6),
             self._read,
             lambda: dict(self.names),
             lambda: Status(

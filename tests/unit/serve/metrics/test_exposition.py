@@ -242,3 +242,23 @@ def test_requests_to_the_api_server_have_client_go_s_names(busy: Scene) -> None:
         assert busy.value(name + "_bucket", **where, verb="POST", le=below) == 0
         assert busy.value(name + "_bucket", **where, verb="POST", le=above) == 1
         assert busy.value(name + "_sum", **where, verb="POST") == size
+
+
+def test_counters_are_0_before_the_first_event(scene: Scene) -> None:
+    """MET-09, MET-12, MET-13, MET-15: a series that begins with the first failure shows no increase."""
+    for family in ("IPv4", "IPv6"):
+        assert scene.value("kubeproxy_sync_proxy_rules_iptables_restore_failures_total", ip_family=family) == 0
+        assert scene.value("kubeproxy_conntrack_reconciler_deleted_entries_total", ip_family=family) == 0
+    for code in ("200", "503"):
+        assert scene.value("kubeproxy_proxy_healthz_total", code=code) == 0
+        assert scene.value("kubeproxy_proxy_livez_total", code=code) == 0
+    for kind in ("virtual_server", "address", "ipset_entry", "ipset", "rules", "table"):
+        assert scene.value("ipvsagent_drift_found_total", kind=kind) == 0
+        assert scene.value("ipvsagent_drift_repaired_total", kind=kind) == 0
+
+
+def test_drift_that_was_never_repaired_can_be_subtracted(scene: Scene) -> None:
+    """DEV-01: the alert compares both counters, so both have the kind."""
+    scene.inputs.counters.note_drift(Drift.RULES, 1, 0)
+    assert scene.value("ipvsagent_drift_found_total", kind="rules") == 1
+    assert scene.value("ipvsagent_drift_repaired_total", kind="rules") == 0
