@@ -48,7 +48,7 @@ def with_missing_values(text: str, fields: Sequence[Field]) -> str:
 
 
 def with_schemas(text: str, fields: Sequence[Field]) -> str:
-    """Return a values.schema.json whose part for the configuration has the schemas of the fields (DEV-82)."""
+    """Return a values.schema.json whose part for the configuration has the schemas of the fields (DEV-88)."""
     whole = json.loads(text)
     for field in fields:
         section, _, name = field.path.rpartition(".")

@@ -65,7 +65,7 @@ def _name_on(node: str, manifests: list[dict[str, Any]]) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_converted_values_plan_the_local_endpoints_of_each_node(file: Path, tmp_path: Path, capsys: Capture) -> None:
-    """DEV-81: two nodes of one release have two names, and two sets of local endpoints."""
+    """DEV-87: two nodes of one release have two names, and two sets of local endpoints."""
     values, _, _ = _convert(file, capsys)
     manifests = render(values)
     (tmp_path / "agent.yaml").write_text(configuration(manifests), encoding="utf-8")
@@ -81,7 +81,7 @@ def test_converted_values_plan_the_local_endpoints_of_each_node(file: Path, tmp_
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_converted_values_hold_nothing_of_one_node_and_say_so(file: Path, capsys: Capture) -> None:
-    """DEV-81: host name and kubeconfig; the comments and stderr name what the file had."""
+    """DEV-87: host name and kubeconfig; the comments and stderr name what the file had."""
     values, comments, errors = _convert(file, capsys)
     text = file.read_text(encoding="utf-8")
     assert not values["config"].keys() & {"hostnameOverride", "clientConnection", "bindAddress"}
@@ -92,7 +92,7 @@ def test_converted_values_hold_nothing_of_one_node_and_say_so(file: Path, capsys
 
 
 def test_addresses_of_one_node_become_those_of_every_node(tmp_path: Path, capsys: Capture) -> None:
-    """DEV-81: ports stay; what cannot be decided is kept and reported."""
+    """DEV-87: ports stay; what cannot be decided is kept and reported."""
     file = tmp_path / "kube-proxy.yaml"
     file.write_text(ONE_NODE, encoding="utf-8")
     values, comments, errors = _convert(file, capsys)

@@ -25,7 +25,7 @@ def test_the_readme_is_up_to_date() -> None:
 
 
 def test_the_schema_of_the_configuration_is_that_of_the_agent() -> None:
-    """DEV-82: `make reference` writes it."""
+    """DEV-88: `make reference` writes it."""
     text = (CHART / "values.schema.json").read_text(encoding="utf-8")
     assert text == with_schemas(text, FIELDS), "run `make reference`"
 

@@ -35,7 +35,7 @@ class Omission(NamedTuple):
 
 
 def helm_values(settings: Settings) -> tuple[str, tuple[Omission, ...]]:
-    """Write the shortest values file that gives these settings on every node (DEV-81).
+    """Write the shortest values file that gives these settings on every node (DEV-87).
 
     Returns:
         The file, in which comments name the omissions, and the omissions.

@@ -14,7 +14,7 @@ IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
 
 _TABLE_SIZE = "nf_conntrack_max"
 _HASH_SIZE = "nf_conntrack_buckets"  # the sysctl of /sys/module/nf_conntrack/parameters/hashsize
-_SIZES = {_TABLE_SIZE, _HASH_SIZE}  # larger ones are left alone (DEV-84)
+_SIZES = {_TABLE_SIZE, _HASH_SIZE}  # larger ones are left alone (DEV-90)
 
 
 class Sysctl(Struct, frozen=True):

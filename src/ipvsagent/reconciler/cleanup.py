@@ -61,7 +61,7 @@ class Cleanup:
         self.failed: list[str] = []
 
     def agent_ran(self) -> bool:
-        """Return whether this agent has written its sets on this node; kube-proxy has none of these names (DEV-83)."""
+        """Return whether this agent has written its sets on this node; kube-proxy has none of these names (DEV-89)."""
         return any(found.name in NOTES for found in self._ip_sets.list_sets())
 
     def run(self) -> None:

@@ -64,7 +64,7 @@ def _is_read(field: Field, value: object) -> bool:
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.path)
 def test_schema_and_reader_of_a_field_agree(field: Field) -> None:
-    """DEV-82: for every value, so that an editor and Helm refuse what the agent refuses."""
+    """DEV-88: for every value, so that an editor and Helm refuse what the agent refuses."""
     validator = Draft202012Validator(dict(field.form.schema))
     different: list[Any] = [v for v in VALUES if validator.is_valid(v) != _is_read(field, v)]
     assert different == []

@@ -82,7 +82,7 @@ def test_the_hash_table_of_connections_has_a_bucket_for_four_at_least(present: s
 
 @pytest.mark.parametrize(("present", "right"), [("65536", False), ("131072", True), ("131073", True), ("x", False)])
 def test_the_table_of_connections_is_never_made_smaller(present: str, right: bool) -> None:
-    """DEV-84: an administrator or the kernel of a large machine had a reason for a larger one."""
+    """DEV-90: an administrator or the kernel of a large machine had a reason for a larger one."""
     planned = {s.key: s for s in plan_sysctls(Settings(), kernel_release="6.1.0", cpus=1)}
     assert planned["net/netfilter/nf_conntrack_max"].is_met_by(present) is right
 

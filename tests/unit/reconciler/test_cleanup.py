@@ -42,7 +42,7 @@ def test_cleanup_is_complete_also_without_ipvs_and_leaves_kernel_settings(*, ipv
 
 
 def test_the_sets_of_kube_proxy_alone_do_not_mean_that_the_agent_ran() -> None:
-    """DEV-83: so an installation that never worked removes nothing of kube-proxy's state."""
+    """DEV-89: so an installation that never worked removes nothing of kube-proxy's state."""
     kernel = FakeKernel()
     kube_proxy = [spec for spec in set_specs(Family.IPV4) if spec.name.startswith("KUBE-")]
     assert len(kube_proxy) > 10
@@ -52,7 +52,7 @@ def test_the_sets_of_kube_proxy_alone_do_not_mean_that_the_agent_ran() -> None:
 
 
 def test_the_agent_ran_where_its_own_sets_are() -> None:
-    """DEV-83: from its first pass until the node is clean."""
+    """DEV-89: from its first pass until the node is clean."""
     node = FakeNode()
     node.hear_all([service()], [endpoint_slice("10.244.0.11")])
     cleanup = _cleanup(node.kernel.drivers())
