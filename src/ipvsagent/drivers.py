@@ -10,6 +10,7 @@ from ipvsagent.errors import NotSupported
 from ipvsagent.kernel.api import Drivers, Monitor, Rules
 from ipvsagent.kernel.iptables.legacy import LegacyRules
 from ipvsagent.kernel.iptables.nft import NftRules
+from ipvsagent.kernel.iptables.programs import find_program
 from ipvsagent.kernel.iptables.variant import detect_variant
 from ipvsagent.kernel.modules import ModuleDriver
 from ipvsagent.kernel.netlink.addresses import AddressDriver, RtnetlinkMonitor
@@ -64,6 +65,7 @@ def _mounted(variable: str) -> Path | None:
 
 def _open_rules(settings: Settings, log: Logger) -> dict[Family, Rules]:
     variant = settings.iptables_variant if settings.iptables_variant != "auto" else detect_variant()
+    find_program(Family.IPV4, variant)  # the programs of IPv6 come in the same package
     driver = LegacyRules if variant == "legacy" else NftRules
     log.info("iptables variant chosen", variant=variant)
     return {family: driver(family) for family in Family}

@@ -10,6 +10,8 @@ from ipvsagent.errors import AcknowledgementsLost, Busy, DumpInterrupted
 
 DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
+TRANSIENT_ERRORS = (Busy, DumpInterrupted, AcknowledgementsLost)
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,6 @@ def retry_transient(action: Callable[[], T], *, sleep: Callable[[float], object]
     for delay in DELAYS_SECONDS:
         try:
             return action()
-        except (Busy, DumpInterrupted, AcknowledgementsLost):
+        except TRANSIENT_ERRORS:
             sleep(delay)
     return action()

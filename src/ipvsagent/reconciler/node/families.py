@@ -16,7 +16,7 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.planner.kernel_parts import FULL_KERNEL, missing_extension, not_served, without
 from ipvsagent.reconciler.node.sets import ensure_sets
-from ipvsagent.transient_errors import retry_transient
+from ipvsagent.transient_errors import TRANSIENT_ERRORS, retry_transient
 
 _IPV6_SWITCH = "net/ipv6/conf/all/disable_ipv6"
 _ANY_KEY = VirtualServerKey(Protocol.TCP, Address.parse("::1"), 1)
@@ -52,6 +52,8 @@ class ServedFamily:
             return False
         try:
             return self._write_all(rules)
+        except TRANSIENT_ERRORS:
+            raise
         except KernelError:
             found = () if known else self._look(rules)
             if not found:
