@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import selectors
 import socket
@@ -27,6 +28,7 @@ TIMEOUT_SECONDS = scaled(10.0 if os.environ.get("IN_GUEST") == "qemu" else 4.0)
 _QUESTION = b"who\n"
 _LAST_QUESTION = b"bye\n"
 _MAPPED = "::ffff:"
+_udp_ports = itertools.cycle(range(20000, 30000))  # neither NodePorts nor what the kernel chooses
 _PACKET_INFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface index
 
 
@@ -44,7 +46,8 @@ class Connection:
 
     Args:
         where: namespace of the client.
-        source_port: port to send from; 0 takes any.
+        source_port: port to send from; 0 takes any, for UDP one that was not used for long: IPVS sends a flow from the
+            same port to the same real server for minutes.
         source_address: address to send from; empty leaves it to the kernel.
 
     Raises:
@@ -66,6 +69,8 @@ class Connection:
             self._socket = _make_socket(protocol, socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             self._socket.settimeout(timeout)
+            if protocol == "udp" and not source_port:
+                source_port = next(_udp_ports)
             if source_port or source_address:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 self._socket.bind((source_address, source_port))
