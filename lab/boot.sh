@@ -232,7 +232,7 @@ boot_uml() {
     rc=125
     if [ -s "$control/rc" ]; then
         rc=$(cat "$control/rc")
-    elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
+    elif [ "$limit" -gt 0 ] && { [ "$status" = 124 ] || [ "$status" = 137 ]; }; then
         rc=124
         echo "${0##*/}: the guest was ended after $limit s" >&2
     else

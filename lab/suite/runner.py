@@ -20,6 +20,7 @@ SILENCE_SECONDS = 180.0
 BOOT_SECONDS = 420.0
 """How long a worker may take until its first test starts; scaled by how much slower than usual this machine is."""
 _MOST_EMPTY_STARTS = 2
+_ENOUGH_SECONDS = 20.0  # of recorded tests, to tell how far the record is off
 _POLL_SECONDS = 0.2
 
 
@@ -33,6 +34,7 @@ class _Progress:
         started: how many workers were started.
         empty_starts: how many workers in a row ended before a test did.
         slowness: how many times slower than usual its machine is.
+        took_seconds: how long the tests took that have ended.
     """
 
     kind: Kind
@@ -44,11 +46,19 @@ class _Progress:
     started: int = 0
     empty_starts: int = 0
     slowness: float = 1.0
+    took_seconds: float = 0.0
 
     def left_seconds(self) -> float:
-        """Estimate how long the rest takes with all its workers; a test without a record takes a moment."""
-        left = self.collected - self.done
-        return sum(self.seconds.get(test, 0.05) for test in left) * self.slowness / self.kind.workers
+        """Estimate how long the rest takes with all its workers, from the record and how far the tests so far were off.
+
+        A test without a record takes a moment.
+        """
+        expected = self._recorded(self.done)
+        pace = self.took_seconds / expected if expected > _ENOUGH_SECONDS else 1.0
+        return self._recorded(self.collected - self.done) * pace / self.kind.workers
+
+    def _recorded(self, tests: set[str]) -> float:
+        return sum(self.seconds.get(test, 0.05) for test in tests)
 
 
 class Runner:
@@ -160,7 +170,9 @@ class Runner:
         properties: tuple[tuple[str, str], ...] = (),
     ) -> None:
         noted = Outcome(worker.kind, worker.name, test, outcome, seconds, text, properties)
-        self._progress[worker.kind.name].done.add(test)
+        progress = self._progress[worker.kind.name]
+        progress.done.add(test)
+        progress.took_seconds += seconds
         self.outcomes.append(noted)
         if noted.bad:
             self._display.failure(noted)

@@ -128,4 +128,6 @@ def _takers(node: Node) -> list[str]:
 
 
 def _wait_for_takers(node: Node, *pods: str) -> None:
-    wait_for(lambda: _takers(node) == sorted(pods), f"{', '.join(pods)} alone take new connections")
+    wait_for(
+        lambda: _takers(node) == sorted(pods) and node.has_address(VIP), f"{', '.join(pods)} alone take new connections"
+    )

@@ -31,6 +31,11 @@ def weights(node: Node, vip: str) -> dict[str, int]:
     return {pods[server]: weight for server, weight in entry.weights.items()} if entry else {}
 
 
+def wait_until_served(node: Node, vip: str, pod: str) -> None:
+    """Wait for the real server and for the address, which comes after it."""
+    wait_for(lambda: weights(node, vip) == {pod: 1} and node.has_address(vip), f"{vip} is served by {pod}")
+
+
 def listen(node: Node, pod: str) -> socket.socket:
     """Wait for connections in a pod."""
     with node.namespace(pod).inside():
@@ -53,7 +58,7 @@ def connection(node: Node, vip: str, listener: socket.socket) -> Iterator[tuple[
 def let_the_agent_look(node: Node, listener: socket.socket) -> None:
     """Wait until a real server is gone for which all is over: the agent has looked into connection tracking."""
     put(node, "clock", CLOCK_VIP, "p3")
-    wait_for(lambda: weights(node, CLOCK_VIP) == {"p3": 1}, "the clock is served")
+    wait_until_served(node, CLOCK_VIP, "p3")
     with connection(node, CLOCK_VIP, listener):
         put(node, "clock", CLOCK_VIP)
         wait_for(lambda: weights(node, CLOCK_VIP) == {"p3": 0}, "it drains")
@@ -64,7 +69,7 @@ def test_a_half_closed_connection_goes_on_through_a_drain_and_a_restart(node: No
     """GT-03, VS-07, DEV-19: data arrive until the server has closed as well; then the real server goes."""
     put(node, "web", VIP, "p1")
     agent = node.start_agent()
-    wait_for(lambda: weights(node, VIP) == {"p1": 1}, "it is served")
+    wait_until_served(node, VIP, "p1")
     with ExitStack() as stack:
         clock = stack.enter_context(listen(node, "p3"))
         listener = stack.enter_context(listen(node, "p1"))

@@ -44,7 +44,9 @@ def takers(node: Node) -> set[str]:
 
 def wait_for_takers(node: Node, *pods: str) -> None:
     """Wait until exactly these pods take new connections."""
-    wait_for(lambda: takers(node) == set(pods), f"{', '.join(pods)} alone take new connections")
+    wait_for(
+        lambda: takers(node) == set(pods) and node.has_address(VIP), f"{', '.join(pods)} alone take new connections"
+    )
 
 
 @pytest.mark.also_in_qemu(reason="packets and agent are on different CPUs there")
