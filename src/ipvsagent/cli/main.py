@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Data goes to stdou
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -56,6 +57,8 @@ def _run(options: argparse.Namespace) -> int:
             # The first process of a container receives only signals that it handles. Without this handler, SIGTERM
             # during the imports would have no effect. Nothing has been done yet; the agent replaces this handler.
             signal.signal(signal.SIGTERM, _end)
+            if not faulthandler.is_enabled():
+                faulthandler.enable(sys.__stderr__ or 2)  # a crash in a C library prints where the threads are
             from ipvsagent.cli import run
 
             return run.run(options)
