@@ -45,7 +45,7 @@ def kinds(selection: str) -> list[Kind]:
             repeat=".venv/bin/python -m pytest {}",
         ),
         Kind("uml", "uml", 2, _GUEST_FILES, options=options, repeat="make test-kernel-uml TESTS={}"),
-        Kind("qemu", "qemu", 1, _GUEST_FILES, options=options, yields=False, repeat="make test-kernel TESTS={}"),
+        Kind("qemu", "qemu", 1, _GUEST_FILES, options=options, first=True, repeat="make test-kernel TESTS={}"),
     ]
     if selection == "all":
         confined = Kind(
@@ -55,7 +55,7 @@ def kinds(selection: str) -> list[Kind]:
             _GUEST_FILES[:1],
             options=options,
             environment=(("IPVSAGENT_CONFINED", "1"),),
-            yields=False,
+            first=True,
             repeat="make test-kernel-confined TESTS={}",
         )
         found.append(confined)

@@ -17,8 +17,7 @@ from lab.suite.exchange import FOLDER_VARIABLE, SILENCE_VARIABLE, WORKER_VARIABL
 ROOT = Path(__file__).parents[2]
 _PYTEST = (str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "lab.suite.plugin")
 
-
-_NICENESS = 5
+_NICENESS_OF_FIRST = -5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,8 @@ class Kind:
         excluded: folders among them that are left out.
         options: further words for pytest.
         environment: further variables of the worker.
-        yields: whether other workers come first: the slowest ones should never wait.
+        first: whether it comes before other workers, as the slowest ones should never wait. No worker comes after what
+            else the machine does.
         repeat: the command that runs one test alone; ``{}`` stands for the test.
         root: the folder that patterns and files are relative to, in which workers run.
     """
@@ -44,7 +44,7 @@ class Kind:
     excluded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    yields: bool = True
+    first: bool = False
     repeat: str = ""
     root: Path = ROOT
 
@@ -133,8 +133,8 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if kind.yields:
-            _lower_priority(process.pid)
+        if kind.first:
+            _raise_priority(process.pid)
         return cls(name, kind, log, exchange, process, EventReader(exchange.events_of(name)), time.monotonic())
 
     def events(self) -> list[Event]:
@@ -177,11 +177,11 @@ class Worker:
         return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
-def _lower_priority(process: int) -> None:
-    """Let a worker take what the others leave; where the kernel groups tasks by session, the group's weight counts."""
+def _raise_priority(process: int) -> None:
+    """Let a worker come first, if root; where the kernel groups tasks by session, the weight of the group counts."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process, _NICENESS)
-        Path(f"/proc/{process}/autogroup").write_text(str(_NICENESS), encoding="ascii")
+        os.setpriority(os.PRIO_PROCESS, process, _NICENESS_OF_FIRST)
+        Path(f"/proc/{process}/autogroup").write_text(str(_NICENESS_OF_FIRST), encoding="ascii")
 
 
 def _in_guest(guest: str, folder: Path, variables: dict[str, str], words: Sequence[str]) -> list[str]:
