@@ -80,7 +80,9 @@ class SharingKernel(FakeKernel):
                     self.servers[key].append(operation)
         return [None] * len(singles)
 
-    def _find(self, key: VirtualServerKey) -> ObservedVirtualServer:
+    def _find(self, key: VirtualServerKey) -> ObservedVirtualServer | None:
+        if key not in self.servers:
+            return None
         encode = codec.encode
         key_length = len(codec.get_virtual_server(key)) - 4
         operations = self.servers[key]
