@@ -6,8 +6,6 @@ again once in a while, so loading a module is enough to mend it.
 
 from __future__ import annotations
 
-from functools import partial
-
 from ipvsagent.errors import KernelError, NotFound, NotSupported, ToolMissing
 from ipvsagent.kernel.api import Drivers
 from ipvsagent.model.address import Address, Family, Protocol
@@ -16,7 +14,7 @@ from ipvsagent.model.rules import RuleSet
 from ipvsagent.model.state import VirtualServerKey
 from ipvsagent.planner.kernel_parts import FULL_KERNEL, missing_extension, not_served, without
 from ipvsagent.reconciler.node.sets import ensure_sets
-from ipvsagent.transient_errors import TRANSIENT_ERRORS, retry_transient
+from ipvsagent.transient_errors import TRANSIENT_ERRORS
 
 _IPV6_SWITCH = "net/ipv6/conf/all/disable_ipv6"
 _ANY_KEY = VirtualServerKey(Protocol.TCP, Address.parse("::1"), 1)
@@ -40,26 +38,30 @@ class ServedFamily:
         """Whether all vital parts are there."""
         return not any(part.is_vital for part in self.missing)
 
-    def prepare(self, rules: RuleSet) -> bool:
-        """Look for what was missing, and write sets and rules; answer whether the kernel's rules differed.
+    def prepare(self, rules: RuleSet) -> None:
+        """Look for what was missing, and write sets and rules.
 
         Raises:
             KernelError: something failed, and no part is known to be missing.
         """
-        known = bool(self.missing)
-        self.missing = self._look(rules) if known else self._unfit()
-        if not self.is_served:
-            return False
-        try:
-            return self._write_all(rules)
-        except TRANSIENT_ERRORS:
-            raise
-        except KernelError:
-            found = () if known else self._look(rules)
-            if not found:
+        if self.missing:
+            self.missing = self._look(rules)
+        elif unfit := self._unfit():
+            self.missing = unfit
+        else:
+            try:
+                ensure_sets(self._drivers, rules)
+                self.write_rules(rules)
+            except TRANSIENT_ERRORS:
                 raise
-        self.missing = found
-        return self._write_all(rules) if self.is_served else False
+            except KernelError:
+                self.missing = self._look(rules)
+                if not self.missing:
+                    raise
+            else:
+                return
+        if self.is_served:
+            self.write_rules(rules)
 
     def write_rules(self, rules: RuleSet) -> bool:
         """Write the rules where the kernel's differ, without looking for missing parts; answer whether they did.
@@ -73,20 +75,16 @@ class ServedFamily:
         self._rules.replace(planned)
         return True
 
-    def _write_all(self, rules: RuleSet) -> bool:
-        retry_transient(partial(ensure_sets, self._drivers, rules))
-        return retry_transient(partial(self.write_rules, rules))
-
     def _look(self, rules: RuleSet) -> tuple[MissingPart, ...]:
-        """Ask for everything that the rules need."""
+        """Create the sets, to which rules refer, and ask for everything that the rules need."""
         if unfit := self._unfit():
             return unfit
         try:
-            retry_transient(partial(ensure_sets, self._drivers, rules))
+            ensure_sets(self._drivers, rules)
         except NotSupported as error:
             return (self._vital(error.detail or str(error), FULL_KERNEL),)
         try:
-            missing = retry_transient(partial(self._rules.missing, rules))
+            missing = self._rules.missing(rules)
         except ToolMissing as error:
             return (self._vital(str(error), "install the package `iptables`"),)
         return tuple(missing_extension(e, self.family, self._rules.variant) for e in missing)

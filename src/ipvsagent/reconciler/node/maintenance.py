@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ipvsagent.config.types import Settings
 from ipvsagent.errors import KernelError, NodeUnusable
 from ipvsagent.instrumentation.counters import Counters, Drift
@@ -19,6 +21,7 @@ from ipvsagent.reconciler.node.preparation import prepare_node
 from ipvsagent.reconciler.node.sets import ensure_sets
 from ipvsagent.reconciler.objects.cache import ObjectCache
 from ipvsagent.requirements import needed_from_node
+from ipvsagent.transient_errors import retry_transient
 
 _CHECKS_PER_LOOK = 30
 """Missing parts are looked for once in so many checks of the rules: about once a minute, as it starts programs."""
@@ -78,7 +81,7 @@ class NodeMaintenance:
         self._rules = self._plan_rules(settings)
         with needed_from_node():
             for rules in self._rules:
-                self._prepare(rules)
+                self._prepare(rules, may_wait=True)
         if not self.families:
             missing = [part for family in self._served.values() for part in family.missing if part.is_vital]
             facts = "; ".join(f"{part.family.label}: {part.what}" for part in missing)
@@ -187,11 +190,13 @@ class NodeMaintenance:
             self._prepare(rules)  # says which part is missing, or what failed
             return False
 
-    def _prepare(self, rules: RuleSet) -> None:
+    def _prepare(self, rules: RuleSet, *, may_wait: bool = False) -> None:
+        """Write sets and rules of a family; only the start may wait, later the task is retried."""
         family = self._served[rules.family]
         before = family.missing
+        write = partial(family.prepare, rules)
         try:
-            family.prepare(rules)
+            retry_transient(write) if may_wait else write()
         except KernelError:
             self._counters.note_rule_failure(rules.family)
             raise
