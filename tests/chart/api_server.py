@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
+
+from support.json_http import LoopbackServer, answer, read_body
 
 Object = dict[str, Any]
 Node = Literal["clean", "dead", "failing", "unpullable", "slow"]
@@ -42,42 +43,31 @@ class ApiServer:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(*owner.answer("GET", self.path, {}))
-
-            def do_DELETE(self) -> None:
-                self._answer(*owner.answer("DELETE", self.path, self._body()))
-
-            def do_POST(self) -> None:
-                self._answer(*owner.answer("POST", self.path, self._body()))
-
-            def do_PATCH(self) -> None:
-                self._answer(*owner.answer("PATCH", self.path, self._body()))
-
             def log_message(self, *_: object) -> None:
                 """Says nothing."""
 
-            def _body(self) -> Object:
-                return dict(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}"))
+            def do_GET(self) -> None:
+                self._pass_on()
 
-            def _answer(self, status: int, value: Object) -> None:
-                body = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+            def do_DELETE(self) -> None:
+                self._pass_on()
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+            def do_POST(self) -> None:
+                self._pass_on()
+
+            def do_PATCH(self) -> None:
+                self._pass_on()
+
+            def _pass_on(self) -> None:
+                body = dict(json.loads(read_body(self) or b"{}"))
+                answer(self, *owner.answer(self.command, self.path, body))
+
+        self._server = LoopbackServer(Handler)
+        self.port = self._server.port
 
     def close(self) -> None:
         """End the server and its thread."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
     def answer(self, method: str, path: str, body: Object) -> tuple[int, Object]:
         """Answer one request."""

@@ -6,9 +6,11 @@ import base64
 import gzip
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
+
+from support.json_http import LoopbackServer, answer, read_body
 
 Object = dict[str, Any]
 Outcome = Literal["Complete", "Failed", "running"]
@@ -43,18 +45,13 @@ class HelmServer:
         self.objects: dict[str, Object] = {}
         self.outcome = outcome
         self.closing = threading.Event()
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._server = LoopbackServer(type("Handler", (_Handler,), {"owner": self}))
+        self.url = f"http://127.0.0.1:{self._server.port}"
 
     def close(self) -> None:
         """End the server and its threads."""
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
     def add(self, folder: str, value: Object) -> Object:
         """Store an object in the folder of its kind."""
@@ -96,32 +93,32 @@ class _Handler(BaseHTTPRequestHandler):
         if "watch" in query:
             self._watch(url.path, query.get("fieldSelector", [""])[0].partition("=")[2])
         elif url.path in self.owner.objects:
-            self._answer(200, self.owner.objects[url.path])
+            answer(self, 200, self.owner.objects[url.path])
         elif url.path.rpartition("/")[2] in _RESOURCES:
             items = [o for path, o in self.owner.objects.items() if path.rpartition("/")[0] == url.path]
             kind = _RESOURCES[url.path.rpartition("/")[2]]
-            self._answer(200, {"kind": f"{kind}List", "apiVersion": _version(url.path), "items": items})
+            answer(self, 200, {"kind": f"{kind}List", "apiVersion": _version(url.path), "items": items})
         else:
             found = _discovery(url.path)
-            self._answer(200 if found else 404, found or _NOT_FOUND)
+            answer(self, 200 if found else 404, found or _NOT_FOUND)
 
     def do_POST(self) -> None:
-        self._answer(201, self.owner.add(urlsplit(self.path).path, json.loads(self._body())))
+        answer(self, 201, self.owner.add(urlsplit(self.path).path, json.loads(read_body(self))))
 
     def do_PATCH(self) -> None:
         """Helm creates hooks by applying them."""
         folder = urlsplit(self.path).path.rpartition("/")[0]
-        self._answer(201, self.owner.add(folder, json.loads(self._body())))
+        answer(self, 201, self.owner.add(folder, json.loads(read_body(self))))
 
     def do_PUT(self) -> None:
         """Helm notes in the release that it is being uninstalled; not stored, since it is not JSON."""
-        self._body()
-        self._answer(200, self.owner.objects[urlsplit(self.path).path])
+        read_body(self)
+        answer(self, 200, self.owner.objects[urlsplit(self.path).path])
 
     def do_DELETE(self) -> None:
-        self._body()
+        read_body(self)
         gone = self.owner.objects.pop(urlsplit(self.path).path, None)
-        self._answer(200 if gone else 404, _DELETED if gone else _NOT_FOUND)
+        answer(self, 200 if gone else 404, _DELETED if gone else _NOT_FOUND)
 
     def _watch(self, folder: str, name: str) -> None:
         """Send what exists, and then nothing: objects do not change."""
@@ -140,17 +137,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, event: Object) -> None:
         self.wfile.write(json.dumps(event).encode() + b"\n")
-
-    def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def _answer(self, status: int, value: Object) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
 
 _RESOURCES = {name: kind for kinds in _KINDS.values() for name, kind in kinds.items()}
