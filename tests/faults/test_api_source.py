@@ -301,7 +301,7 @@ def test_an_agent_that_starts_says_so_in_an_event_of_its_node(server: ApiServer,
 def test_addresses_of_other_nodes_are_known_and_never_bound(server: ApiServer, cluster: Cluster) -> None:
     """DEV rules of external addresses: an external IP of another node is not served here, and this is reported."""
     server.put(service("greedy", "10.96.0.3", externalIPs=["192.168.60.2", "192.0.2.7"]))
-    wait_until(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is told")
+    wait_until(lambda: any("192.168.60.2" in str(p) for p in cluster.node.status().problems), "the refusal is reported")
     wait_until(lambda: "192.0.2.7:80/TCP" in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}, "the other one")
     assert "192.168.60.2:80/TCP" not in {str(k) for k in cluster.node.kernel.ipvs.list_keys()}
 

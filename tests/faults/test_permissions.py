@@ -37,7 +37,7 @@ def test_the_role_grants_what_is_asked_for_and_nothing_else(server: ApiServer, t
     with Cluster(server, config, recorder.record) as cluster:
         recorder.start()
         cluster.source.ask_for_node("node-2")
-        wait_until(lambda: bool(server.events), "a conflict is told")
+        wait_until(lambda: bool(server.events), "a conflict is reported")
         wait_until(
             lambda: any("fieldSelector=metadata.name%3Dnode-2" in r for r in server.requests), "a node is asked for"
         )

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from lab.namespaces import Namespace
@@ -186,7 +185,6 @@ class Node:
         *ports: int,
         places: Sequence[str] = ("p1", "node", "client"),
         patience: float = TIMEOUT_SECONDS,
-        source_address: str = "",
     ) -> dict[str, str]:
         """As `outcome`, from several places at once: unless given a pod, the node and a machine outside.
 
@@ -195,8 +193,7 @@ class Node:
         """
         asked = [(where, number) for where in places for number in ports]
         with ThreadPoolExecutor(len(asked)) as pool:
-            ask = partial(self.outcome, protocol=protocol, address=address, patience=patience)
-            answers = pool.map(lambda a: ask(a[0], port=a[1], source_address=source_address), asked)
+            answers = pool.map(lambda a: self.outcome(a[0], protocol, address, a[1], patience=patience), asked)
             found: dict[str, dict[int, str]] = {}
             for (where, number), answer in zip(asked, answers, strict=True):
                 found.setdefault(where, {})[number] = answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from kernel.manifests import endpoint_slice, service
 from kernel.node import NOTHING, REFUSED, SHORT_SECONDS, Node
 from kernel.processes import wait_for
 
-pytestmark = pytest.mark.skipif(os.environ.get("IN_GUEST") != "uml", reason="modules can be taken in this guest only")
+pytestmark = pytest.mark.needs_guest("uml", reason="its iptables consist of modules that can be unloaded")
 
 VIP, VIP_6 = "10.96.0.78", "fd00:96::78"
 UNUSED = 81

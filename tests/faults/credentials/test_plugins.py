@@ -60,7 +60,7 @@ def plugin(tmp_path: Path) -> Plugin:
 def test_a_plugin_is_run_once_as_long_as_its_token_is_accepted(
     server: ApiServer, authority: Authority, tmp_path: Path, plugin: Plugin, version: str
 ) -> None:
-    """It is told its arguments, variables and, if asked for, the cluster."""
+    """The plugin gets its arguments, its variables and, if configured, a description of the cluster."""
     plugin.answers(version, token="abc")
     user = plugin.user(version, args=["a", "b"], env=[{"name": "EXTRA", "value": "e"}], provideClusterInfo=True)
     client = Client(server, write(tmp_path / "k", trusting(server, authority), user))

@@ -72,7 +72,7 @@ def test_schema_and_reader_of_a_field_agree(field: Field) -> None:
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.path)
 def test_patterns_use_no_syntax_that_go_lacks(field: Field) -> None:
-    """Helm compiles them with Go's package regexp, which has no look-around and no references."""
+    """Helm uses Go's package regexp, which supports neither lookahead nor lookbehind nor backreferences."""
     assert not re.search(r"\(\?[=!<]|\\\d", str(field.form.schema))
 
 
